@@ -1,0 +1,124 @@
+/* engine.h - where sealed records lie: THE storage interface.
+ *
+ * An ordered map of (vault, key) to value. A key is 1 to 40 bytes and begins with its kind byte;
+ * a value has at most 4 MiB. What one apply changes belongs to one vault and is atomic. All calls
+ * may come from any thread. After an ERR_IO or ERR_FULL either nothing or all of an apply may have
+ * happened: read to find out. ERR_STALE means the guard did not match and nothing changed.
+ *
+ * The calls map onto one machine (RocksDB) and onto RADOS (a vault is an object, its omap the
+ * records, an apply one guarded write operation).
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/frame.h"
+#include "base/id.h"
+
+#define ENGINE_KEY_MAX   40
+#define ENGINE_VALUE_MAX ((size_t)4 << 20)
+
+enum engine_op { ENGINE_PUT, ENGINE_DELETE };
+
+struct engine_write {
+	enum engine_op op;
+	struct span key;
+	struct span value; /* ENGINE_PUT only */
+};
+
+/* Refuse the apply unless KEY has exactly VALUE now (or is absent). */
+struct engine_guard {
+	struct span key;
+	struct span value;
+	bool absent;
+};
+
+enum engine_when {
+	ENGINE_LATER, /* survives a power cut after the next flush; a process kill at once */
+	ENGINE_NOW,   /* apply returns when it survives a power cut */
+};
+
+/* Called for each record in key order. 0: go on, 1: enough, -1: *E set, the scan fails. The spans
+ * live until it returns. It must not call apply on the same engine. */
+typedef int engine_scan_fn(void *arg, struct span key, struct span value, struct err *e);
+typedef int engine_list_fn(void *arg, const struct vault_id *id, struct err *e);
+
+struct engine;
+
+struct engine_ops {
+	const char *scheme; /* the word before ':' in the configuration: "rocksdb" */
+
+	/* 1: VALUE replaced by it; 0: no such record; -1: *E. */
+	int (*get)(struct engine *g, const struct vault_id *id, struct span key, struct buf *value,
+	    struct err *e);
+	/* GUARD may be NULL. */
+	int (*apply)(struct engine *g, const struct vault_id *id, const struct engine_write *w,
+	    size_t n, const struct engine_guard *guard, enum engine_when when, struct err *e);
+	/* Records of the vault with FROM <= key < TO (an empty TO: to the end), at one instant. */
+	int (*scan)(struct engine *g, const struct vault_id *id, struct span from, struct span to,
+	    engine_scan_fn *fn, void *arg, struct err *e);
+	/* Remove every record of the vault, as one apply with ENGINE_LATER; none is fine. */
+	int (*drop)(struct engine *g, const struct vault_id *id, struct err *e);
+	/* Every vault that has a record, in order, at one instant. */
+	int (*list)(struct engine *g, engine_list_fn *fn, void *arg, struct err *e);
+	/* Everything applied before this call survives a power cut when it returns. */
+	int (*flush)(struct engine *g, struct err *e);
+	/* When it returns, no file of the engine holds bytes of records that were deleted or
+	 * replaced before the call (write-ahead logs included). May take minutes. */
+	int (*compact)(struct engine *g, struct err *e);
+	/* Bytes on disk; 0 where that has no meaning. */
+	uint64_t (*size)(struct engine *g);
+	void (*close)(struct engine *g);
+};
+
+struct engine {
+	const struct engine_ops *ops;
+};
+
+#define engine_get(g, ...)   ((g)->ops->get((g), __VA_ARGS__))
+#define engine_apply(g, ...) ((g)->ops->apply((g), __VA_ARGS__))
+#define engine_scan(g, ...)  ((g)->ops->scan((g), __VA_ARGS__))
+#define engine_drop(g, ...)  ((g)->ops->drop((g), __VA_ARGS__))
+#define engine_list(g, ...)  ((g)->ops->list((g), __VA_ARGS__))
+#define engine_flush(g, e)   ((g)->ops->flush((g), (e)))
+#define engine_compact(g, e) ((g)->ops->compact((g), (e)))
+#define engine_size(g)       ((g)->ops->size((g)))
+
+static inline void
+engine_close(struct engine *g)
+{
+	if (g)
+		g->ops->close(g);
+}
+CLEANUP(struct engine, engine_close)
+
+/* In memory, ordered; for tests. A "power cut" is engine_memory_cut. */
+must_check
+struct engine *engine_memory(struct err *e);
+/* For tests: forget everything that was not durable, as a power cut would. */
+void engine_memory_cut(struct engine *g);
+
+/* RocksDB in folder PATH, created if absent. No compression (values are sealed), write-ahead log
+ * on; BLOCK_CACHE_BYTES and WRITE_BUFFER_BYTES bound its memory. After a failed write the engine
+ * answers ERR_IO until a reopen inside the next call succeeds. ERR_BUSY if another process has it. */
+must_check
+struct engine *engine_rocksdb(
+    const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes, struct err *e);
+
+/* A wrapper that misbehaves on purpose; owns and closes NEXT. */
+enum fault_kind {
+	FAULT_NONE,
+	FAULT_FAIL,       /* the call does nothing and fails with ERR_IO */
+	FAULT_FAIL_LATE,  /* the call is carried out and then fails with ERR_IO */
+	FAULT_FULL,       /* does nothing, ERR_FULL */
+	FAULT_DELAY,      /* sleeps DELAY_MS first */
+	FAULT_CRASH,      /* _exit(99) before carrying it out */
+	FAULT_CRASH_LATE, /* _exit(99) after */
+};
+must_check
+struct engine *engine_fault(struct engine *next, struct err *e);
+/* Misbehave at the NTH (1-based, counted from now) call that changes or flushes something (apply,
+ * drop, flush, compact), or at the NTH get or scan if ON_READS. STICKY: at every one from then on. */
+void engine_fault_set(struct engine *g, enum fault_kind kind, unsigned nth, bool on_reads,
+    bool sticky, unsigned delay_ms);
+/* Whether the fault has fired since it was set. */
+bool engine_fault_fired(struct engine *g);
