@@ -1,7 +1,7 @@
 /* stats.c - see stats.h.
  *
- * A histogram's buckets: SLICES equal slices of every power of two, so a bucket is between 3.8%
- * and 7.7% wide, and its middle at most 3.9% off.
+ * A histogram's buckets: one for each value below EXACT, then SLICES equal slices of every power of
+ * two. A slice is between 3.6% and 7.1% wide, so its middle is at most 3.6% off.
  */
 #include "base/stats.h"
 
@@ -9,13 +9,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SLICES  13
-#define OCTAVES 30 /* 2^30 us is 1,073 s */
-_Static_assert(SLICES *OCTAVES <= HISTOGRAM_BUCKETS, "every value has a bucket");
+#define EXACT        32
+#define FIRST_OCTAVE 5  /* 2^5 is EXACT */
+#define LAST_OCTAVE  29 /* ends at 1,073 s; what is longer is counted there too */
+#define SLICES       14
+#define BUCKETS      (EXACT + (LAST_OCTAVE - FIRST_OCTAVE + 1) * SLICES)
+_Static_assert(BUCKETS <= HISTOGRAM_BUCKETS, "every value has a bucket");
 
-/* The octaves whose ends are told to Prometheus: 64 us to 67 s. */
+/* The octaves whose ends are told to Prometheus: 127 us to 67 s. */
 #define FIRST_TOLD 6
-#define LAST_TOLD  26
+#define LAST_TOLD  25
 
 static struct counter *_Atomic counters;
 static struct histogram *_Atomic histograms;
@@ -62,27 +65,37 @@ counter_get(const struct counter *c)
 	return atomic_load_explicit(&c->value, memory_order_relaxed);
 }
 
+/* The first bucket of OCTAVE. */
+static unsigned
+octave_start(unsigned octave)
+{
+	return EXACT + (octave - FIRST_OCTAVE) * SLICES;
+}
+
 static unsigned
 bucket_of(uint64_t us)
 {
 	unsigned octave;
 
-	if (us < 1)
-		us = 1;
+	if (us < EXACT)
+		return (unsigned)us;
 	octave = 63 - (unsigned)__builtin_clzll(us);
-	if (octave >= OCTAVES)
-		return SLICES * OCTAVES - 1;
-	return octave * SLICES + (unsigned)(((us - (1ull << octave)) * SLICES) >> octave);
+	if (octave > LAST_OCTAVE)
+		return BUCKETS - 1;
+	return octave_start(octave) + (unsigned)(((us - (1ull << octave)) * SLICES) >> octave);
 }
 
-/* The middle of bucket I, rounded. */
+/* The middle of bucket I. */
 static uint64_t
 bucket_middle(unsigned i)
 {
-	uint64_t base = 1ull << (i / SLICES);
-	uint64_t halves = 2 * (i % SLICES) + 1; /* of a slice */
+	uint64_t base, halves;
 
-	return base + (base * halves + SLICES) / (2 * SLICES);
+	if (i < EXACT)
+		return i;
+	base = 1ull << ((i - EXACT) / SLICES + FIRST_OCTAVE);
+	halves = 2 * ((i - EXACT) % SLICES) + 1; /* half slices above base */
+	return base + base * halves / (2 * SLICES);
 }
 
 void
@@ -105,20 +118,20 @@ histogram_quantile(const struct histogram *h, double q)
 {
 	uint64_t total = 0, seen = 0, wanted, max = atomic_load(&h->max_us);
 
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+	for (unsigned i = 0; i < BUCKETS; i++)
 		total += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
 	if (!total)
 		return 0;
 	wanted = (uint64_t)(q * (double)total);
 	if (wanted >= total)
 		return max;
-	for (unsigned i = 0; i < SLICES * OCTAVES; i++) {
+	for (unsigned i = 0; i < BUCKETS; i++) {
 		seen += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
 		if (seen > wanted) {
 			uint64_t middle = bucket_middle(i);
 
 			/* The last bucket has no upper end. */
-			return middle > max || i == SLICES * OCTAVES - 1 ? max : middle;
+			return middle > max || i == BUCKETS - 1 ? max : middle;
 		}
 	}
 	return max;
@@ -146,20 +159,18 @@ static void
 write_histogram(struct buf *out, const struct histogram *h)
 {
 	uint64_t below = 0;
+	unsigned i = 0;
 	char le[48];
 
-	for (unsigned o = 0; o <= LAST_TOLD; o++) {
-		for (unsigned s = 0; s < SLICES; s++)
-			below += atomic_load_explicit(
-			    &h->bucket[o * SLICES + s], memory_order_relaxed);
-		if (o < FIRST_TOLD)
-			continue;
+	for (unsigned o = FIRST_TOLD; o <= LAST_TOLD; o++) {
+		for (; i < octave_start(o + 1); i++)
+			below += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
 		/* "le" includes its bound; the octave ends one microsecond before the next. */
 		snprintf(le, sizeof(le), "le=\"%.6f\"", ((double)(2ull << o) - 1) / 1e6);
 		write_name(out, h->name, "_bucket", h->labels, le);
 		buf_printf(out, "%" PRIu64 "\n", below);
 	}
-	for (unsigned i = (LAST_TOLD + 1) * SLICES; i < HISTOGRAM_BUCKETS; i++)
+	for (; i < BUCKETS; i++)
 		below += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
 	write_name(out, h->name, "_bucket", h->labels, "le=\"+Inf\"");
 	buf_printf(out, "%" PRIu64 "\n", below);

@@ -32,7 +32,7 @@ int64_t counter_get(const struct counter *c);
 
 #define HISTOGRAM_BUCKETS 400
 
-/* Latencies in microseconds in buckets about 5% wide, 1 us to 1000 s. */
+/* Latencies in microseconds in buckets about 5% wide, up to 1073 s. */
 struct histogram {
 	const char *name;
 	const char *labels;
