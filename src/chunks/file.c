@@ -1,0 +1,525 @@
+/* file.c - chunks as files of their own.
+ *
+ *   ROOT/ab/<account as 32 hex>.<service number>/<name as 32 hex>        finished
+ *   ROOT/ab/<account as 32 hex>.<service number>/<name as 32 hex>.part   being written
+ *
+ * The 256 folders "ab" are made when the store is, so that nobody has to wonder later whether their
+ * names are durable. Every path is made of digits of ours, so none leads elsewhere.
+ */
+#include "base/fs.h"
+#include "chunks/chunks.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PATH_SIZE   640
+#define NAME_CHARS  (2 * CHUNK_NAME_BYTES)
+#define VAULT_CHARS (ACCOUNT_TEXT_SIZE - 1)
+#define PART        ".part"
+#define TRIES       100 /* against somebody who drops or fills the same vault */
+
+struct file_chunks {
+	struct chunks chunks;
+	char *root; /* short enough for PATH_SIZE */
+};
+
+struct chunk_out {
+	int fd;
+	size_t bytes;
+	char part[PATH_SIZE];
+	char path[PATH_SIZE];
+};
+
+struct chunk_in {
+	int fd;
+	uint64_t bytes;
+};
+
+static struct file_chunks *
+file_of(struct chunks *c)
+{
+	return container_of(c, struct file_chunks, chunks);
+}
+
+/* Paths */
+
+static void
+group_path(const struct file_chunks *f, unsigned first_byte, char *out)
+{
+	snprintf(out, PATH_SIZE, "%s/%02x", f->root, first_byte);
+}
+
+static void
+vault_path(const struct file_chunks *f, const struct vault_id *id, char *out)
+{
+	char account[ACCOUNT_TEXT_SIZE];
+
+	account_text(&id->account, account);
+	snprintf(out, PATH_SIZE, "%s/%02x/%s.%u", f->root, id->account.b[0], account, id->service);
+}
+
+static void
+chunk_path(const struct file_chunks *f, const struct vault_id *id, const struct chunk_name *name,
+    const char *suffix, char *out)
+{
+	char text[NAME_CHARS + 1];
+	size_t n;
+
+	vault_path(f, id, out);
+	hex_text(name->b, sizeof(name->b), text);
+	n = strlen(out);
+	snprintf(out + n, PATH_SIZE - n, "/%s%s", text, suffix);
+}
+
+/* The vault that folder TEXT is of: exactly as vault_path writes it. */
+static bool
+parse_vault(const char *text, struct vault_id *out)
+{
+	char account[ACCOUNT_TEXT_SIZE], again[16];
+	unsigned service;
+
+	if (strlen(text) < VAULT_CHARS + 2 || text[VAULT_CHARS] != '.')
+		return false;
+	memcpy(account, text, VAULT_CHARS);
+	account[VAULT_CHARS] = 0;
+	if (!account_parse(account, &out->account) ||
+	    sscanf(text + VAULT_CHARS + 1, "%3u", &service) != 1 || service > 255)
+		return false;
+	snprintf(again, sizeof(again), "%u", service);
+	out->service = (uint8_t)service;
+	return strcmp(again, text + VAULT_CHARS + 1) == 0;
+}
+
+static bool
+parse_name(const char *text, struct chunk_name *out)
+{
+	return strspn(text, "0123456789abcdef") == NAME_CHARS &&
+	    hex_parse(text, out->b, sizeof(out->b));
+}
+
+static bool
+is_part(const char *text)
+{
+	return strlen(text) == NAME_CHARS + strlen(PART) && strcmp(text + NAME_CHARS, PART) == 0;
+}
+
+/* Walking */
+
+static void
+dir_closep(DIR **d)
+{
+	if (*d)
+		closedir(*d);
+}
+
+/* Open folder PATH. *OUT is NULL when there is none. */
+static int
+open_dir(const char *path, DIR **out, struct err *e)
+{
+	*out = opendir(path);
+	if (!*out && errno != ENOENT)
+		return err_errno(e, errno, "open a chunk folder");
+	return 0;
+}
+
+/* The next entry but "." and "..", or NULL at the end. */
+static const struct dirent *
+next_entry(DIR *d)
+{
+	const struct dirent *entry;
+
+	do
+		entry = readdir(d);
+	while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+	return entry;
+}
+
+typedef int vault_fn(struct file_chunks *f, const struct vault_id *id, void *arg, struct err *e);
+
+/* FN for every vault that has a folder. 1 from FN ends the walk. */
+static int
+each_vault(struct file_chunks *f, vault_fn *fn, void *arg, struct err *e)
+{
+	int rc = 0;
+
+	for (unsigned first = 0; first < 256 && rc == 0; first++) {
+		_cleanup_(dir_closep) DIR *d = NULL;
+		const struct dirent *entry;
+		char path[PATH_SIZE];
+		struct vault_id id;
+
+		group_path(f, first, path);
+		if (open_dir(path, &d, e) < 0)
+			return -1;
+		while (rc == 0 && d && (entry = next_entry(d)))
+			if (parse_vault(entry->d_name, &id) && id.account.b[0] == first)
+				rc = fn(f, &id, arg, e);
+	}
+	return rc;
+}
+
+/* Writing */
+
+static int
+open_part(struct file_chunks *f, const struct vault_id *id, const char *part, struct err *e)
+{
+	char vault[PATH_SIZE];
+
+	vault_path(f, id, vault);
+	for (int i = 0; i < TRIES; i++) {
+		int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+		if (fd >= 0)
+			return fd;
+		if (errno != ENOENT)
+			break;
+		/* The vault's first chunk, or its folder was dropped just now. */
+		if (mkdir(vault, 0700) < 0 && errno != EEXIST)
+			break;
+	}
+	return err_errno(e, errno, "begin a chunk");
+}
+
+static struct chunk_out *
+file_begin(
+    struct chunks *c, const struct vault_id *id, const struct chunk_name *name, struct err *e)
+{
+	struct file_chunks *f = file_of(c);
+	_cleanup_(freep) struct chunk_out *o = calloc(1, sizeof(*o));
+
+	if (!o) {
+		err_set(e, ERR_MEMORY, "no memory for a chunk");
+		return NULL;
+	}
+	chunk_path(f, id, name, PART, o->part);
+	chunk_path(f, id, name, "", o->path);
+	o->fd = open_part(f, id, o->part, e);
+	if (o->fd < 0)
+		return NULL;
+	return take(&o);
+}
+
+static int
+file_write(struct chunk_out *o, const void *p, size_t n, struct err *e)
+{
+	if (n > CHUNK_MAX_BYTES - o->bytes)
+		return err_set(e, ERR_TOO_BIG, "a chunk of more than %zu bytes", CHUNK_MAX_BYTES);
+	if (fs_write_all(o->fd, p, n, e) < 0)
+		return err_add(e, "chunk");
+	o->bytes += n;
+	return 0;
+}
+
+static void
+file_abort(struct chunk_out *o)
+{
+	if (!o)
+		return;
+	close(o->fd);
+	unlink(o->part);
+	free(o);
+}
+CLEANUP(struct chunk_out, file_abort)
+
+/* Rename, but never over a chunk that is there: chunks are immutable. */
+static int
+rename_new(const char *from, const char *to)
+{
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	/* A file system that can't; only whoever holds the .part may name it, so nobody is
+	 * between these two. */
+	if (access(to, F_OK) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return rename(from, to);
+}
+
+static int
+file_finish(struct chunk_out *o, struct err *e)
+{
+	_cleanup_(file_abortp) struct chunk_out *unfinished = o;
+
+	if (fdatasync(o->fd) < 0)
+		return err_errno(e, errno, "finish a chunk");
+	if (rename_new(o->part, o->path) < 0)
+		return err_errno(e, errno, "finish a chunk");
+	close(o->fd);
+	free(take(&unfinished));
+	return 0;
+}
+
+static int
+sync_if_there(const char *path, struct err *e)
+{
+	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0 || fsync(fd) < 0)
+		return err_errno(e, errno, "sync a chunk folder");
+	return 0;
+}
+
+static int
+file_sync(struct chunks *c, const struct vault_id *id, struct err *e)
+{
+	struct file_chunks *f = file_of(c);
+	char path[PATH_SIZE];
+
+	vault_path(f, id, path);
+	if (sync_if_there(path, e) < 0)
+		return -1;
+	group_path(f, id->account.b[0], path);
+	return sync_if_there(path, e);
+}
+
+/* Reading */
+
+static void
+file_close_in(struct chunk_in *i)
+{
+	if (!i)
+		return;
+	if (i->fd >= 0)
+		close(i->fd);
+	free(i);
+}
+CLEANUP(struct chunk_in, file_close_in)
+
+static struct chunk_in *
+file_open(struct chunks *c, const struct vault_id *id, const struct chunk_name *name, struct err *e)
+{
+	_cleanup_(file_close_inp) struct chunk_in *i = calloc(1, sizeof(*i));
+	char path[PATH_SIZE];
+	struct stat st;
+
+	if (!i) {
+		err_set(e, ERR_MEMORY, "no memory for a chunk");
+		return NULL;
+	}
+	chunk_path(file_of(c), id, name, "", path);
+	i->fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (i->fd < 0 || fstat(i->fd, &st) < 0) {
+		err_errno(e, errno, "open a chunk");
+		return NULL;
+	}
+	i->bytes = (uint64_t)st.st_size;
+	return take(&i);
+}
+
+static int
+file_read(struct chunk_in *i, uint64_t offset, void *out, size_t n, struct err *e)
+{
+	uint8_t *at = out;
+
+	if (offset > i->bytes || n > i->bytes - offset)
+		return err_set(e, ERR_FORGED, "a chunk is shorter than it should be");
+	while (n) {
+		ssize_t got = pread(i->fd, at, n, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return err_errno(e, errno, "read a chunk");
+		if (got == 0) /* it shrank meanwhile: not by us */
+			return err_set(e, ERR_FORGED, "a chunk is shorter than it should be");
+		at += got;
+		offset += (uint64_t)got;
+		n -= (size_t)got;
+	}
+	return 0;
+}
+
+static uint64_t
+file_bytes(struct chunk_in *i)
+{
+	return i->bytes;
+}
+
+/* Removing and listing */
+
+static int
+file_remove(
+    struct chunks *c, const struct vault_id *id, const struct chunk_name *name, struct err *e)
+{
+	char path[PATH_SIZE];
+
+	chunk_path(file_of(c), id, name, "", path);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_errno(e, errno, "remove a chunk");
+	return 0;
+}
+
+/* Remove every file in D, or only the unfinished chunks. */
+static int
+empty_dir(DIR *d, bool only_parts, struct err *e)
+{
+	const struct dirent *entry;
+
+	while ((entry = next_entry(d))) {
+		if (only_parts && !is_part(entry->d_name))
+			continue;
+		if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
+			return err_errno(e, errno, "remove a chunk");
+	}
+	return 0;
+}
+
+static int
+file_drop(struct chunks *c, const struct vault_id *id, struct err *e)
+{
+	struct file_chunks *f = file_of(c);
+	char path[PATH_SIZE];
+
+	vault_path(f, id, path);
+	for (int i = 0; i < TRIES; i++) {
+		_cleanup_(dir_closep) DIR *d = NULL;
+
+		if (open_dir(path, &d, e) < 0)
+			return -1;
+		if (!d)
+			break;
+		if (empty_dir(d, false, e) < 0)
+			return -1;
+		if (fsync(dirfd(d)) < 0)
+			return err_errno(e, errno, "remove chunks");
+		if (rmdir(path) == 0 || errno == ENOENT)
+			break;
+		/* Somebody began a chunk meanwhile: that one goes too. */
+		if (errno != ENOTEMPTY || i + 1 == TRIES)
+			return err_errno(e, errno, "remove chunks");
+	}
+	group_path(f, id->account.b[0], path);
+	return sync_if_there(path, e);
+}
+
+struct listing {
+	chunks_list_fn *fn;
+	void *arg;
+};
+
+static int
+list_vault(struct file_chunks *f, const struct vault_id *id, void *arg, struct err *e)
+{
+	const struct listing *l = arg;
+	_cleanup_(dir_closep) DIR *d = NULL;
+	const struct dirent *entry;
+	struct chunk_name name;
+	struct stat st;
+	char path[PATH_SIZE];
+	int rc = 0;
+
+	vault_path(f, id, path);
+	if (open_dir(path, &d, e) < 0)
+		return -1;
+	while (rc == 0 && d && (entry = next_entry(d))) {
+		if (!parse_name(entry->d_name, &name) ||
+		    fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		rc = l->fn(l->arg, id, &name, (uint64_t)st.st_size, e);
+	}
+	return rc;
+}
+
+static int
+file_list(struct chunks *c, const struct vault_id *id, chunks_list_fn *fn, void *arg, struct err *e)
+{
+	struct file_chunks *f = file_of(c);
+	struct listing l = { fn, arg };
+	int rc = id ? list_vault(f, id, &l, e) : each_vault(f, list_vault, &l, e);
+
+	return rc < 0 ? -1 : 0;
+}
+
+static void
+file_close(struct chunks *c)
+{
+	struct file_chunks *f = file_of(c);
+
+	free(f->root);
+	free(f);
+}
+
+static const struct chunks_ops file_ops = {
+	.scheme = "file",
+	.begin = file_begin,
+	.write = file_write,
+	.finish = file_finish,
+	.abort = file_abort,
+	.sync = file_sync,
+	.open = file_open,
+	.read = file_read,
+	.bytes = file_bytes,
+	.close_in = file_close_in,
+	.remove = file_remove,
+	.drop = file_drop,
+	.list = file_list,
+	.close = file_close,
+};
+
+/* Opening */
+
+static int
+make_groups(struct file_chunks *f, struct err *e)
+{
+	char path[PATH_SIZE];
+	bool any_new = false;
+
+	for (unsigned first = 0; first < 256; first++) {
+		group_path(f, first, path);
+		if (mkdir(path, 0700) == 0)
+			any_new = true;
+		else if (errno != EEXIST)
+			return err_errno(e, errno, "%s", path);
+	}
+	return any_new ? fs_sync_dir(f->root, e) : 0;
+}
+
+/* Nobody writes yet: what is unfinished is left from a crash. */
+static int
+remove_parts(struct file_chunks *f, const struct vault_id *id, void *arg, struct err *e)
+{
+	_cleanup_(dir_closep) DIR *d = NULL;
+	char path[PATH_SIZE];
+
+	(void)arg;
+	vault_path(f, id, path);
+	if (open_dir(path, &d, e) < 0)
+		return -1;
+	return d ? empty_dir(d, true, e) : 0;
+}
+
+struct chunks *
+chunks_file(const char *path, struct err *e)
+{
+	_cleanup_(chunks_closep) struct chunks *c = NULL;
+	struct file_chunks *f;
+
+	if (strlen(path) > PATH_SIZE - 128) {
+		err_set(e, ERR_BAD, "the chunk folder's path is too long");
+		return NULL;
+	}
+	if (fs_mkdir(path, 0700, e) < 0)
+		return NULL;
+	f = calloc(1, sizeof(*f));
+	if (f)
+		f->root = strdup(path);
+	if (!f || !f->root) {
+		free(f);
+		err_set(e, ERR_MEMORY, "no memory for chunks");
+		return NULL;
+	}
+	f->chunks.ops = &file_ops;
+	c = &f->chunks;
+	if (make_groups(f, e) < 0 || each_vault(f, remove_parts, NULL, e) < 0)
+		return NULL;
+	return take(&c);
+}

@@ -1,0 +1,416 @@
+/* Chunks as files: whole or absent, never outside their folder, gone when dropped. */
+#include "base/fs.h"
+#include "chunks/chunks.h"
+#include "check.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+static const struct vault_id mara = { { { 0xab, 1, 2, 3 } }, SERVICE_FILES };
+static const struct vault_id mara_backup = { { { 0xab, 1, 2, 3 } }, SERVICE_BACKUP };
+static const struct vault_id theo = { { { 0x00 } }, 255 };
+static const struct chunk_name one = { { 0x11 } };
+static const struct chunk_name two = { { 0x22 } };
+
+#define MARA_FOLDER "c/ab/ab010203000000000000000000000000.2"
+#define ONE_FILE    "11000000000000000000000000000000"
+
+static struct chunks *
+must_open(const char *dir)
+{
+	struct err e = { 0 };
+	struct chunks *c = chunks_file(check_path(dir, "c"), &e);
+
+	if (!c)
+		fail_msg("%s", e.text);
+	return c;
+}
+
+static struct chunk_out *
+must_begin(struct chunks *c, const struct vault_id *id, const struct chunk_name *name)
+{
+	struct err e = { 0 };
+	struct chunk_out *o = chunks_begin(c, id, name, &e);
+
+	if (!o)
+		fail_msg("%s", e.text);
+	return o;
+}
+
+static void
+must_put(
+    struct chunks *c, const struct vault_id *id, const struct chunk_name *name, const char *text)
+{
+	struct chunk_out *o = must_begin(c, id, name);
+	struct err e = { 0 };
+
+	CHECK_OK(chunks_write(c, o, text, strlen(text), &e), &e);
+	CHECK_OK(chunks_finish(c, o, &e), &e);
+	CHECK_OK(chunks_sync(c, id, &e), &e);
+}
+
+/* Whether the chunk is there with exactly TEXT; NULL: is not there. */
+static bool
+has(struct chunks *c, const struct vault_id *id, const struct chunk_name *name, const char *text)
+{
+	struct err e = { 0 };
+	struct chunk_in *i = chunks_open(c, id, name, &e);
+	char got[100];
+	bool same;
+
+	if (!i)
+		return !text && e.kind == ERR_MISSING;
+	same = text && chunks_bytes(c, i) == strlen(text) &&
+	    chunks_read(c, i, 0, got, strlen(text), &e) == 0 &&
+	    memcmp(got, text, strlen(text)) == 0;
+	chunks_close_in(c, i);
+	return same;
+}
+
+static int
+note_chunk(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	buf_printf(
+	    arg, "%02x.%u/%02x=%u ", id->account.b[0], id->service, name->b[0], (unsigned)bytes);
+	return 0;
+}
+
+/* How many chunks the list has; it must have TEXT in it. */
+static unsigned
+listed(struct chunks *c, const struct vault_id *id, const char *text)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT(0);
+	struct err e = { 0 };
+	unsigned n = 0;
+
+	CHECK_OK(chunks_list(c, id, note_chunk, &b, &e), &e);
+	CHECK(strstr(buf_str(&b), text) != NULL);
+	for (const char *p = buf_str(&b); *p; p++)
+		n += *p == ' ';
+	return n;
+}
+
+static bool
+exists(const char *dir, const char *name)
+{
+	return access(check_path(dir, name), F_OK) == 0;
+}
+
+static void
+what_was_written_is_read(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct chunk_out *o;
+	struct chunk_in *i;
+	struct err e = { 0 };
+	char got[8];
+
+	CHECK(has(c, &mara, &one, NULL));
+	o = must_begin(c, &mara, &one);
+	CHECK_OK(chunks_write(c, o, "hello ", 6, &e), &e);
+	CHECK_OK(chunks_write(c, o, NULL, 0, &e), &e);
+	CHECK_OK(chunks_write(c, o, "there", 5, &e), &e);
+	CHECK(has(c, &mara, &one, NULL)); /* nobody sees it yet */
+	CHECK(listed(c, NULL, "") == 0);
+	CHECK_OK(chunks_finish(c, o, &e), &e);
+	CHECK(has(c, &mara, &one, "hello there"));
+	CHECK(has(c, &mara, &two, NULL) && has(c, &mara_backup, &one, NULL));
+	CHECK(exists(*state, MARA_FOLDER "/" ONE_FILE));
+	CHECK(!exists(*state, MARA_FOLDER "/" ONE_FILE ".part"));
+
+	i = chunks_open(c, &mara, &one, &e);
+	CHECK_OK(chunks_read(c, i, 6, got, 5, &e), &e);
+	CHECK_BYTES(got, "there", 5);
+	CHECK_OK(chunks_read(c, i, 11, got, 0, &e), &e);
+	CHECK(chunks_read(c, i, 6, got, 6, &e) == -1 && e.kind == ERR_FORGED);
+	CHECK(chunks_read(c, i, 12, got, 0, &e) == -1 && e.kind == ERR_FORGED);
+	CHECK(chunks_read(c, i, UINT64_MAX, got, 2, &e) == -1 && e.kind == ERR_FORGED);
+	/* cut behind our back */
+	CHECK(truncate(check_path(*state, MARA_FOLDER "/" ONE_FILE), 3) == 0);
+	CHECK(chunks_read(c, i, 0, got, 8, &e) == -1 && e.kind == ERR_FORGED);
+	chunks_close_in(c, i);
+	chunks_close_in(c, NULL);
+	chunks_close(c);
+}
+
+static void
+an_empty_chunk_is_a_chunk(void **state)
+{
+	struct chunks *c = must_open(*state);
+
+	must_put(c, &theo, &one, "");
+	CHECK(has(c, &theo, &one, ""));
+	CHECK(listed(c, &theo, "00.255/11=0 ") == 1);
+	chunks_close(c);
+}
+
+static void
+a_chunk_is_never_replaced(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct chunk_out *o;
+	struct err e = { 0 };
+
+	must_put(c, &mara, &one, "first");
+	o = must_begin(c, &mara, &one);
+	CHECK(!chunks_begin(c, &mara, &one, &e) && e.kind == ERR_EXISTS);
+	CHECK_OK(chunks_write(c, o, "second", 6, &e), &e);
+	CHECK(chunks_finish(c, o, &e) == -1 && e.kind == ERR_EXISTS);
+	CHECK(has(c, &mara, &one, "first"));
+	CHECK(!exists(*state, MARA_FOLDER "/" ONE_FILE ".part"));
+	chunks_close(c);
+}
+
+static void
+an_aborted_chunk_leaves_nothing(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct chunk_out *o = must_begin(c, &mara, &one);
+	struct err e = { 0 };
+
+	CHECK_OK(chunks_write(c, o, "x", 1, &e), &e);
+	CHECK(exists(*state, MARA_FOLDER "/" ONE_FILE ".part"));
+	chunks_abort(c, o);
+	chunks_abort(c, NULL);
+	CHECK(!exists(*state, MARA_FOLDER "/" ONE_FILE ".part"));
+	CHECK(has(c, &mara, &one, NULL));
+	chunks_close(c);
+}
+
+static void
+a_chunk_has_a_ceiling(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct chunk_out *o = must_begin(c, &mara, &one);
+	char *big = calloc(1, CHUNK_MAX_BYTES);
+	struct err e = { 0 };
+
+	CHECK_OK(chunks_write(c, o, big, CHUNK_MAX_BYTES, &e), &e);
+	CHECK(chunks_write(c, o, big, 1, &e) == -1 && e.kind == ERR_TOO_BIG);
+	CHECK(chunks_write(c, o, big, SIZE_MAX, &e) == -1 && e.kind == ERR_TOO_BIG);
+	CHECK_OK(chunks_finish(c, o, &e), &e);
+	CHECK(listed(c, &mara, "ab.2/11=5242880 ") == 1);
+	free(big);
+	chunks_close(c);
+}
+
+static void
+a_removed_chunk_goes_on_for_its_readers(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct chunk_in *i, *k;
+	struct err e = { 0 };
+	char got[5];
+
+	must_put(c, &mara, &one, "first");
+	must_put(c, &mara, &two, "other");
+	i = chunks_open(c, &mara, &one, &e);
+	k = chunks_open(c, &mara, &two, &e);
+	CHECK_OK(chunks_remove(c, &mara, &one, &e), &e);
+	CHECK_OK(chunks_remove(c, &mara, &one, &e), &e); /* missing is fine */
+	CHECK_OK(chunks_remove(c, &theo, &one, &e), &e);
+	CHECK(has(c, &mara, &one, NULL) && has(c, &mara, &two, "other"));
+	CHECK_OK(chunks_drop(c, &mara, &e), &e);
+	CHECK_OK(chunks_read(c, i, 0, got, 5, &e), &e);
+	CHECK_BYTES(got, "first", 5);
+	CHECK_OK(chunks_read(c, k, 0, got, 5, &e), &e);
+	CHECK_BYTES(got, "other", 5);
+	chunks_close_in(c, i);
+	chunks_close_in(c, k);
+	chunks_close(c);
+}
+
+static void
+a_dropped_vault_leaves_no_folder(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct chunk_out *o;
+	struct err e = { 0 };
+
+	must_put(c, &mara, &one, "1");
+	must_put(c, &mara, &two, "2");
+	must_put(c, &mara_backup, &one, "3");
+	o = must_begin(c, &mara, &(struct chunk_name){ { 0x33 } });
+	CHECK_OK(chunks_drop(c, &mara, &e), &e);
+	CHECK(!exists(*state, MARA_FOLDER));
+	CHECK(has(c, &mara_backup, &one, "3"));
+	CHECK(listed(c, NULL, "ab.3/11=1 ") == 1);
+	CHECK_OK(chunks_drop(c, &mara, &e), &e);
+	CHECK_OK(chunks_drop(c, &theo, &e), &e);
+	CHECK_OK(chunks_sync(c, &mara, &e), &e);
+	CHECK(listed(c, &mara, "") == 0);
+	/* the one in flight must not come back */
+	CHECK_OK(chunks_write(c, o, "x", 1, &e), &e);
+	CHECK(chunks_finish(c, o, &e) == -1 && e.kind == ERR_MISSING);
+	CHECK(!exists(*state, MARA_FOLDER));
+	must_put(c, &mara, &one, "again");
+	CHECK(has(c, &mara, &one, "again"));
+	chunks_close(c);
+}
+
+static void
+unfinished_chunks_are_removed_on_opening(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct chunk_out *o;
+	struct err e = { 0 };
+
+	must_put(c, &mara, &one, "stays");
+	must_put(c, &theo, &one, "stays");
+	o = must_begin(c, &mara, &two);
+	CHECK_OK(chunks_write(c, o, "half", 4, &e), &e);
+	chunks_close(c); /* as after a crash; O's file stays behind */
+	CHECK(exists(*state, MARA_FOLDER "/22000000000000000000000000000000.part"));
+	c = must_open(*state);
+	CHECK(!exists(*state, MARA_FOLDER "/22000000000000000000000000000000.part"));
+	CHECK(has(c, &mara, &one, "stays") && has(c, &theo, &one, "stays"));
+	chunks_abort(c, o); /* frees it; its file is gone already */
+	must_put(c, &mara, &two, "whole");
+	CHECK(listed(c, NULL, "ab.2/22=5 ") == 3);
+	chunks_close(c);
+}
+
+static int
+stop_at_once(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	++*(int *)arg;
+	return 1;
+}
+
+static int
+fail_at_once(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	return err_set(e, ERR_CANCELLED, "enough");
+}
+
+static void
+a_list_has_only_finished_chunks(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct err e = { 0 };
+	int calls = 0;
+	struct chunk_out *o;
+
+	CHECK(listed(c, NULL, "") == 0);
+	must_put(c, &mara, &one, "1");
+	must_put(c, &mara, &two, "22");
+	must_put(c, &mara_backup, &one, "333");
+	must_put(c, &theo, &one, "4444");
+	o = must_begin(c, &theo, &two);
+	/* strangers are left alone */
+	CHECK_OK(fs_write(check_path(*state, MARA_FOLDER "/README"), "x", 1, 0600, &e), &e);
+	CHECK_OK(fs_mkdir(check_path(*state, "c/ab/lost+found"), 0700, &e), &e);
+	CHECK_OK(
+	    fs_mkdir(check_path(*state, "c/00/ab010203000000000000000000000000.2"), 0700, &e), &e);
+	CHECK(listed(c, NULL, "ab.2/22=2 ") == 4 && listed(c, NULL, "00.255/11=4 ") == 4);
+	CHECK(listed(c, &mara, "ab.2/11=1 ") == 2);
+	CHECK(listed(c, &mara_backup, "ab.3/11=3 ") == 1);
+	CHECK_OK(chunks_list(c, NULL, stop_at_once, &calls, &e), &e);
+	CHECK(calls == 1);
+	CHECK(chunks_list(c, NULL, fail_at_once, &calls, &e) == -1 && e.kind == ERR_CANCELLED);
+	chunks_abort(c, o);
+	chunks_close(c);
+}
+
+/* Whatever the bytes of ids and names are, nothing appears outside the store's folder; and links
+ * that somebody laid in it are not followed. */
+static void
+no_path_leads_outside(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct vault_id id = { { "../../../../../" }, '/' };
+	struct chunk_name name = { "../../../../../" };
+	struct err e = { 0 };
+	char target[600], link[600];
+
+	must_put(c, &id, &name, "inside");
+	CHECK(has(c, &id, &name, "inside"));
+	CHECK(exists(*state,
+	    "c/2e/2e2e2f2e2e2f2e2e2f2e2e2f2e2e2f00.47/"
+	    "2e2e2f2e2e2f2e2e2f2e2e2f2e2e2f00"));
+	must_put(c, &mara, &two, "x");
+	strcpy(target, check_path(*state, "target"));
+	CHECK_OK(fs_write(target, "secret", 6, 0600, &e), &e);
+	strcpy(link, check_path(*state, MARA_FOLDER "/" ONE_FILE));
+	CHECK(symlink(target, link) == 0);
+	CHECK(!chunks_open(c, &mara, &one, &e));
+	CHECK(listed(c, &mara, "ab.2/22=1 ") == 1);
+	CHECK_OK(chunks_drop(c, &mara, &e), &e);
+	CHECK(access(target, F_OK) == 0);
+	chunks_close(c);
+}
+
+struct churn {
+	struct chunks *c;
+	_Atomic bool *stop;
+	unsigned finished;
+};
+
+static void *
+write_often(void *arg)
+{
+	struct churn *t = arg;
+	struct err e = { 0 };
+
+	for (unsigned n = 0; !atomic_load(t->stop); n++) {
+		struct chunk_name name = { { 0 } };
+		struct chunk_out *o;
+
+		memcpy(name.b, &n, sizeof(n));
+		memcpy(name.b + 4, &arg, sizeof(arg));
+		o = must_begin(t->c, &mara, &name);
+		if (chunks_finish(t->c, o, &e) == 0)
+			t->finished++;
+		else
+			CHECK(e.kind == ERR_MISSING);
+	}
+	return NULL;
+}
+
+static void
+drops_and_writers_get_along(void **state)
+{
+	struct chunks *c = must_open(*state);
+	_Atomic bool stop = false;
+	struct churn t[2] = { { c, &stop, 0 }, { c, &stop, 0 } };
+	pthread_t threads[2];
+	struct err e = { 0 };
+
+	for (size_t i = 0; i < 2; i++)
+		CHECK(pthread_create(&threads[i], NULL, write_often, &t[i]) == 0);
+	for (int i = 0; i < 100; i++)
+		CHECK_OK(chunks_drop(c, &mara, &e), &e);
+	atomic_store(&stop, true);
+	for (size_t i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	CHECK_OK(chunks_drop(c, &mara, &e), &e);
+	CHECK(listed(c, NULL, "") == 0 && !exists(*state, MARA_FOLDER));
+	chunks_close(c);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, check_dir_setup, check_dir_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(what_was_written_is_read),
+		TEST(an_empty_chunk_is_a_chunk),
+		TEST(a_chunk_is_never_replaced),
+		TEST(an_aborted_chunk_leaves_nothing),
+		TEST(a_chunk_has_a_ceiling),
+		TEST(a_removed_chunk_goes_on_for_its_readers),
+		TEST(a_dropped_vault_leaves_no_folder),
+		TEST(unfinished_chunks_are_removed_on_opening),
+		TEST(a_list_has_only_finished_chunks),
+		TEST(no_path_leads_outside),
+		TEST(drops_and_writers_get_along),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
