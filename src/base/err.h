@@ -6,6 +6,7 @@
  */
 #pragma once
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

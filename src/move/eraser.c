@@ -1,0 +1,346 @@
+/* Erases what has moved away and what was given up; looks again; signs for it (promise `gone`).
+ *
+ * Keys first (one flush for a batch), then records, then chunks, then a compaction for all that was
+ * removed since the last one. Only when nothing is found any more does a record become `erased`. All of it
+ * is repeated from the durable list after a restart.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "base/log.h"
+#include "move/internal.h"
+
+#define BATCH    128
+#define LOOK_MS  200
+#define RETRY_MS 1000
+
+enum erasing_step { ERASING_WAITS, ERASING_REMOVED };
+
+struct erasing {
+	struct erase_record record;
+	enum erasing_step step;
+	uint64_t next_ms;
+	struct erasing *next;
+};
+
+void
+eraser_add(struct mover *m, const struct erase_record *r)
+{
+	struct erasing *x = calloc(1, sizeof *x);
+
+	if (!x) {
+		log_error("erase.add", r->wave, "error=\"no memory; erased after the next start\"");
+		return;
+	}
+	x->record = *r;
+	pthread_mutex_lock(&m->lock);
+	x->next = m->to_erase;
+	m->to_erase = x;
+	m->n_to_erase++;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->lock);
+}
+
+bool
+eraser_has(struct mover *m, const struct account_id *id)
+{
+	_cleanup_buf_ struct buf v = BUF_INIT(4096);
+	struct err e;
+
+	/* The durable list is the truth; one that can't be read counts as not finished. */
+	return region_get(m->node->engine, REGION_ERASE, id->b, ACCOUNT_ID_BYTES, &v, &e) != 0;
+}
+
+static void
+each_vault(struct mover *m, struct erasing *x,
+    int (*fn)(struct mover *, struct erasing *, const struct vault_id *, struct err *),
+    struct err *e, bool *failed)
+{
+	for (enum service s = SERVICE_PROFILE; s < SERVICES && !*failed; s++) {
+		struct vault_id id = { x->record.account, (uint8_t)s };
+
+		if (x->record.services & BIT(s))
+			*failed = fn(m, x, &id, e) < 0;
+	}
+}
+
+static int
+destroy_key(struct mover *m, struct erasing *x, const struct vault_id *id, struct err *e)
+{
+	(void)x;
+	return transfer_destroy_key(m->node->pool, m->node->engine, id, e);
+}
+
+static int
+remove_rest(struct mover *m, struct erasing *x, const struct vault_id *id, struct err *e)
+{
+	return transfer_erase(m->node->pool, m->node->engine, m->node->flusher, m->node->chunks, id,
+	    &x->record.records, &x->record.chunks, e);
+}
+
+static int
+look_again(struct mover *m, struct erasing *x, const struct vault_id *id, struct err *e)
+{
+	(void)x;
+	return transfer_is_gone(m->node->engine, m->node->chunks, id, e);
+}
+
+static void
+try_later(struct erasing *x, const struct err *e)
+{
+	char account[ACCOUNT_TEXT_SIZE];
+
+	x->next_ms = host_mono_ms() + RETRY_MS;
+	account_text(&x->record.account, account);
+	log_warn("erase.again", x->record.wave, "account=%s error=\"%s\"", account, e->text);
+}
+
+/* Nothing is erased before the destination's signature is here, and while requests are inside. */
+static bool
+may_erase(struct mover *m, struct erasing *x)
+{
+	struct err e = { 0 };
+
+	if (x->step != ERASING_WAITS || host_mono_ms() < x->next_ms)
+		return false;
+	if (homes_inside(m->node->homes, &x->record.account) > 0) {
+		x->next_ms = host_mono_ms() + LOOK_MS;
+		return false;
+	}
+	if (x->record.was_home && !x->record.has_proof) {
+		if (proof_fetch(m, x->record.peer, &x->record.account, x->record.epoch, &e) < 0) {
+			try_later(x, &e);
+			return false;
+		}
+		x->record.has_proof = true;
+	}
+	return true;
+}
+
+/* Keys of a batch, one flush, then everything else. */
+static void
+remove_batch(struct mover *m, struct erasing **batch, size_t n)
+{
+	bool failed[BATCH] = { false };
+	struct err e = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		each_vault(m, batch[i], destroy_key, &e, &failed[i]);
+	if (flusher_wait(m->node->flusher, flusher_ticket(m->node->flusher), &e) < 0)
+		for (size_t i = 0; i < n; i++)
+			failed[i] = true;
+	step("eraser.keys");
+	for (size_t i = 0; i < n; i++) {
+		each_vault(m, batch[i], remove_rest, &e, &failed[i]);
+		if (failed[i])
+			try_later(batch[i], &e);
+		else
+			batch[i]->step = ERASING_REMOVED;
+	}
+	step("eraser.records");
+}
+
+/* --- after the compaction --- */
+
+static int
+sign_erasures(struct mover *m, struct erasing **x, size_t n, struct region_batch *b, struct err *e)
+{
+	struct node *node = m->node;
+	uint8_t leaves[BATCH][SHA256_BYTES];
+	struct proof *p = calloc(n, sizeof *p);
+	uint64_t now = host_wall_ms();
+	struct note note;
+	int r = p ? 0 : err_set(e, ERR_MEMORY, "no memory to sign erasures");
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct erasure_statement s = { .account = x[i]->record.account,
+			.epoch = x[i]->record.epoch,
+			.records = x[i]->record.records,
+			.chunks = x[i]->record.chunks,
+			.time_ms = now };
+		_cleanup_buf_ struct buf text = BUF_INIT(STATEMENT_MAX - 1);
+
+		memcpy(s.region, node->region, sizeof s.region);
+		memcpy(s.to, x[i]->record.peer, sizeof s.to);
+		r = proof_load(node, &s.account, s.epoch, &p[i], e);
+		erasure_statement_text(&s, &text);
+		if (r == 0 && (r = buf_check(&text, e)) == 0)
+			snprintf(p[i].erasure, sizeof p[i].erasure, "%s", buf_str(&text));
+		merkle_leaf(p[i].erasure, strlen(p[i].erasure), leaves[i]);
+	}
+	if (r == 0)
+		r = note_sign(NOTE_ERASED, node->region, (const uint8_t(*)[SHA256_BYTES])leaves, n,
+		    now, node->sign_secret, node->sign_public, &note, e);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		p[i].erased = (struct sealing){ .is_there = true, .note = note };
+		merkle_prove((const uint8_t(*)[SHA256_BYTES])leaves, n, i, &p[i].erased.proof);
+		proof_store(b, &x[i]->record.account, x[i]->record.epoch, &p[i]);
+	}
+	free(p);
+	return r;
+}
+
+/* Record that these are erased. */
+static int
+finish_batch(struct mover *m, struct erasing **x, size_t n, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	struct erasing *moved[BATCH];
+	size_t k = 0;
+
+	if (!b)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		if (x[i]->record.was_home)
+			moved[k++] = x[i];
+		region_delete(b, REGION_ERASE, x[i]->record.account.b, ACCOUNT_ID_BYTES);
+	}
+	if (k && sign_erasures(m, moved, k, b, e) < 0)
+		return -1;
+	if (region_apply(m->node->engine, m->node->flusher, b, e) < 0)
+		return -1;
+	counter_add(&moves_erased, (int64_t)n);
+	step("eraser.erased");
+	for (size_t i = 0; i < k; i++) {
+		struct wave_item item = { .account = moved[i]->record.account,
+			.state = ITEM_ERASED };
+
+		job_item(m, moved[i]->record.wave, &item);
+	}
+	return 0;
+}
+
+static void
+unlink_done(struct mover *m, struct erasing **x, size_t n)
+{
+	pthread_mutex_lock(&m->lock);
+	for (size_t i = 0; i < n; i++) {
+		struct erasing **p = &m->to_erase;
+
+		while (*p != x[i])
+			p = &(*p)->next;
+		*p = x[i]->next;
+		m->n_to_erase--;
+		free(x[i]);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+static size_t
+collect(struct mover *m, struct erasing **out, size_t room,
+    bool (*want)(struct mover *, struct erasing *))
+{
+	struct erasing *x;
+	size_t n = 0;
+
+	pthread_mutex_lock(&m->lock);
+	x = m->to_erase;
+	pthread_mutex_unlock(&m->lock);
+	/* New ones are only put in front, and only this thread takes any out. */
+	for (; x && n < room; x = x->next)
+		if (want(m, x))
+			out[n++] = x;
+	return n;
+}
+
+static bool
+is_removed(struct mover *m, struct erasing *x)
+{
+	(void)m;
+	return x->step == ERASING_REMOVED;
+}
+
+/* Those removed before this compaction are looked for once more, then done. */
+static void
+compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
+{
+	struct err e = { 0 };
+
+	if (engine_compact(m->node->engine, &e) < 0) {
+		log_warn("erase.compact", NULL, "error=\"%s\"", e.text);
+		return;
+	}
+	step("eraser.compacted");
+	while (n > 0) {
+		struct erasing *good[BATCH];
+		size_t k = 0, some = n < BATCH ? n : BATCH;
+
+		for (size_t i = 0; i < some; i++) {
+			bool failed = false;
+
+			each_vault(m, removed[i], look_again, &e, &failed);
+			if (failed) {
+				removed[i]->step = ERASING_WAITS;
+				try_later(removed[i], &e);
+			} else {
+				good[k++] = removed[i];
+			}
+		}
+		if (k && finish_batch(m, good, k, &e) < 0)
+			log_warn("erase.finish", NULL, "error=\"%s\"", e.text);
+		else
+			unlink_done(m, good, k);
+		removed += some;
+		n -= some;
+	}
+}
+
+static void
+wait_for_work(struct mover *m)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOOK_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L)
+		until.tv_sec++, until.tv_nsec -= 1000000000L;
+	pthread_mutex_lock(&m->lock);
+	if (!atomic_load(&m->is_stopping))
+		pthread_cond_timedwait(&m->changed, &m->lock, &until);
+	pthread_mutex_unlock(&m->lock);
+}
+
+#define FINISH_MAX 4096
+
+void *
+eraser_run(void *mover)
+{
+	struct mover *m = mover;
+	struct erasing **removed = calloc(FINISH_MAX, sizeof *removed), *batch[BATCH];
+	uint64_t last_removed = 0, last_compacted = host_mono_ms();
+
+	while (!atomic_load(&m->is_stopping) && removed) {
+		size_t n = collect(m, batch, BATCH, may_erase), done;
+		uint64_t now;
+
+		if (n) {
+			remove_batch(m, batch, n);
+			last_removed = host_mono_ms();
+		}
+		now = host_mono_ms();
+		/* One compaction serves a whole run of removals: wait for a lull, but not for long. */
+		if (n == 0 && now - last_removed < 1000 &&
+		    now - last_compacted < m->config.compact_every_ms) {
+			wait_for_work(m);
+			continue;
+		}
+		if (n && now - last_compacted < m->config.compact_every_ms)
+			continue;
+		done = collect(m, removed, FINISH_MAX, is_removed);
+		if (done) {
+			compact_and_finish(m, removed, done);
+			last_compacted = host_mono_ms();
+		} else if (n == 0) {
+			wait_for_work(m);
+		}
+	}
+	free(removed);
+	while (m->to_erase) {
+		struct erasing *x = m->to_erase;
+
+		m->to_erase = x->next;
+		free(x);
+	}
+	return NULL;
+}

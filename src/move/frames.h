@@ -1,0 +1,98 @@
+/* frames.h - what the two sides of a move say to each other, over stream.h.
+ *
+ * A unit is the accounts that move together on one stream: many small ones, or one large or busy one.
+ * Every frame names the unit; every account in it is named with epoch and attempt, and D refuses what
+ * differs from what was opened.
+ *
+ *   S -> D                                    D -> S
+ *   OPEN  unit, wave, accounts
+ *                                             OPENED  unit, a verdict an account
+ *   DATA  unit, sections (zstd)
+ *   SYNC  unit                                SYNCED  unit, a verdict an account
+ *   SEAL  unit, statements, signed note
+ *                                             DONE    unit, a verdict an account, signed note
+ *   LEARNED unit
+ *   DROP  unit, accounts (before SEAL)        -
+ *
+ * A section of DATA: account (16), epoch (8), attempt (8), service (1), length (4), whole transfer
+ * items (vault/transfer.h). DATA whose compressed form is larger than a frame goes in parts: MORE,
+ * MORE, ..., DATA. After a malformed frame D answers FAILED and ends the stream.
+ */
+#pragma once
+#include "base/frame.h"
+#include "directory/directory.h"
+#include "ledger/statement.h"
+
+enum frame_type {
+	FRAME_OPEN = 'O',
+	FRAME_OPENED = 'o',
+	FRAME_MORE = 'm',
+	FRAME_DATA = 'Z',
+	FRAME_SYNC = 'Q',
+	FRAME_SYNCED = 'q',
+	FRAME_SEAL = 'S',
+	FRAME_DONE = 'd',
+	FRAME_LEARNED = 'L',
+	FRAME_DROP = 'X',
+	FRAME_FAILED = 'f',
+};
+
+#define UNIT_MAX     128                /* accounts */
+#define DATA_RAW_MAX ((size_t)80 << 20) /* sections of one DATA, decompressed */
+#define DATA_PART    ((size_t)4 << 20)  /* of compressed bytes in one frame */
+
+/* What OPEN says of an account. */
+struct opening {
+	struct account_id account;
+	uint64_t epoch, attempt;
+	char country[3];
+	unsigned services;
+	bool is_suspended;
+};
+
+void open_put(struct buf *b, uint32_t unit, const char *wave, const struct opening *o, size_t n);
+must_check
+int open_read(struct span p, uint32_t *unit, char wave[static WAVE_ID_SIZE],
+    struct opening out[static UNIT_MAX], size_t *n, struct err *e);
+
+/* Verdicts, in the order of the accounts of OPEN (or of SEAL's statements). */
+struct verdict {
+	enum err_kind kind; /* ERR_NONE: good */
+	char text[WAVE_REASON_SIZE];
+};
+void verdicts_put(struct buf *b, uint32_t unit, const struct verdict *v, size_t n);
+must_check
+int verdicts_read(struct reader *r, uint32_t unit, struct verdict *out, size_t n, struct err *e);
+
+/* A section's head; the items follow. */
+struct section {
+	struct account_id account;
+	uint64_t epoch, attempt;
+	enum service service;
+	struct span items;
+};
+#define SECTION_HEAD (ACCOUNT_ID_BYTES + 8 + 8 + 1 + 4)
+void section_put_head(struct buf *b, const struct section *s); /* length 0: patched at the end */
+void section_end(struct buf *b, size_t head_at);
+/* 1: a section, 0: the end, -1. */
+must_check
+int section_read(struct reader *r, struct section *out, struct err *e);
+
+struct seal_item {
+	struct account_id account;
+	struct span statement;
+};
+void seal_put_count(struct buf *b, uint32_t unit, size_t n);
+void seal_put_item(struct buf *b, const struct account_id *id, const char *statement);
+must_check
+int seal_read(struct span p, uint32_t *unit, struct seal_item out[static UNIT_MAX], size_t *n,
+    struct note *note, struct err *e);
+
+/* SYNC, LEARNED: just the unit. */
+void unit_put(struct buf *b, uint32_t unit);
+must_check
+int unit_read(struct span p, uint32_t *unit, struct err *e);
+void drop_put(struct buf *b, uint32_t unit, const struct account_id *ids, size_t n);
+must_check
+int drop_read(struct span p, uint32_t *unit, struct account_id out[static UNIT_MAX], size_t *n,
+    struct err *e);

@@ -1,0 +1,141 @@
+/* internal.h - what the parts of the mover share. */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/cleanup.h"
+#include "base/stats.h"
+#include "directory/directory.h"
+#include "directory/stream.h"
+#include "move/frames.h"
+#include "move/mover.h"
+#include "move/record.h"
+#include "move/step.h"
+#include "vault/homes.h"
+#include "vault/pool.h"
+#include "vault/transfer.h"
+
+struct job;
+
+struct mover {
+	struct mover_config config;
+	struct node *node;
+	struct stream_listener *listener;
+	atomic_bool is_stopping;
+	atomic_uint next_unit;
+	atomic_uint nudges; /* counts mover_nudge, for those who wait */
+
+	pthread_mutex_t lock;   /* of all below */
+	pthread_cond_t changed; /* something to do, or stopping */
+	struct job *jobs;
+
+	/* Fenced accounts of ours and prepared arrivals whose stream is gone. */
+	struct settle *to_settle;
+	unsigned n_to_settle;
+
+	/* Accounts to erase. */
+	struct erasing *to_erase;
+	unsigned n_to_erase;
+
+	pthread_t waves_thread, resolver_thread, eraser_thread;
+	bool has_threads;
+};
+
+/* One wave being worked off; job.c. */
+int jobs_start(struct mover *m, const struct wave *w, struct err *e);
+void jobs_stop(struct mover *m);
+/* A wave's item has a new state; kept until the directory has it. WAVE "" is fine (no wave). */
+void job_item(struct mover *m, const char *wave, const struct wave_item *item);
+
+/* --- unit.c: the sending side --- */
+
+struct unit_account {
+	struct opening opening;
+	struct home home; /* as it was when opened */
+	struct export *exports[SERVICES];
+	struct verdict verdict; /* kind ERR_NONE while it is going on */
+	enum move_state state;
+	uint64_t bytes;
+	uint64_t fenced_ns;
+	unsigned held;
+	char statement[STATEMENT_MAX];
+	uint8_t leaf[SHA256_BYTES];
+	struct sealing sent, received;
+	uint64_t pause_us;
+};
+
+/* What a unit asks of its job while it runs. */
+struct unit_limits {
+	bool is_single; /* rounds until the tail is short */
+	/* Called between pieces with the bytes just sent: sleeps for the rate limit; false: give up. */
+	bool (*go_on)(void *arg, uint64_t bytes);
+	void *arg;
+};
+
+struct unit {
+	struct mover *mover;
+	struct stream *stream;
+	uint32_t number;
+	char wave[WAVE_ID_SIZE];
+	char to[REGION_NAME_SIZE];
+	struct unit_account *accounts;
+	size_t n;
+	struct unit_limits limits;
+	struct buf raw, packed; /* DATA being made */
+	void *zstd;             /* ZSTD_CCtx */
+	uint64_t rate;          /* bytes a second, as measured while copying */
+};
+
+/* Move the accounts U->accounts (openings filled in by account id only); each ends in moved, given up
+ * (verdict says why; nothing has changed for it), or fenced: then the resolver has it. If they are more
+ * than UNIT_BYTES, U->n is lowered to as many of the first as fit. Returns -1 if the stream is not to be
+ * used again. */
+#define UNIT_BYTES ((uint64_t)24 << 20)
+int unit_run(struct unit *u, struct err *e);
+void unit_release(struct unit *u); /* exports and buffers */
+
+/* --- target.c: the receiving side --- */
+void target_serve(void *mover, struct stream *s);
+
+/* --- resolver.c --- */
+
+/* Let the resolver settle the account: a fenced one of ours, or a prepared arrival. */
+void resolver_add(struct mover *m, const struct move_record *r);
+void *resolver_run(void *mover);
+unsigned resolver_count(struct mover *m);
+/* Record that N fenced accounts have moved: homes, erase records, proofs (where IS_THERE), in one batch. */
+must_check
+int source_record_moved(struct mover *m, const struct move_record *r, size_t n, struct err *e);
+/* The record of a prepared arrival becomes a home: homes, proofs, in one batch. */
+must_check
+int target_record_home(
+    struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e);
+/* Give up arrivals (arriving or prepared after a lost swap): from now on they are the eraser's. */
+must_check
+int target_record_given_up(
+    struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e);
+
+/* --- eraser.c --- */
+void eraser_add(struct mover *m, const struct erase_record *r);
+void *eraser_run(void *mover);
+/* Whether the account still has an erasure to be finished here: it can't arrive before. */
+bool eraser_has(struct mover *m, const struct account_id *id);
+
+/* --- proof.c --- */
+must_check
+int proof_load(struct node *n, const struct account_id *id, uint64_t epoch, struct proof *out,
+    struct err *e); /* ERR_MISSING */
+void proof_store(
+    struct region_batch *b, const struct account_id *id, uint64_t epoch, const struct proof *p);
+/* Ask REGION for its proof of the account's arrival at EPOCH, check its signature, store it. */
+must_check
+int proof_fetch(struct mover *m, const char *region, const struct account_id *id, uint64_t epoch,
+    struct err *e);
+/* The public key of a region; ERR_MISSING. */
+must_check
+int region_key(
+    struct node *n, const char *region, uint8_t out[static SIGN_PUBLIC_BYTES], struct err *e);
+
+extern struct counter moves_copying, moves_fenced, moves_moved, moves_given_up, moves_arriving,
+    moves_settled, moves_erased, moves_bytes;
+extern struct histogram move_pause;

@@ -1,0 +1,711 @@
+/* One wave being worked off by its source region: items in, units out, outcomes back (DESIGN.md 8).
+ *
+ * A job has one thread that talks to the directory and some workers, each with its own stream. The
+ * coldest accounts go in big units; those that were written to lately go singly, last.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/host.h"
+#include "base/log.h"
+#include "move/internal.h"
+
+#define QUEUE_LOW   512
+#define TRIES_MAX   8
+#define BUSY_MS     5000 /* written to within: moves singly */
+#define TICK_MS     250
+#define PUT_OFF_MS  2000
+#define CONNECT_MS  5000
+#define WORKERS_MAX 16
+
+struct queued {
+	struct account_id account;
+	uint32_t tries;
+};
+
+struct queue {
+	struct queued *items;
+	size_t n, cap;
+};
+
+struct job {
+	struct mover *mover;
+	struct wave wave;
+	struct job *next;
+	pthread_t thread, workers[WORKERS_MAX];
+	unsigned n_workers;
+	atomic_uint active; /* units under way */
+	atomic_bool is_held, is_cancelled, is_over;
+	atomic_bool must_reread; /* items went back to waiting */
+
+	pthread_mutex_t lock;
+	struct queue cold, hot;
+	struct wave_item *updates;
+	size_t n_updates, cap_updates;
+	char last_error[200];
+
+	/* the rate limit: what may have been sent by now */
+	uint64_t began_ns, sent_bytes, sent_accounts;
+
+	/* the job's own thread */
+	struct account_id after;
+	bool has_after, waiting_read;
+	uint64_t put_off_at_ms;
+};
+
+/* --- updates --- */
+
+static void
+add_update(struct job *j, const struct wave_item *item)
+{
+	pthread_mutex_lock(&j->lock);
+	for (size_t i = 0; i < j->n_updates; i++) {
+		struct wave_item *u = &j->updates[i];
+
+		if (!account_equal(&u->account, &item->account))
+			continue;
+		/* Only the newest state goes out, with the figures it had before. */
+		u->state = item->state;
+		memcpy(u->reason, item->reason, sizeof u->reason);
+		if (item->bytes || item->pause_us) {
+			u->bytes = item->bytes;
+			u->pause_us = item->pause_us;
+			u->held = item->held;
+		}
+		goto out;
+	}
+	if (j->n_updates == j->cap_updates) {
+		size_t cap = j->cap_updates ? j->cap_updates * 2 : 256;
+		struct wave_item *p = realloc(j->updates, cap * sizeof *p);
+
+		if (!p) {
+			log_error("wave.update", j->wave.id, "error=\"no memory\"");
+			goto out;
+		}
+		j->updates = p;
+		j->cap_updates = cap;
+	}
+	j->updates[j->n_updates++] = *item;
+out:
+	pthread_mutex_unlock(&j->lock);
+}
+
+void
+job_item(struct mover *m, const char *wave, const struct wave_item *item)
+{
+	struct job *j;
+	struct err e;
+
+	pthread_mutex_lock(&m->lock);
+	for (j = m->jobs; j && strcmp(j->wave.id, wave) != 0; j = j->next)
+		;
+	if (j)
+		add_update(j, item);
+	pthread_mutex_unlock(&m->lock);
+	if (!j && *wave && directory_wave_update(m->node->directory, wave, item, 1, &e) < 0)
+		log_warn("wave.update", wave, "error=\"%s\"", e.text);
+}
+
+/* Give the directory what has piled up. What can't be delivered stays. */
+static void
+send_updates(struct job *j)
+{
+	struct wave_item *batch = NULL;
+	struct err e;
+	size_t n;
+
+	for (;;) {
+		pthread_mutex_lock(&j->lock);
+		n = j->n_updates < DIRECTORY_BATCH_MAX ? j->n_updates : DIRECTORY_BATCH_MAX;
+		batch = n ? malloc(n * sizeof *batch) : NULL;
+		if (batch) {
+			memcpy(batch, j->updates, n * sizeof *batch);
+			memmove(j->updates, j->updates + n, (j->n_updates - n) * sizeof *batch);
+			j->n_updates -= n;
+		}
+		pthread_mutex_unlock(&j->lock);
+		if (!batch)
+			return;
+		if (directory_wave_update(j->mover->node->directory, j->wave.id, batch, n, &e) <
+		    0) {
+			log_warn("wave.update", j->wave.id, "error=\"%s\"", e.text);
+			/* Newer states of the same accounts win over what is put back. */
+			for (size_t i = 0; i < n; i++) {
+				bool has_newer = false;
+
+				pthread_mutex_lock(&j->lock);
+				for (size_t k = 0; k < j->n_updates && !has_newer; k++)
+					has_newer = account_equal(
+					    &j->updates[k].account, &batch[i].account);
+				pthread_mutex_unlock(&j->lock);
+				if (!has_newer)
+					add_update(j, &batch[i]);
+			}
+			free(batch);
+			return;
+		}
+		free(batch);
+	}
+}
+
+/* --- the queue --- */
+
+static void
+enqueue(struct queue *q, const struct queued *x)
+{
+	if (q->n == q->cap) {
+		size_t cap = q->cap ? q->cap * 2 : 1024;
+		struct queued *p = realloc(q->items, cap * sizeof *p);
+
+		if (!p)
+			return; /* stays waiting in the directory; read again later */
+		q->items = p;
+		q->cap = cap;
+	}
+	q->items[q->n++] = *x;
+}
+
+static bool
+is_busy(struct job *j, const struct account_id *id)
+{
+	for (enum service s = SERVICE_PROFILE; s < SERVICES; s++) {
+		struct vault_id v = { *id, (uint8_t)s };
+
+		if (pool_idle_ms(j->mover->node->pool, &v) < BUSY_MS)
+			return true;
+	}
+	return false;
+}
+
+static size_t
+queue_length(struct job *j)
+{
+	size_t n;
+
+	pthread_mutex_lock(&j->lock);
+	n = j->cold.n + j->hot.n;
+	pthread_mutex_unlock(&j->lock);
+	return n;
+}
+
+static void
+enqueue_item(struct job *j, const struct wave_item *item)
+{
+	struct queued x = { item->account, item->tries };
+	bool busy = is_busy(j, &item->account);
+
+	pthread_mutex_lock(&j->lock);
+	enqueue(busy ? &j->hot : &j->cold, &x);
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* An item that was under way when this process last ended: what has become of it? */
+static void
+recover_item(struct job *j, struct wave_item *item)
+{
+	struct home h;
+	struct err e;
+	int r = homes_get(j->mover->node->homes, &item->account, &h, &e);
+
+	if (r == 1 && h.state == HOME_HERE) {
+		item->state = ITEM_WAITING;
+		enqueue_item(j, item);
+	} else if (r == 1 && h.state == HOME_MOVED) {
+		item->state = eraser_has(j->mover, &item->account) ? ITEM_MOVED : ITEM_ERASED;
+	} else {
+		return; /* fenced: the resolver says */
+	}
+	add_update(j, item);
+}
+
+/* Read the next page of items in MASK; false at their end. */
+static bool
+read_items(struct job *j, unsigned mask, void (*fn)(struct job *, struct wave_item *))
+{
+	struct wave_item *items = calloc(QUEUE_LOW, sizeof *items);
+	size_t n = QUEUE_LOW;
+	struct err e;
+	bool more = false;
+
+	if (items &&
+	    directory_wave_items(j->mover->node->directory, j->wave.id, mask,
+	        j->has_after ? &j->after : NULL, items, &n, &e) == 0) {
+		for (size_t i = 0; i < n; i++)
+			fn(j, &items[i]);
+		if (n) {
+			j->after = items[n - 1].account;
+			j->has_after = true;
+		}
+		more = n == QUEUE_LOW;
+	} else if (items) {
+		log_warn("wave.items", j->wave.id, "error=\"%s\"", e.text);
+		more = true;
+	}
+	free(items);
+	return more;
+}
+
+static void
+take_waiting(struct job *j, struct wave_item *item)
+{
+	enqueue_item(j, item);
+}
+
+static void
+take_put_off(struct job *j, struct wave_item *item)
+{
+	if (item->tries >= TRIES_MAX) {
+		item->state = ITEM_FAILED;
+		add_update(j, item);
+		return;
+	}
+	enqueue_item(j, item);
+}
+
+static void
+refill(struct job *j)
+{
+	uint64_t now = host_mono_ms();
+
+	if (queue_length(j) >= QUEUE_LOW || atomic_load(&j->is_held))
+		return;
+	if (atomic_exchange(&j->must_reread, false))
+		j->put_off_at_ms = now;
+	if (!j->waiting_read) {
+		if (!read_items(j, BIT(ITEM_WAITING), take_waiting)) {
+			j->waiting_read = true;
+			j->has_after = false;
+			j->put_off_at_ms = now + PUT_OFF_MS;
+		}
+		return;
+	}
+	if (queue_length(j) > 0 || atomic_load(&j->active) > 0 || now < j->put_off_at_ms)
+		return;
+	send_updates(j);
+	if (!read_items(j, BIT(ITEM_PUT_OFF) | BIT(ITEM_WAITING), take_put_off)) {
+		j->has_after = false;
+		j->put_off_at_ms = now + PUT_OFF_MS;
+	}
+}
+
+/* --- the rate limit --- */
+
+static bool
+go_on(void *arg, uint64_t bytes)
+{
+	struct job *j = arg;
+
+	__atomic_add_fetch(&j->sent_bytes, bytes, __ATOMIC_RELAXED);
+	while (j->wave.bytes_per_s && !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held)) {
+		double s = (double)(host_mono_ns() - j->began_ns) / 1e9;
+		double ahead = (double)__atomic_load_n(&j->sent_bytes, __ATOMIC_RELAXED) /
+		        (double)j->wave.bytes_per_s -
+		    s;
+
+		if (ahead <= 0.02)
+			break;
+		usleep(ahead > 0.1 ? 100000 : (useconds_t)(ahead * 1e6));
+	}
+	return !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held) &&
+	    !atomic_load(&j->mover->is_stopping);
+}
+
+static bool
+may_take_account(struct job *j)
+{
+	double s = (double)(host_mono_ns() - j->began_ns) / 1e9;
+
+	return !j->wave.accounts_per_s ||
+	    (double)j->sent_accounts < s * (double)j->wave.accounts_per_s + 1;
+}
+
+/* --- workers --- */
+
+/* The next unit's accounts: up to UNIT_MAX cold ones or a single busy one. */
+static size_t
+take_unit(struct job *j, struct queued out[static UNIT_MAX], bool *is_single)
+{
+	size_t n = 0, fair;
+
+	pthread_mutex_lock(&j->lock);
+	*is_single = j->cold.n == 0;
+	if (!atomic_load(&j->is_held) && !atomic_load(&j->is_cancelled)) {
+		struct queue *q = *is_single ? &j->hot : &j->cold;
+		/* Towards the end the rest is shared out between the workers. */
+		fair = *is_single ? 1 : q->n / j->n_workers + 1;
+		while (q->n && n < UNIT_MAX && n < fair && may_take_account(j)) {
+			out[n++] = q->items[--q->n];
+			j->sent_accounts++;
+		}
+		if (n)
+			atomic_fetch_add(&j->active, 1);
+	}
+	pthread_mutex_unlock(&j->lock);
+	return n;
+}
+
+/* Accounts that did not get their turn. */
+static void
+give_back(struct job *j, const struct queued *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct wave_item item = {
+			.account = x[i].account, .state = ITEM_WAITING, .tries = x[i].tries
+		};
+
+		add_update(j, &item);
+	}
+	pthread_mutex_lock(&j->lock);
+	for (size_t i = 0; i < n; i++)
+		enqueue(&j->cold, &x[i]);
+	j->sent_accounts -= n;
+	pthread_mutex_unlock(&j->lock);
+}
+
+static void
+mark_moving(struct job *j, const struct queued *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct wave_item item = {
+			.account = x[i].account, .state = ITEM_MOVING, .tries = x[i].tries
+		};
+
+		add_update(j, &item);
+	}
+}
+
+static uint32_t
+tries_of(const struct queued *x, size_t n, const struct account_id *id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (account_equal(&x[i].account, id))
+			return x[i].tries;
+	return 0;
+}
+
+static void
+report_unit(struct job *j, struct unit *u, const struct queued *x)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		struct unit_account *a = &u->accounts[i];
+		struct wave_item item = { .account = a->opening.account,
+			.bytes = a->bytes,
+			.pause_us = a->pause_us,
+			.held = a->held };
+
+		item.tries = tries_of(x, u->n, &item.account) + 1;
+		if (a->state == MOVE_MOVED)
+			item.state = ITEM_MOVED;
+		else if (a->verdict.kind == ERR_CANCELLED)
+			item.state = atomic_load(&j->is_cancelled) ? ITEM_CANCELLED : ITEM_WAITING;
+		else if (a->state == MOVE_FENCED)
+			item.state = ITEM_MOVING; /* the resolver reports */
+		else
+			item.state = ITEM_PUT_OFF;
+		if (item.state != ITEM_MOVED)
+			item.bytes = 0;
+		if (item.state == ITEM_WAITING)
+			atomic_store(&j->must_reread, true);
+		memcpy(item.reason, a->verdict.text, sizeof item.reason);
+		add_update(j, &item);
+	}
+}
+
+static void
+note_error(struct job *j, const struct err *e)
+{
+	pthread_mutex_lock(&j->lock);
+	if (strcmp(j->last_error, e->text) != 0) {
+		snprintf(j->last_error, sizeof j->last_error, "%s", e->text);
+		log_warn("wave.trouble", j->wave.id, "error=\"%s\"", e->text);
+	}
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* Move one unit; the stream is closed if it is not to be used again. */
+static void
+run_unit(struct job *j, struct stream **s, struct queued *x, size_t n, bool is_single)
+{
+	struct unit u = {
+		.mover = j->mover, .stream = *s, .n = n, .limits = { is_single, go_on, j }
+	};
+	struct err e = { 0 };
+
+	u.accounts = calloc(n, sizeof *u.accounts);
+	if (!u.accounts) {
+		give_back(j, x, n);
+		return;
+	}
+	memcpy(u.wave, j->wave.id, sizeof u.wave);
+	memcpy(u.to, j->wave.to, sizeof u.to);
+	for (size_t i = 0; i < u.n; i++)
+		u.accounts[i].opening.account = x[i].account;
+	mark_moving(j, x, u.n);
+	if (unit_run(&u, &e) < 0) {
+		note_error(j, &e);
+		stream_close(take(s));
+	}
+	give_back(j, x + u.n, n - u.n);
+	report_unit(j, &u, x);
+	unit_release(&u);
+	free(u.accounts);
+}
+
+static void *
+worker_run(void *arg)
+{
+	struct job *j = arg;
+	struct stream *s = NULL;
+	struct queued *x = calloc(UNIT_MAX, sizeof *x);
+
+	while (x && !atomic_load(&j->is_over) && !atomic_load(&j->mover->is_stopping)) {
+		struct err e = { 0 };
+		bool is_single;
+		size_t n = take_unit(j, x, &is_single);
+
+		if (n == 0) {
+			usleep(20000);
+			continue;
+		}
+		if (!s)
+			s = stream_connect(j->mover->node->peers, j->wave.to, CONNECT_MS, &e);
+		if (s) {
+			run_unit(j, &s, x, n, is_single);
+		} else {
+			note_error(j, &e);
+			give_back(j, x, n);
+			usleep(500000);
+		}
+		atomic_fetch_sub(&j->active, 1);
+	}
+	stream_close(s);
+	free(x);
+	return NULL;
+}
+
+/* --- the job's thread --- */
+
+static bool
+is_quiet_hour(const struct wave *w)
+{
+	time_t now = (time_t)(host_wall_ms() / 1000);
+	struct tm tm;
+	int minute;
+
+	if (w->quiet_from_min < 0 || w->quiet_to_min < 0 || !gmtime_r(&now, &tm))
+		return false;
+	minute = tm.tm_hour * 60 + tm.tm_min;
+	if (w->quiet_from_min <= w->quiet_to_min)
+		return minute >= w->quiet_from_min && minute < w->quiet_to_min;
+	return minute >= w->quiet_from_min || minute < w->quiet_to_min;
+}
+
+static void
+follow_wave(struct job *j, struct wave_sums *sums)
+{
+	struct wave w;
+	struct err e;
+
+	if (directory_wave_get(j->mover->node->directory, j->wave.id, &w, sums, &e) < 0) {
+		note_error(j, &e);
+		return;
+	}
+	j->wave.state = w.state;
+	atomic_store(&j->is_cancelled, w.state == WAVE_CANCELLED);
+	atomic_store(&j->is_held, w.state == WAVE_PAUSED || is_quiet_hour(&w));
+}
+
+/* Whether nothing is left to do; then the wave is marked so. */
+static bool
+is_finished(struct job *j, const struct wave_sums *sums)
+{
+	bool is_idle;
+	struct err e;
+
+	pthread_mutex_lock(&j->lock);
+	is_idle = j->cold.n + j->hot.n + atomic_load(&j->active) + j->n_updates == 0;
+	pthread_mutex_unlock(&j->lock);
+	if (!is_idle || sums->items[ITEM_MOVING] || sums->items[ITEM_MOVED])
+		return false;
+	if (j->wave.state == WAVE_CANCELLED || j->wave.state == WAVE_DONE)
+		return true;
+	if (j->wave.state != WAVE_RUNNING || sums->items[ITEM_WAITING] || sums->items[ITEM_PUT_OFF])
+		return false;
+	if (directory_wave_set(j->mover->node->directory, j->wave.id, WAVE_DONE, &e) < 0) {
+		note_error(j, &e);
+		return false;
+	}
+	log_info("wave.done", j->wave.id, "erased=%" PRIu64 " failed=%" PRIu64,
+	    sums->items[ITEM_ERASED], sums->items[ITEM_FAILED]);
+	return true;
+}
+
+static void
+drop_queue(struct job *j)
+{
+	pthread_mutex_lock(&j->lock);
+	j->cold.n = j->hot.n = 0;
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* Until the next tick, a nudge, or a queue that runs low. */
+static void
+wait_tick(struct job *j, unsigned nudges)
+{
+	struct mover *m = j->mover;
+
+	for (unsigned ms = 0; ms < TICK_MS; ms += 10) {
+		if (atomic_load(&m->is_stopping) || nudges != atomic_load(&m->nudges))
+			return;
+		if (!j->waiting_read && queue_length(j) < QUEUE_LOW / 4)
+			return;
+		usleep(10000);
+	}
+}
+
+static void *
+job_run(void *arg)
+{
+	struct job *j = arg;
+	struct mover *m = j->mover;
+
+	while (read_items(j, BIT(ITEM_MOVING) | BIT(ITEM_MOVED), recover_item) &&
+	    !atomic_load(&m->is_stopping))
+		;
+	j->has_after = false;
+	for (;;) {
+		struct wave_sums sums = { 0 };
+
+		unsigned nudges = atomic_load(&m->nudges);
+
+		if (atomic_load(&m->is_stopping))
+			break;
+		send_updates(j);
+		sums.items[ITEM_MOVING] = 1; /* unless the directory answers */
+		follow_wave(j, &sums);
+		if (atomic_load(&j->is_cancelled))
+			drop_queue(j);
+		else
+			refill(j);
+		if (is_finished(j, &sums))
+			break;
+		wait_tick(j, nudges);
+	}
+	atomic_store(&j->is_over, true);
+	for (unsigned i = 0; i < j->n_workers; i++)
+		pthread_join(j->workers[i], NULL);
+	send_updates(j);
+	return NULL;
+}
+
+static void
+job_free(struct job *j)
+{
+	free(j->cold.items);
+	free(j->hot.items);
+	free(j->updates);
+	pthread_mutex_destroy(&j->lock);
+	free(j);
+}
+
+/* Join jobs that are over. With ALL, every one. */
+static void
+reap(struct mover *m, bool all)
+{
+	struct job **p, *over = NULL;
+
+	pthread_mutex_lock(&m->lock);
+	for (p = &m->jobs; *p;) {
+		struct job *j = *p;
+
+		if (!all && !atomic_load(&j->is_over)) {
+			p = &j->next;
+			continue;
+		}
+		*p = j->next;
+		j->next = over;
+		over = j;
+	}
+	pthread_mutex_unlock(&m->lock);
+	while (over) {
+		struct job *j = over;
+
+		over = j->next;
+		pthread_join(j->thread, NULL);
+		job_free(j);
+	}
+}
+
+int
+jobs_start(struct mover *m, const struct wave *w, struct err *e)
+{
+	struct job *j;
+
+	reap(m, false);
+	pthread_mutex_lock(&m->lock);
+	for (j = m->jobs; j && strcmp(j->wave.id, w->id) != 0; j = j->next)
+		;
+	pthread_mutex_unlock(&m->lock);
+	if (j)
+		return 0;
+	j = calloc(1, sizeof *j);
+	if (!j)
+		return err_set(e, ERR_MEMORY, "no memory for a wave");
+	j->mover = m;
+	j->wave = *w;
+	j->began_ns = host_mono_ns();
+	pthread_mutex_init(&j->lock, NULL);
+	j->n_workers = w->concurrency ? w->concurrency : m->config.concurrency;
+	if (j->n_workers > WORKERS_MAX)
+		j->n_workers = WORKERS_MAX;
+	for (unsigned i = 0; i < j->n_workers; i++)
+		if (pthread_create(&j->workers[i], NULL, worker_run, j) != 0)
+			j->n_workers = i;
+	if (j->n_workers == 0 || pthread_create(&j->thread, NULL, job_run, j) != 0) {
+		atomic_store(&j->is_over, true);
+		for (unsigned i = 0; i < j->n_workers; i++)
+			pthread_join(j->workers[i], NULL);
+		job_free(j);
+		return err_set(e, ERR_MEMORY, "no threads for a wave");
+	}
+	log_info("wave.run", w->id, "from=%s to=%s streams=%u", w->from, w->to, j->n_workers);
+	pthread_mutex_lock(&m->lock);
+	j->next = m->jobs;
+	m->jobs = j;
+	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
+void
+jobs_stop(struct mover *m)
+{
+	reap(m, true);
+}
+
+json_t *
+mover_status(struct mover *m)
+{
+	json_t *list = json_array(), *out;
+	unsigned erasing, resolving;
+
+	pthread_mutex_lock(&m->lock);
+	erasing = m->n_to_erase;
+	resolving = m->n_to_settle;
+	for (struct job *j = m->jobs; j; j = j->next) {
+		double s = (double)(host_mono_ns() - j->began_ns) / 1e9;
+
+		pthread_mutex_lock(&j->lock);
+		json_array_append_new(list,
+		    json_pack("{s:s, s:I, s:I, s:f, s:f, s:s}", "wave", j->wave.id, "queued",
+		        (json_int_t)(j->cold.n + j->hot.n), "sending",
+		        (json_int_t)atomic_load(&j->active), "bytes_per_s",
+		        s > 0 ? (double)j->sent_bytes / s : 0.0, "accounts_per_s",
+		        s > 0 ? (double)j->sent_accounts / s : 0.0, "trouble", j->last_error));
+		pthread_mutex_unlock(&j->lock);
+	}
+	pthread_mutex_unlock(&m->lock);
+	out = json_pack("{s:o, s:i, s:i, s:I}", "waves", list, "erasing", (int)erasing, "resolving",
+	    (int)resolving, "waiting", (json_int_t)homes_waiting(m->node->homes));
+	return out;
+}

@@ -1,0 +1,255 @@
+/* Starts and stops the parts of the mover, and recovers what was under way. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "base/log.h"
+#include "move/internal.h"
+
+#define WAVES_EVERY_MS 500
+#define STREAMS_MAX    64
+
+struct counter moves_copying = COUNTER("domicile_moves_total", "state=\"copying\"",
+                   "Accounts that reached a state of a move, since the start"),
+               moves_fenced = COUNTER("domicile_moves_total", "state=\"fenced\"", ""),
+               moves_moved = COUNTER("domicile_moves_total", "state=\"moved\"", ""),
+               moves_given_up = COUNTER("domicile_moves_total", "state=\"given-up\"", ""),
+               moves_arriving = COUNTER("domicile_moves_total", "state=\"arriving\"", ""),
+               moves_settled = COUNTER("domicile_moves_total", "state=\"settled\"", ""),
+               moves_erased = COUNTER("domicile_moves_total", "state=\"erased\"", ""),
+               moves_bytes = COUNTER(
+                   "domicile_move_bytes_total", NULL, "Plain bytes sent by moves, since the start");
+struct histogram move_pause = HISTOGRAM(
+    "domicile_move_pause_microseconds", NULL, "From fence to release at the source");
+
+/* --- recovery --- */
+
+struct recovery {
+	struct mover *mover;
+	struct move_record *given_up; /* arrivals */
+	struct home *homes;
+	size_t n, cap;
+	struct region_batch *stale;
+};
+
+static int
+keep_arrival(struct recovery *r, const struct move_record *m, struct err *e)
+{
+	int found;
+
+	if (r->n == r->cap) {
+		size_t cap = r->cap ? r->cap * 2 : 64;
+		struct move_record *a = realloc(r->given_up, cap * sizeof *a);
+		struct home *h;
+
+		if (a)
+			r->given_up = a;
+		h = realloc(r->homes, cap * sizeof *h);
+		if (h)
+			r->homes = h;
+		if (!a || !h)
+			return err_set(e, ERR_MEMORY, "no memory to recover moves");
+		r->cap = cap;
+	}
+	found = homes_get(r->mover->node->homes, &m->account, &r->homes[r->n], e);
+	if (found < 0)
+		return -1;
+	if (found == 0)
+		return 0;
+	r->homes[r->n].state = HOME_NONE;
+	r->given_up[r->n++] = *m;
+	return 0;
+}
+
+static int
+recover_move(void *arg, struct span key, struct span value, struct err *e)
+{
+	struct recovery *r = arg;
+	struct move_record m;
+
+	if (move_record_read(value, &m, e) < 0)
+		return -1;
+	switch (m.state) {
+	case MOVE_COPYING:
+		region_delete(r->stale, REGION_MOVE, key.data, key.len);
+		return 0;
+	case MOVE_ARRIVING:
+		return keep_arrival(r, &m, e);
+	case MOVE_FENCED:
+	case MOVE_PREPARED:
+		resolver_add(r->mover, &m);
+		return 0;
+	default:
+		return err_set(
+		    e, ERR_FORGED, "a move record in state %s", move_state_name(m.state));
+	}
+}
+
+static int
+recover_erasure(void *arg, struct span key, struct span value, struct err *e)
+{
+	struct erase_record x;
+
+	(void)key;
+	if (erase_record_read(value, &x, e) < 0)
+		return -1;
+	eraser_add(arg, &x);
+	return 0;
+}
+
+static int
+recover(struct mover *m, struct err *e)
+{
+	struct recovery r = { .mover = m, .stale = region_batch(e) };
+	struct node *n = m->node;
+	int result = -1;
+
+	if (r.stale && region_scan(n->engine, REGION_ERASE, recover_erasure, m, e) == 0 &&
+	    region_scan(n->engine, REGION_MOVE, recover_move, &r, e) == 0 &&
+	    region_apply(n->engine, n->flusher, r.stale, e) == 0)
+		result = 0;
+	for (size_t i = 0; i < r.n && result == 0; i += UNIT_MAX) {
+		size_t some = r.n - i < UNIT_MAX ? r.n - i : UNIT_MAX;
+
+		result = target_record_given_up(m, r.given_up + i, r.homes + i, some, e);
+	}
+	if (result == 0 && (r.n || m->n_to_settle || m->n_to_erase))
+		log_info("move.recovered", NULL, "given_up=%zu settling=%u erasing=%u", r.n,
+		    m->n_to_settle, m->n_to_erase);
+	region_batch_free(r.stale);
+	free(r.given_up);
+	free(r.homes);
+	return result;
+}
+
+/* --- waves --- */
+
+static int
+start_wave(void *arg, const struct wave *w, struct err *e)
+{
+	struct mover *m = arg;
+
+	if (w->state != WAVE_RUNNING && w->state != WAVE_PAUSED)
+		return 0;
+	return jobs_start(m, w, e);
+}
+
+static void *
+waves_run(void *arg)
+{
+	struct mover *m = arg;
+	bool was_well = true;
+
+	while (!atomic_load(&m->is_stopping)) {
+		struct err e = { 0 };
+		unsigned nudges = atomic_load(&m->nudges);
+		bool is_well = directory_wave_list(
+		                   m->node->directory, m->node->region, start_wave, m, &e) == 0;
+
+		if (was_well && !is_well)
+			log_warn("wave.list", NULL, "error=\"%s\"", e.text);
+		was_well = is_well;
+		for (unsigned ms = 0; ms < WAVES_EVERY_MS && !atomic_load(&m->is_stopping) &&
+		     nudges == atomic_load(&m->nudges);
+		     ms += 10)
+			usleep(10000);
+	}
+	return NULL;
+}
+
+void
+mover_nudge(struct mover *m)
+{
+	atomic_fetch_add(&m->nudges, 1);
+}
+
+/* --- start and stop --- */
+
+static void
+set_defaults(struct mover_config *c)
+{
+	if (!c->concurrency)
+		c->concurrency = 3;
+	if (!c->pause_budget_ms)
+		c->pause_budget_ms = 20;
+	if (!c->answer_wait_ms)
+		c->answer_wait_ms = 5000;
+	if (!c->compact_every_ms)
+		c->compact_every_ms = 30000;
+}
+
+static int
+start_threads(struct mover *m, struct err *e)
+{
+	if (pthread_create(&m->resolver_thread, NULL, resolver_run, m) != 0)
+		return err_set(e, ERR_MEMORY, "no threads for the mover");
+	if (pthread_create(&m->eraser_thread, NULL, eraser_run, m) != 0) {
+		atomic_store(&m->is_stopping, true);
+		pthread_join(m->resolver_thread, NULL);
+		return err_set(e, ERR_MEMORY, "no threads for the mover");
+	}
+	if (pthread_create(&m->waves_thread, NULL, waves_run, m) != 0) {
+		atomic_store(&m->is_stopping, true);
+		pthread_join(m->resolver_thread, NULL);
+		pthread_join(m->eraser_thread, NULL);
+		return err_set(e, ERR_MEMORY, "no threads for the mover");
+	}
+	m->has_threads = true;
+	return 0;
+}
+
+struct mover *
+mover_start(const struct mover_config *c, struct err *e)
+{
+	struct mover *m = calloc(1, sizeof *m);
+
+	if (!m) {
+		err_set(e, ERR_MEMORY, "no memory for the mover");
+		return NULL;
+	}
+	m->config = *c;
+	m->node = c->node;
+	set_defaults(&m->config);
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->changed, NULL);
+	if (recover(m, e) < 0) {
+		err_add(e, "recovering moves");
+		goto fail;
+	}
+	if (start_threads(m, e) < 0)
+		goto fail;
+	m->listener = stream_listen(m->node->peers, c->stream_at, STREAMS_MAX, target_serve, m, e);
+	if (m->listener)
+		return m;
+fail:
+	mover_stop(m);
+	return NULL;
+}
+
+void
+mover_stop(struct mover *m)
+{
+	if (!m)
+		return;
+	atomic_store(&m->is_stopping, true);
+	pthread_mutex_lock(&m->lock);
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->lock);
+	stream_unlisten(m->listener);
+	if (m->has_threads)
+		pthread_join(m->waves_thread, NULL);
+	jobs_stop(m);
+	if (m->has_threads) {
+		pthread_join(m->resolver_thread, NULL);
+		pthread_join(m->eraser_thread, NULL);
+	}
+	pthread_cond_destroy(&m->changed);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
+unsigned
+mover_stream_port(const struct mover *m)
+{
+	return stream_port(m->listener);
+}

@@ -1,0 +1,347 @@
+/* Settles what a lost answer left open, with the directory's word, and writes the outcome of moves. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "base/log.h"
+#include "move/internal.h"
+#include "service/access.h"
+#include "service/routes.h"
+
+#define RETRY_MS     200
+#define RETRY_MAX_MS 3000
+
+struct settle {
+	struct move_record record;
+	uint64_t next_ms, wait_ms;
+	struct settle *next;
+};
+
+/* --- outcomes, each in one durable batch --- */
+
+static void
+put_proof(struct region_batch *b, const struct move_record *r)
+{
+	struct proof p = { .sent = r->sent, .received = r->received };
+
+	snprintf(p.statement, sizeof p.statement, "%s", r->statement);
+	proof_store(b, &r->account, r->epoch + 1, &p);
+}
+
+static void
+put_erase(struct region_batch *b, const struct erase_record *x)
+{
+	_cleanup_buf_ struct buf v = BUF_INIT(1024);
+
+	erase_record_put(&v, x);
+	region_put(b, REGION_ERASE, x->account.b, ACCOUNT_ID_BYTES, v.data, v.len);
+}
+
+static void
+erase_of(const struct move_record *r, unsigned services, bool was_home, struct erase_record *out)
+{
+	*out = (struct erase_record){ .account = r->account,
+		.was_home = was_home,
+		.has_proof = r->received.is_there,
+		.epoch = r->epoch + 1,
+		.services = services,
+		.since_ms = host_wall_ms() };
+	memcpy(out->peer, r->peer, sizeof out->peer);
+	memcpy(out->wave, r->wave, sizeof out->wave);
+}
+
+int
+source_record_moved(struct mover *m, const struct move_record *r, size_t n, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	struct home homes[UNIT_MAX];
+	struct erase_record *x = calloc(n, sizeof *x);
+	int result = -1;
+
+	if (!b || !x)
+		goto out;
+	for (size_t i = 0; i < n; i++) {
+		if (homes_get(m->node->homes, &r[i].account, &homes[i], e) != 1) {
+			err_add(e, "the home record of a moved account");
+			goto out;
+		}
+		erase_of(&r[i], homes[i].services, true, &x[i]);
+		homes[i].state = HOME_MOVED;
+		homes[i].epoch = r[i].epoch + 1;
+		homes[i].attempt = r[i].attempt;
+		memcpy(homes[i].peer, r[i].peer, sizeof homes[i].peer);
+		region_delete(b, REGION_MOVE, r[i].account.b, ACCOUNT_ID_BYTES);
+		put_erase(b, &x[i]);
+		if (r[i].received.is_there)
+			put_proof(b, &r[i]);
+	}
+	result = homes_set(m->node->homes, homes, n, b, e);
+	for (size_t i = 0; i < n && result == 0; i++) {
+		access_forget(m->node->access, &r[i].account);
+		routes_forget(m->node->routes, &r[i].account);
+		eraser_add(m, &x[i]);
+	}
+	if (result == 0)
+		counter_add(&moves_moved, (int64_t)n);
+out:
+	free(x);
+	return result;
+}
+
+int
+target_record_home(
+    struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+
+	if (!b)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		region_delete(b, REGION_MOVE, r[i].account.b, ACCOUNT_ID_BYTES);
+		put_proof(b, &r[i]);
+		/* The old home may still answer reads until it has learned, or its lease is over. */
+		homes_delay_writes(m->node->homes, &r[i].account, m->config.read_lease_ms);
+		routes_forget(m->node->routes, &r[i].account);
+	}
+	if (homes_set(m->node->homes, h, n, b, e) < 0)
+		return -1;
+	counter_add(&moves_settled, (int64_t)n);
+	return 0;
+}
+
+int
+target_record_given_up(
+    struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	struct erase_record x;
+
+	if (!b)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		erase_of(&r[i], h[i].services, false, &x);
+		region_delete(b, REGION_MOVE, r[i].account.b, ACCOUNT_ID_BYTES);
+		put_erase(b, &x);
+	}
+	if (homes_set(m->node->homes, h, n, b, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		erase_of(&r[i], h[i].services, false, &x);
+		eraser_add(m, &x);
+	}
+	counter_add(&moves_given_up, (int64_t)n);
+	return 0;
+}
+
+/* --- asking the directory --- */
+
+static void
+item_of(
+    const struct move_record *r, enum item_state state, const char *reason, struct wave_item *out)
+{
+	*out = (struct wave_item){ .account = r->account, .state = state };
+	snprintf(out->reason, sizeof out->reason, "%s", reason);
+}
+
+/* The directory has recorded that this attempt is cancelled: the home opens again. */
+static int
+unfence(struct mover *m, const struct move_record *r, uint64_t attempt, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	struct wave_item item;
+	struct home h;
+
+	if (!b || homes_get(m->node->homes, &r->account, &h, e) != 1)
+		return -1;
+	h.state = HOME_HERE;
+	h.attempt = attempt;
+	h.peer[0] = 0;
+	region_delete(b, REGION_MOVE, r->account.b, ACCOUNT_ID_BYTES);
+	if (homes_set(m->node->homes, &h, 1, b, e) < 0)
+		return -1;
+	counter_add(&moves_given_up, 1);
+	item_of(r, ITEM_PUT_OFF, "the destination did not answer; taken back", &item);
+	job_item(m, r->wave, &item);
+	return 0;
+}
+
+static int
+settle_source(struct mover *m, const struct move_record *r, const struct swap *s, struct err *e)
+{
+	struct wave_item item;
+
+	if (s->is_done)
+		return unfence(m, r, s->to_attempt, e);
+	if (s->now.epoch == r->epoch && strcmp(s->now.home, m->node->region) == 0)
+		return unfence(m, r, s->now.attempt, e);
+	if (s->now.epoch == r->epoch + 1 && strcmp(s->now.home, r->peer) == 0) {
+		if (source_record_moved(m, r, 1, e) < 0)
+			return -1;
+		item_of(r, ITEM_MOVED, "", &item);
+		job_item(m, r->wave, &item);
+		return 0;
+	}
+	return err_set(e, ERR_STALE, "the directory has it at %s, epoch %" PRIu64,
+	    s->is_missing ? "no region" : s->now.home, s->now.epoch);
+}
+
+static int
+settle_target(struct mover *m, struct move_record *r, const struct swap *s, struct err *e)
+{
+	struct node *n = m->node;
+	uint8_t leaf[1][SHA256_BYTES];
+	struct home h;
+
+	if (homes_get(n->homes, &r->account, &h, e) != 1)
+		return err_add(e, "the home record of an arrival");
+	if (!s->is_done) {
+		h.state = HOME_NONE;
+		return target_record_given_up(m, r, &h, 1, e);
+	}
+	merkle_leaf(r->statement, strlen(r->statement), leaf[0]);
+	r->received = (struct sealing){ .is_there = true };
+	if (note_sign(NOTE_RECEIVED, n->region, (const uint8_t(*)[SHA256_BYTES])leaf, 1,
+	        host_wall_ms(), n->sign_secret, n->sign_public, &r->received.note, e) < 0)
+		return -1;
+	merkle_prove((const uint8_t(*)[SHA256_BYTES])leaf, 1, 0, &r->received.proof);
+	h.state = HOME_HERE;
+	return target_record_home(m, r, &h, 1, e);
+}
+
+static int
+settle_one(struct mover *m, struct move_record *r, struct err *e)
+{
+	bool is_source = r->state == MOVE_FENCED;
+	struct swap s = { .account = r->account, .epoch = r->epoch, .attempt = r->attempt };
+	char account[ACCOUNT_TEXT_SIZE];
+
+	memcpy(s.from, is_source ? m->node->region : r->peer, sizeof s.from);
+	memcpy(s.to, m->node->region, sizeof s.to);
+	s.to_epoch = is_source ? r->epoch : r->epoch + 1;
+	s.to_attempt = is_source ? r->attempt + 1 : r->attempt;
+	sha256(r->statement, strlen(r->statement), s.statement);
+	if (directory_swap(m->node->directory, &s, 1, e) < 0)
+		return -1;
+	if ((is_source ? settle_source(m, r, &s, e) : settle_target(m, r, &s, e)) < 0)
+		return -1;
+	account_text(&r->account, account);
+	log_info("move.settled", r->wave, "account=%s was=%s home=%s epoch=%" PRIu64, account,
+	    move_state_name(r->state), s.now.home, s.now.epoch);
+	return 0;
+}
+
+/* --- the thread --- */
+
+void
+resolver_add(struct mover *m, const struct move_record *r)
+{
+	struct settle *s = calloc(1, sizeof *s);
+
+	if (!s) {
+		log_error("move.settle", r->wave, "error=\"no memory; settled at the next start\"");
+		return;
+	}
+	s->record = *r;
+	s->wait_ms = RETRY_MS;
+	pthread_mutex_lock(&m->lock);
+	s->next = m->to_settle;
+	m->to_settle = s;
+	m->n_to_settle++;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->lock);
+}
+
+unsigned
+resolver_count(struct mover *m)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&m->lock);
+	n = m->n_to_settle;
+	pthread_mutex_unlock(&m->lock);
+	return n;
+}
+
+/* Take out everything that is due. */
+static struct settle *
+take_due(struct mover *m)
+{
+	struct settle *due = NULL, **p = &m->to_settle;
+	uint64_t now = host_mono_ms();
+
+	while (*p) {
+		struct settle *s = *p;
+
+		if (s->next_ms > now) {
+			p = &s->next;
+			continue;
+		}
+		*p = s->next;
+		s->next = due;
+		due = s;
+	}
+	return due;
+}
+
+static void
+put_back(struct mover *m, struct settle *s, const struct err *e)
+{
+	if (s->wait_ms == RETRY_MS)
+		log_warn("move.settle", s->record.wave, "error=\"%s\"", e->text);
+	s->wait_ms = s->wait_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : s->wait_ms * 2;
+	s->next_ms = host_mono_ms() + s->wait_ms;
+	pthread_mutex_lock(&m->lock);
+	s->next = m->to_settle;
+	m->to_settle = s;
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void
+settle_due(struct mover *m, struct settle *due)
+{
+	while (due) {
+		struct settle *s = due;
+		struct err e = { 0 };
+
+		due = s->next;
+		if (settle_one(m, &s->record, &e) < 0) {
+			put_back(m, s, &e);
+			continue;
+		}
+		pthread_mutex_lock(&m->lock);
+		m->n_to_settle--;
+		pthread_mutex_unlock(&m->lock);
+		free(s);
+	}
+}
+
+void *
+resolver_run(void *mover)
+{
+	struct mover *m = mover;
+
+	while (!atomic_load(&m->is_stopping)) {
+		struct settle *due;
+
+		pthread_mutex_lock(&m->lock);
+		due = take_due(m);
+		if (!due && !atomic_load(&m->is_stopping)) {
+			struct timespec until;
+
+			clock_gettime(CLOCK_REALTIME, &until);
+			until.tv_nsec += RETRY_MS * 1000000L / 2;
+			if (until.tv_nsec >= 1000000000L)
+				until.tv_sec++, until.tv_nsec -= 1000000000L;
+			pthread_cond_timedwait(&m->changed, &m->lock, &until);
+		}
+		pthread_mutex_unlock(&m->lock);
+		settle_due(m, due);
+	}
+	while (m->to_settle) {
+		struct settle *s = m->to_settle;
+
+		m->to_settle = s->next;
+		free(s);
+	}
+	return NULL;
+}

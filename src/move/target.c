@@ -1,0 +1,649 @@
+/* The destination's side of a move: one stream, one unit at a time (DESIGN.md 7). */
+#include <stdio.h>
+#include <string.h>
+#include <zstd.h>
+
+#include "base/host.h"
+#include "base/log.h"
+#include "move/internal.h"
+#include "service/policy.h"
+
+#define IDLE_WAIT_MS 600000 /* between units */
+#define UNIT_WAIT_MS 120000 /* within one: the source is gone, or stuck */
+
+struct arrival {
+	struct opening opening;
+	enum move_state state; /* arriving, prepared, settled, given up */
+	struct import *imports[SERVICES];
+	struct verdict verdict;
+	char statement[STATEMENT_MAX];
+	struct sealing sent, received;
+};
+
+struct target {
+	struct mover *mover;
+	struct stream *stream;
+	uint32_t unit;
+	char wave[WAVE_ID_SIZE];
+	struct arrival *arrivals; /* UNIT_MAX of them */
+	size_t n;
+	struct buf packed, raw;
+	ZSTD_DCtx *zstd;
+};
+
+static bool
+is_arriving(const struct arrival *a)
+{
+	return a->state == MOVE_ARRIVING && a->verdict.kind == ERR_NONE;
+}
+
+static void
+refuse(struct arrival *a, const struct err *e)
+{
+	a->verdict.kind = e->kind == ERR_NONE ? ERR_INTERNAL : e->kind;
+	snprintf(a->verdict.text, sizeof a->verdict.text, "%s", e->text);
+}
+
+static void
+close_imports(struct arrival *a)
+{
+	for (enum service s = SERVICE_PROFILE; s < SERVICES; s++)
+		import_close(take(&a->imports[s]));
+}
+
+static void
+record_of(
+    const struct target *t, const struct arrival *a, enum move_state state, struct move_record *out)
+{
+	*out = (struct move_record){ .state = state,
+		.account = a->opening.account,
+		.epoch = a->opening.epoch,
+		.attempt = a->opening.attempt,
+		.since_ms = host_wall_ms(),
+		.sent = a->sent,
+		.received = a->received };
+	snprintf(out->peer, sizeof out->peer, "%s", stream_peer(t->stream));
+	snprintf(out->wave, sizeof out->wave, "%s", t->wave);
+	snprintf(out->statement, sizeof out->statement, "%s", a->statement);
+}
+
+static void
+home_of(const struct target *t, const struct arrival *a, enum home_state state, struct home *out)
+{
+	*out = (struct home){ .account = a->opening.account,
+		.state = state,
+		.is_suspended = a->opening.is_suspended,
+		.services = a->opening.services,
+		.epoch = a->opening.epoch + 1,
+		.attempt = a->opening.attempt };
+	snprintf(out->country, sizeof out->country, "%s", a->opening.country);
+	snprintf(out->peer, sizeof out->peer, "%s", stream_peer(t->stream));
+}
+
+/* --- opening --- */
+
+static int
+may_arrive(struct target *t, const struct opening *o, struct err *e)
+{
+	struct node *n = t->mover->node;
+	struct home h;
+	int r;
+
+	if (!(o->services & BIT(SERVICE_PROFILE)))
+		return err_set(e, ERR_BAD, "an account without a profile");
+	if (policy_allows(n->policy, o->country, n->region, e) < 0)
+		return -1;
+	if (eraser_has(t->mover, &o->account))
+		return err_set(
+		    e, ERR_BUSY, "%s has not finished erasing its former copy", n->region);
+	r = homes_get(n->homes, &o->account, &h, e);
+	if (r < 0)
+		return -1;
+	if (r == 1 && h.state != HOME_MOVED)
+		return err_set(
+		    e, ERR_BUSY, "its state at %s is %s", n->region, home_state_name(h.state));
+	return 0;
+}
+
+/* `arriving` is durable before anything is created. */
+static int
+record_arriving(struct target *t, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	struct home homes[UNIT_MAX];
+	size_t n = 0;
+
+	if (!b)
+		return -1;
+	for (size_t i = 0; i < t->n; i++) {
+		_cleanup_buf_ struct buf v = BUF_INIT(8192);
+		struct move_record m;
+
+		if (t->arrivals[i].verdict.kind != ERR_NONE)
+			continue;
+		record_of(t, &t->arrivals[i], MOVE_ARRIVING, &m);
+		move_record_put(&v, &m);
+		if (buf_check(&v, e) < 0)
+			return -1;
+		region_put(b, REGION_MOVE, m.account.b, ACCOUNT_ID_BYTES, v.data, v.len);
+		home_of(t, &t->arrivals[i], HOME_ARRIVING, &homes[n++]);
+	}
+	if (n == 0)
+		return 0;
+	if (homes_set(t->mover->node->homes, homes, n, b, e) < 0)
+		return -1;
+	counter_add(&moves_arriving, (int64_t)n);
+	for (size_t i = 0; i < t->n; i++)
+		if (t->arrivals[i].verdict.kind == ERR_NONE)
+			t->arrivals[i].state = MOVE_ARRIVING;
+	return 0;
+}
+
+static int
+open_imports(struct target *t, struct arrival *a, struct err *e)
+{
+	struct node *n = t->mover->node;
+
+	for (enum service s = SERVICE_PROFILE; s < SERVICES; s++) {
+		struct vault_id id = { a->opening.account, (uint8_t)s };
+
+		if (!(a->opening.services & BIT(s)))
+			continue;
+		a->imports[s] = import_open(
+		    n->engine, n->keys, n->chunks, &id, a->opening.epoch + 1, e);
+		if (!a->imports[s])
+			return -1;
+	}
+	return 0;
+}
+
+static int
+send_verdicts(struct target *t, enum frame_type type, const struct verdict *v, size_t n,
+    const struct note *note, struct err *e)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT(STREAM_FRAME_MAX);
+
+	verdicts_put(&b, t->unit, v, n);
+	if (note)
+		note_put(&b, note);
+	if (buf_check(&b, e) < 0 || stream_send(t->stream, type, b.data, b.len, e) < 0)
+		return -1;
+	return stream_flush(t->stream, e);
+}
+
+static int
+send_arrival_verdicts(struct target *t, enum frame_type type, struct err *e)
+{
+	struct verdict v[UNIT_MAX];
+
+	for (size_t i = 0; i < t->n; i++)
+		v[i] = t->arrivals[i].verdict;
+	return send_verdicts(t, type, v, t->n, NULL, e);
+}
+
+static void end_unit(struct target *t);
+
+static int
+on_open(struct target *t, struct span p, struct err *e)
+{
+	struct opening o[UNIT_MAX];
+	size_t n;
+
+	end_unit(t);
+	if (open_read(p, &t->unit, t->wave, o, &n, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		struct arrival *a = &t->arrivals[i];
+		struct err ae = { 0 };
+
+		*a = (struct arrival){ .opening = o[i], .state = MOVE_GIVEN_UP };
+		if (may_arrive(t, &o[i], &ae) < 0)
+			refuse(a, &ae);
+	}
+	t->n = n;
+	if (record_arriving(t, e) < 0)
+		return -1;
+	step("target.arriving");
+	for (size_t i = 0; i < n; i++) {
+		struct err ae = { 0 };
+
+		if (is_arriving(&t->arrivals[i]) && open_imports(t, &t->arrivals[i], &ae) < 0)
+			refuse(&t->arrivals[i], &ae);
+	}
+	return send_arrival_verdicts(t, FRAME_OPENED, e);
+}
+
+/* --- data --- */
+
+static struct arrival *
+find_arrival(struct target *t, const struct account_id *id)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (account_equal(&t->arrivals[i].opening.account, id))
+			return &t->arrivals[i];
+	return NULL;
+}
+
+static int
+take_section(struct target *t, const struct section *s, struct err *e)
+{
+	struct arrival *a = find_arrival(t, &s->account);
+	struct err ae = { 0 };
+
+	if (!a || a->opening.epoch != s->epoch || a->opening.attempt != s->attempt)
+		return err_set(
+		    e, ERR_BAD, "data of an account, epoch or attempt that was not opened");
+	if (!is_arriving(a))
+		return 0;
+	if (!a->imports[s->service])
+		return err_set(e, ERR_BAD, "data of a service that was not opened");
+	if (import_take(a->imports[s->service], s->items.data, s->items.len, &ae) < 0)
+		refuse(a, &ae);
+	return 0;
+}
+
+static int
+check_unit(const struct target *t, uint32_t unit, struct err *e)
+{
+	if (t->n == 0 || unit != t->unit)
+		return err_set(e, ERR_BAD, "a frame of unit %u where %u is open", unit, t->unit);
+	return 0;
+}
+
+static int
+on_data(struct target *t, struct err *e)
+{
+	struct reader head = READER(t->packed.data, t->packed.len), r;
+	uint32_t unit = read_u32(&head), raw_len = read_u32(&head);
+	struct section s;
+	uint8_t *room;
+	size_t n;
+	int more;
+
+	if (buf_check(&t->packed, e) < 0)
+		return -1;
+	if (head.failed || raw_len > DATA_RAW_MAX)
+		return err_set(e, ERR_BAD, "malformed DATA");
+	if (check_unit(t, unit, e) < 0)
+		return -1;
+	buf_clear(&t->raw);
+	room = buf_room(&t->raw, raw_len ? raw_len : 1);
+	if (!room)
+		return buf_check(&t->raw, e);
+	n = ZSTD_decompressDCtx(t->zstd, room, raw_len, head.at, head.left);
+	if (ZSTD_isError(n) || n != raw_len)
+		return err_set(e, ERR_BAD, "DATA does not decompress");
+	r = READER(room, n);
+	while ((more = section_read(&r, &s, e)) == 1)
+		if (take_section(t, &s, e) < 0)
+			return -1;
+	buf_clear(&t->packed);
+	step("target.taken");
+	return more;
+}
+
+/* Bring what was taken to the engine and the disk now, so that the fence has little to wait for. */
+static void
+write_arrival(struct arrival *a)
+{
+	struct err e = { 0 };
+
+	for (enum service s = SERVICE_PROFILE; s < SERVICES && is_arriving(a); s++)
+		if (a->imports[s] && import_write(a->imports[s], &e) < 0)
+			refuse(a, &e);
+}
+
+static int
+on_sync(struct target *t, struct span p, struct err *e)
+{
+	uint32_t unit;
+
+	if (unit_read(p, &unit, e) < 0 || check_unit(t, unit, e) < 0)
+		return -1;
+	for (size_t i = 0; i < t->n; i++)
+		write_arrival(&t->arrivals[i]);
+	return send_arrival_verdicts(t, FRAME_SYNCED, e);
+}
+
+/* --- sealing --- */
+
+static int
+check_note(struct target *t, const struct note *note, const uint8_t (*leaves)[SHA256_BYTES],
+    size_t n, struct err *e)
+{
+	const char *from = stream_peer(t->stream);
+	uint8_t key[SIGN_PUBLIC_BYTES], root[SHA256_BYTES];
+	struct note_fields f;
+
+	if (region_key(t->mover->node, from, key, e) < 0 || note_check(note, key, &f, e) < 0)
+		return err_add(e, "the seal of %s", from);
+	merkle_root(leaves, n, root);
+	if (f.role != NOTE_SENT || f.size != n || strcmp(f.region, from) != 0 ||
+	    memcmp(f.root, root, sizeof root) != 0)
+		return err_set(e, ERR_FORGED, "the seal of %s is for something else", from);
+	return 0;
+}
+
+/* Compare one vault with what the source says of it, computed here from what was stored. */
+static int
+check_vault(struct arrival *a, const struct vault_root *want, struct err *e)
+{
+	uint8_t root[SHA256_BYTES];
+	uint64_t version;
+
+	if (!a->imports[want->service])
+		return err_set(e, ERR_BAD, "a statement about a service that was not sent");
+	if (import_write(a->imports[want->service], e) < 0 ||
+	    import_root(a->imports[want->service], &version, root, e) < 0)
+		return -1;
+	if (version != want->version)
+		return err_set(e, ERR_FORGED, "%s arrived at version %" PRIu64 ", not %" PRIu64,
+		    service_name(want->service), version, want->version);
+	if (memcmp(root, want->root, sizeof root) != 0)
+		return err_set(
+		    e, ERR_FORGED, "the content root of %s differs", service_name(want->service));
+	return import_finish(a->imports[want->service], e);
+}
+
+static int
+check_statement(struct target *t, struct arrival *a, struct span text, struct err *e)
+{
+	struct move_statement s;
+	unsigned seen = 0;
+
+	if (move_statement_parse(text, &s, e) < 0)
+		return -1;
+	if (!account_equal(&s.account, &a->opening.account) || s.epoch != a->opening.epoch + 1 ||
+	    s.attempt != a->opening.attempt || strcmp(s.from, stream_peer(t->stream)) != 0 ||
+	    strcmp(s.to, t->mover->node->region) != 0)
+		return err_set(e, ERR_FORGED, "the statement is about another move");
+	for (unsigned i = 0; i < s.n_vaults; i++) {
+		if (check_vault(a, &s.vaults[i], e) < 0)
+			return -1;
+		seen |= BIT(s.vaults[i].service);
+	}
+	if (seen != a->opening.services)
+		return err_set(e, ERR_FORGED, "the statement leaves out a service");
+	memcpy(a->statement, text.data, text.len);
+	a->statement[text.len] = 0;
+	return 0;
+}
+
+static int
+record_prepared(struct target *t, struct arrival **ok, size_t n, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	struct home homes[UNIT_MAX];
+
+	if (!b)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_buf_ struct buf v = BUF_INIT(8192);
+		struct move_record m;
+
+		record_of(t, ok[i], MOVE_PREPARED, &m);
+		move_record_put(&v, &m);
+		if (buf_check(&v, e) < 0)
+			return -1;
+		region_put(b, REGION_MOVE, m.account.b, ACCOUNT_ID_BYTES, v.data, v.len);
+		home_of(t, ok[i], HOME_PREPARED, &homes[i]);
+	}
+	if (homes_set(t->mover->node->homes, homes, n, b, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		ok[i]->state = MOVE_PREPARED;
+		close_imports(ok[i]);
+	}
+	return 0;
+}
+
+/* The commit point. Those that the directory refuses get its word as their verdict. */
+static int
+swap_directory(struct target *t, struct arrival **ok, size_t n, struct err *e)
+{
+	struct swap *s = calloc(n, sizeof *s);
+	int r;
+
+	if (!s)
+		return err_set(e, ERR_MEMORY, "no memory to ask the directory");
+	for (size_t i = 0; i < n; i++) {
+		s[i] = (struct swap){ .account = ok[i]->opening.account,
+			.epoch = ok[i]->opening.epoch,
+			.attempt = ok[i]->opening.attempt,
+			.to_epoch = ok[i]->opening.epoch + 1,
+			.to_attempt = ok[i]->opening.attempt };
+		snprintf(s[i].from, sizeof s[i].from, "%s", stream_peer(t->stream));
+		snprintf(s[i].to, sizeof s[i].to, "%s", t->mover->node->region);
+		sha256(ok[i]->statement, strlen(ok[i]->statement), s[i].statement);
+	}
+	r = directory_swap(t->mover->node->directory, s, n, e);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct err ae;
+
+		if (s[i].is_done)
+			continue;
+		err_set(&ae, ERR_STALE,
+		    "the directory has it at %s, epoch %" PRIu64 ", attempt %" PRIu64,
+		    s[i].is_missing ? "no region" : s[i].now.home, s[i].now.epoch,
+		    s[i].now.attempt);
+		refuse(ok[i], &ae);
+	}
+	free(s);
+	return r;
+}
+
+/* Sign for what has become ours, and serve it. */
+static int
+settle(struct target *t, struct arrival **ok, size_t n, struct note *note, struct err *e)
+{
+	struct node *node = t->mover->node;
+	uint8_t leaves[UNIT_MAX][SHA256_BYTES];
+	struct move_record *r = calloc(n ? n : 1, sizeof *r);
+	struct home homes[UNIT_MAX];
+	int result;
+
+	if (!r)
+		return err_set(e, ERR_MEMORY, "no memory to record arrivals");
+	for (size_t i = 0; i < n; i++)
+		merkle_leaf(ok[i]->statement, strlen(ok[i]->statement), leaves[i]);
+	result = note_sign(NOTE_RECEIVED, node->region, (const uint8_t(*)[SHA256_BYTES])leaves, n,
+	    host_wall_ms(), node->sign_secret, node->sign_public, note, e);
+	for (size_t i = 0; i < n && result == 0; i++) {
+		ok[i]->received = (struct sealing){ .is_there = true, .note = *note };
+		merkle_prove((const uint8_t(*)[SHA256_BYTES])leaves, n, i, &ok[i]->received.proof);
+		record_of(t, ok[i], MOVE_SETTLED, &r[i]);
+		home_of(t, ok[i], HOME_HERE, &homes[i]);
+	}
+	if (result == 0 && n)
+		result = target_record_home(t->mover, r, homes, n, e);
+	for (size_t i = 0; i < n && result == 0; i++)
+		ok[i]->state = MOVE_SETTLED;
+	free(r);
+	return result;
+}
+
+static int
+on_seal(struct target *t, struct span p, struct err *e)
+{
+	struct seal_item items[UNIT_MAX];
+	struct arrival *all[UNIT_MAX], *ok[UNIT_MAX];
+	uint8_t leaves[UNIT_MAX][SHA256_BYTES];
+	struct verdict v[UNIT_MAX];
+	struct note sent, received = { 0 };
+	size_t n, k = 0, done = 0;
+	uint32_t unit;
+
+	if (seal_read(p, &unit, items, &n, &sent, e) < 0 || check_unit(t, unit, e) < 0)
+		return -1;
+	step("target.sealed");
+	for (size_t i = 0; i < n; i++)
+		merkle_leaf(items[i].statement.data, items[i].statement.len, leaves[i]);
+	if (check_note(t, &sent, (const uint8_t(*)[SHA256_BYTES])leaves, n, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		struct arrival *a = all[i] = find_arrival(t, &items[i].account);
+		struct err ae = { 0 };
+
+		if (!a || !is_arriving(a))
+			return err_set(
+			    e, ERR_BAD, "a statement about an account that is not arriving");
+		a->sent = (struct sealing){ .is_there = true, .note = sent };
+		merkle_prove((const uint8_t(*)[SHA256_BYTES])leaves, n, i, &a->sent.proof);
+		if (check_statement(t, a, items[i].statement, &ae) < 0)
+			refuse(a, &ae);
+		else
+			ok[k++] = a;
+	}
+	if (k && (record_prepared(t, ok, k, e) < 0))
+		return -1;
+	step("target.prepared");
+	if (k && swap_directory(t, ok, k, e) < 0)
+		return err_add(e, "the directory's answer did not come");
+	step("target.swapped");
+	for (size_t i = 0; i < k; i++)
+		if (ok[i]->verdict.kind == ERR_NONE)
+			ok[done++] = ok[i];
+	if (settle(t, ok, done, &received, e) < 0)
+		return -1;
+	step("target.settled");
+	for (size_t i = 0; i < n; i++)
+		v[i] = all[i]->verdict;
+	if (send_verdicts(t, FRAME_DONE, v, n, &received, e) < 0)
+		return -1;
+	step("target.answered");
+	return 0;
+}
+
+/* --- the rest --- */
+
+static int
+on_learned(struct target *t, struct span p, struct err *e)
+{
+	uint32_t unit;
+
+	if (unit_read(p, &unit, e) < 0 || check_unit(t, unit, e) < 0)
+		return -1;
+	for (size_t i = 0; i < t->n; i++)
+		if (t->arrivals[i].state == MOVE_SETTLED)
+			homes_open_writes(t->mover->node->homes, &t->arrivals[i].opening.account);
+	return 0;
+}
+
+/* What is not settled: an arrival is given up; a prepared one is the directory's to decide. */
+static void
+end_unit(struct target *t)
+{
+	struct move_record *r = calloc(UNIT_MAX, sizeof *r);
+	struct home homes[UNIT_MAX];
+	struct err e = { 0 };
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n && r; i++) {
+		struct arrival *a = &t->arrivals[i];
+		bool is_lost = a->state == MOVE_PREPARED && a->verdict.kind == ERR_STALE;
+
+		close_imports(a);
+		if (a->state == MOVE_PREPARED && !is_lost) {
+			record_of(t, a, MOVE_PREPARED, &r[n]);
+			resolver_add(t->mover, &r[n]);
+		} else if (a->state == MOVE_ARRIVING || is_lost) {
+			record_of(t, a, MOVE_GIVEN_UP, &r[n]);
+			home_of(t, a, HOME_NONE, &homes[n++]);
+		}
+	}
+	if (n && target_record_given_up(t->mover, r, homes, n, &e) < 0)
+		log_error("move.give_up", t->wave, "accounts=%zu error=\"%s\"", n, e.text);
+	free(r);
+	t->n = 0;
+	buf_clear(&t->packed);
+}
+
+static int
+on_drop(struct target *t, struct span p, struct err *e)
+{
+	struct account_id ids[UNIT_MAX];
+	uint32_t unit;
+	size_t n;
+
+	if (drop_read(p, &unit, ids, &n, e) < 0 || check_unit(t, unit, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		struct arrival *a = find_arrival(t, &ids[i]);
+		struct err ae;
+
+		err_set(&ae, ERR_CANCELLED, "dropped by the source");
+		if (a && is_arriving(a))
+			refuse(a, &ae);
+	}
+	return 0;
+}
+
+static int
+on_frame(struct target *t, uint8_t type, struct span p, struct err *e)
+{
+	switch (type) {
+	case FRAME_OPEN:
+		return on_open(t, p, e);
+	case FRAME_MORE:
+	case FRAME_DATA:
+		buf_add(&t->packed, p.data, p.len);
+		return type == FRAME_DATA ? on_data(t, e) : buf_check(&t->packed, e);
+	case FRAME_SYNC:
+		return on_sync(t, p, e);
+	case FRAME_SEAL:
+		return on_seal(t, p, e);
+	case FRAME_LEARNED:
+		return on_learned(t, p, e);
+	case FRAME_DROP:
+		return on_drop(t, p, e);
+	default:
+		return err_set(e, ERR_BAD, "unknown frame %u", type);
+	}
+}
+
+static void
+say_failed(struct target *t, const struct err *e)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT(1024);
+	char text[WAVE_REASON_SIZE];
+	struct err ignored;
+
+	snprintf(text, sizeof text, "%s", e->text);
+	put_str(&b, text);
+	if (stream_send(t->stream, FRAME_FAILED, b.data, b.len, &ignored) == 0 &&
+	    stream_flush(t->stream, &ignored) < 0)
+		log_debug("move.stream", t->wave, "error=\"%s\"", ignored.text);
+}
+
+void
+target_serve(void *mover, struct stream *s)
+{
+	struct target t = { .mover = mover, .stream = s };
+	struct err e = { 0 };
+	int r = 0;
+
+	t.packed = BUF_INIT(DATA_RAW_MAX * 2);
+	t.raw = BUF_INIT(DATA_RAW_MAX);
+	t.zstd = ZSTD_createDCtx();
+	t.arrivals = calloc(UNIT_MAX, sizeof *t.arrivals);
+	if (!t.zstd || !t.arrivals)
+		r = err_set(&e, ERR_MEMORY, "no memory for an arriving stream");
+	while (r == 0) {
+		uint8_t type;
+		struct span p;
+
+		r = stream_receive(s, t.n ? UNIT_WAIT_MS : IDLE_WAIT_MS, &type, &p, &e);
+		if (r == 0 && on_frame(&t, type, p, &e) < 0) {
+			log_warn("move.refused", t.wave, "from=%s frame=%c error=\"%s\"",
+			    stream_peer(s), type >= 32 && type < 127 ? type : '?', e.text);
+			say_failed(&t, &e);
+			r = -1;
+		}
+	}
+	if (t.arrivals)
+		end_unit(&t);
+	free(t.arrivals);
+	buf_wipe(&t.raw);
+	buf_free(&t.packed);
+	ZSTD_freeDCtx(t.zstd);
+}
