@@ -151,7 +151,8 @@ store_explain(struct sealed *s, struct err *e)
 		return -1;
 	if (s->mode == SEALED_OWN && memcmp(s->value.data, s->raw, HEADER_BYTES) != 0)
 		return err_set(e, ERR_STALE, "another owner has the vault");
-	if (s->mode == SEALED_READ && memcmp(now.page_set, s->h.page_set, SET_BYTES) != 0)
+	if (s->mode == SEALED_READ &&
+	    (now.base != s->h.base || memcmp(now.page_set, s->h.page_set, SET_BYTES) != 0))
 		return err_set(e, ERR_STALE, "the owner has written a checkpoint");
 	return -1;
 }
@@ -160,10 +161,8 @@ store_explain(struct sealed *s, struct err *e)
 static int
 take_over(struct sealed *s, const struct buf *raw, struct err *e)
 {
-	struct header next;
+	struct header next = s->h;
 
-	if (header_open(&s->h.id, s->a, raw->data, raw->len, &next, e) < 0)
-		return -1;
 	if (next.is_arriving)
 		return err_set(e, ERR_BUSY, "the vault is still arriving");
 	memcpy(s->raw, raw->data, HEADER_BYTES);
@@ -188,7 +187,9 @@ open_once(struct engine *g, struct keys *k, const struct vault_id *id, enum seal
 	if (!s)
 		return NULL;
 	s->mode = mode;
-	rc = mode == SEALED_OWN ? take_over(s, raw, e) : chunks_load(s, e);
+	rc = header_open(id, s->a, raw->data, raw->len, &s->h, e);
+	if (rc == 0)
+		rc = mode == SEALED_OWN ? take_over(s, raw, e) : chunks_load(s, e);
 	if (rc == 0)
 		rc = store_replay(s, e);
 	if (rc == 0)

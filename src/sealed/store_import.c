@@ -24,7 +24,7 @@ sealed_import(struct engine *g, struct keys *k, const struct vault_id *id, uint6
 	host_random(s->next.writer, sizeof(s->next.writer));
 	s->next.base = s->next.version = base;
 	s->next.page_count = base_page_count;
-	s->import_pages = base_page_count;
+	s->import_pages = s->floor = base_page_count;
 	if (store_apply(s, &s->next, true, &why) == 0)
 		return take(&s);
 	err_set(e, why.kind == ERR_STALE ? ERR_EXISTS : why.kind, "%s", why.text);
@@ -149,12 +149,9 @@ sealed_import_entry(
 		return -1;
 	if (version != s->next.version + 1)
 		return err_set(e, ERR_BAD, "redo entry %" PRIu64 " comes out of order", version);
-	if (version == s->next.base + 1) {
-		/* The entries are replayed over the P records, so these must be there. */
-		if (sealed_import_write(s, e) < 0)
-			return -1;
-		s->floor = s->h.stored;
-	}
+	/* The entries are applied over the P records, so these must be there. */
+	if (version == s->next.base + 1 && sealed_import_write(s, e) < 0)
+		return -1;
 	return import_entry(s, version, plain, n, e) < 0 ? import_broken(s) : 0;
 }
 

@@ -1,0 +1,1029 @@
+/* The sealed layer's promises: what was written is read, what was changed by others is refused. */
+#include "sealed_fixture.h"
+
+#include <sys/stat.h>
+
+/* --- region key ---------------------------------------------------------------------------- */
+
+static void
+a_region_key_that_others_may_read_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	const char *path = check_path(f->dir, "region.key");
+	static const mode_t bad[] = { 0644, 0640, 0604, 0700, 0620, 0000 };
+
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		CHECK(chmod(path, bad[i]) == 0);
+		CHECK(!keys_file_open(path, &f->e));
+		CHECK(f->e.kind == ERR_DENIED);
+	}
+	CHECK(chmod(path, 0644) == 0);
+	CHECK(!keys_file_open(path, &f->e));
+	CHECK(strstr(f->e.text, "chmod 600"));
+	CHECK(chmod(path, 0400) == 0);
+	keys_close(keys_file_open(path, &f->e));
+
+	CHECK(!keys_file_open(f->dir, &f->e));
+	CHECK(f->e.kind == ERR_DENIED);
+	CHECK(!keys_file_open(check_path(f->dir, "none"), &f->e));
+	CHECK(f->e.kind == ERR_MISSING);
+	CHECK(keys_file_create(path, &f->e) < 0);
+	CHECK(f->e.kind == ERR_EXISTS);
+}
+
+static void
+write_file(const char *path, const uint8_t *p, size_t n)
+{
+	FILE *file = fopen(path, "w");
+
+	CHECK(file);
+	CHECK(fwrite(p, 1, n, file) == n);
+	CHECK(fclose(file) == 0);
+	CHECK(chmod(path, 0600) == 0);
+}
+
+static void
+a_damaged_region_key_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	const char *path = check_path(f->dir, "region.key");
+	uint8_t text[512];
+	FILE *file = fopen(path, "r");
+	size_t n;
+
+	CHECK(file);
+	n = fread(text, 1, sizeof(text), file);
+	fclose(file);
+	for (size_t i = 0; i < n; i++) {
+		text[i] ^= 2;
+		write_file(path, text, n);
+		CHECK(!keys_file_open(path, &f->e));
+		CHECK(f->e.kind == ERR_FORGED);
+		text[i] ^= 2;
+	}
+	for (size_t i = 0; i < n; i++) {
+		write_file(path, text, i);
+		CHECK(!keys_file_open(path, &f->e));
+	}
+	write_file(path, text, n);
+	keys_close(keys_file_open(path, &f->e));
+}
+
+static void
+a_wrapped_key_opens_for_its_vault_and_epoch_only(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t key[KEY_BYTES], wrapped[WRAPPED_BYTES], out[KEY_BYTES];
+	struct vault_id other = f->id;
+
+	random_bytes(key, sizeof(key));
+	CHECK_OK(keys_wrap(f->keys, &f->id, 7, key, wrapped, &f->e), &f->e);
+	CHECK_OK(keys_unwrap(f->keys, &f->id, 7, wrapped, out, &f->e), &f->e);
+	CHECK_BYTES(out, key, sizeof(key));
+	CHECK(keys_unwrap(f->keys, &f->id, 8, wrapped, out, &f->e) < 0);
+	CHECK(f->e.kind == ERR_FORGED);
+	other.service = SERVICE_BACKUP;
+	CHECK(keys_unwrap(f->keys, &other, 7, wrapped, out, &f->e) < 0);
+	CHECK(f->e.kind == ERR_FORGED);
+	wrapped[3]++;
+	CHECK(keys_unwrap(f->keys, &f->id, 7, wrapped, out, &f->e) < 0);
+	CHECK(f->e.kind == ERR_MISSING);
+}
+
+/* --- pages --------------------------------------------------------------------------------- */
+
+static void
+fill_page(uint8_t page[static PAGE_BYTES], unsigned how)
+{
+	memset(page, 0, PAGE_BYTES);
+	if (how % 3 == 1)
+		random_bytes(page, PAGE_BYTES);
+	else if (how % 3 == 2)
+		random_bytes(page + random_below(3000), 1 + random_below(1000));
+}
+
+static void
+a_page_opens_as_it_was_sealed(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t key[KEY_BYTES] = { 1 }, page[PAGE_BYTES], out[PAGE_BYTES];
+	_cleanup_(aead_closep) struct aead *a = aead_open(key, &f->e);
+	_cleanup_buf_ struct buf record = BUF_INIT(0);
+	uint64_t version;
+
+	for (unsigned i = 0; i < 300; i++) {
+		fill_page(page, i);
+		buf_clear(&record);
+		CHECK_OK(page_seal(a, &f->id, i + 1, i, page, &record, &f->e), &f->e);
+		CHECK(record.len <= PAGE_RECORD_MAX);
+		CHECK_OK(page_open(a, &f->id, i + 1, record.data, record.len, &version, out, &f->e),
+		    &f->e);
+		CHECK(version == i);
+		CHECK_BYTES(out, page, PAGE_BYTES);
+		if (i % 3 == 0)
+			CHECK(record.len < 100); /* zeros shrink */
+	}
+}
+
+/* By hand and from the description in the header, so that a change of format does not go unseen. */
+static void
+a_page_record_is_laid_out_as_documented(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t key[KEY_BYTES] = { 1 }, page[PAGE_BYTES], ad[30] = { 'P' }, out[2 + PAGE_BYTES];
+	_cleanup_(aead_closep) struct aead *a = aead_open(key, &f->e);
+	_cleanup_buf_ struct buf r = BUF_INIT(0);
+
+	fill_page(page, 1);
+	CHECK_OK(page_seal(a, &f->id, 0x01020304, 0x0506070809, page, &r, &f->e), &f->e);
+	memcpy(ad + 1, &f->id, 17);
+	memcpy(ad + 18, "\1\2\3\4\0\0\0\5\6\7\10\11", 12);
+	CHECK(r.len == 1 + 8 + 12 + 2 + PAGE_BYTES + 16);
+	CHECK(r.data[0] == 1);
+	CHECK_BYTES(r.data + 1, ad + 22, 8);
+	CHECK_OK(aead_unseal(a, r.data + 9, ad, 30, r.data + 21, r.len - 21, out, &f->e), &f->e);
+	CHECK(out[0] == 0x10 && out[1] == 0);
+	CHECK_BYTES(out + 2, page, PAGE_BYTES);
+}
+
+static void
+a_page_that_was_touched_does_not_open(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t key[KEY_BYTES] = { 1 }, page[PAGE_BYTES], out[PAGE_BYTES];
+	_cleanup_(aead_closep) struct aead *a = aead_open(key, &f->e);
+	_cleanup_buf_ struct buf r = BUF_INIT(0);
+	struct vault_id other = f->id;
+	uint64_t version = 99;
+
+	fill_page(page, 2);
+	CHECK_OK(page_seal(a, &f->id, 5, 3, page, &r, &f->e), &f->e);
+	for (size_t i = 0; i < r.len * 8; i++) {
+		r.data[i / 8] ^= (uint8_t)BIT(i % 8);
+		CHECK(page_open(a, &f->id, 5, r.data, r.len, &version, out, &f->e) < 0);
+		CHECK(f->e.kind == ERR_FORGED && strstr(f->e.text, "page 5"));
+		CHECK(strstr(f->e.text, "vault files "));
+		r.data[i / 8] ^= (uint8_t)BIT(i % 8);
+	}
+	for (size_t n = 0; n < r.len; n++)
+		CHECK(page_open(a, &f->id, 5, r.data, n, &version, out, &f->e) < 0);
+	CHECK(page_open(a, &f->id, 6, r.data, r.len, &version, out, &f->e) < 0);
+	other.account.b[3] ^= 1;
+	CHECK(page_open(a, &other, 5, r.data, r.len, &version, out, &f->e) < 0);
+	CHECK(version == 99);
+	CHECK_OK(page_open(a, &f->id, 5, r.data, r.len, &version, out, &f->e), &f->e);
+}
+
+/* --- redo entries -------------------------------------------------------------------------- */
+
+struct patch {
+	uint8_t page[PAGE_BYTES];
+	uint32_t last_end;
+	unsigned n;
+};
+
+static int
+patch_in(void *arg, uint32_t page, uint32_t offset, const uint8_t *p, uint32_t n, struct err *e)
+{
+	struct patch *to = arg;
+
+	(void)e;
+	CHECK(page == 9);
+	CHECK(!to->n || offset >= to->last_end + 16); /* nearer ones are joined */
+	memcpy(to->page + offset, p, n);
+	to->last_end = offset + n;
+	to->n++;
+	return 0;
+}
+
+static void
+the_ranges_turn_the_old_page_into_the_new(void **state)
+{
+	struct fixture *f = *state;
+	struct redo_visit v = { .range = patch_in };
+	_cleanup_buf_ struct buf plain = BUF_INIT(0);
+	uint8_t old[PAGE_BYTES], new[PAGE_BYTES];
+	uint32_t pages;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		unsigned edits = random_below(6), ranges;
+		struct patch to = { .n = 0 };
+
+		fill_page(old, i);
+		memcpy(new, old, PAGE_BYTES);
+		for (unsigned k = 0; k < edits; k++) {
+			uint32_t at = random_below(PAGE_BYTES);
+			uint32_t n = 1 + random_below(random_below(2) ? 4 : 200);
+
+			random_bytes(new + at, at + n > PAGE_BYTES ? PAGE_BYTES - at : n);
+		}
+		if (i % 7 == 0) /* both ends */
+			new[0] ^= 1, new[PAGE_BYTES - 1] ^= 1;
+		buf_clear(&plain);
+		put_u32(&plain, 9);
+		put_u32(&plain, 0);
+		ranges = redo_diff(&plain, 9, i % 5 ? old : NULL, new);
+		be32_put(plain.data + 4, ranges);
+		put_u32(&plain, 0);
+		put_u32(&plain, 0);
+		if (i % 5)
+			memcpy(to.page, old, PAGE_BYTES);
+		CHECK(ranges || memcmp(new, to.page, PAGE_BYTES) == 0);
+		v.arg = &to;
+		CHECK_OK(redo_visit(plain.data, plain.len, &pages, &v, &f->e), &f->e);
+		CHECK(to.n == ranges && pages == 9);
+		CHECK_BYTES(to.page, new, PAGE_BYTES);
+	}
+}
+
+static int
+count_range(void *arg, uint32_t page, uint32_t offset, const uint8_t *p, uint32_t n, struct err *e)
+{
+	(void)page, (void)offset, (void)p, (void)n, (void)e;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static void
+check_bad_entry(const struct buf *plain)
+{
+	unsigned calls = 0;
+	struct redo_visit v = { .range = count_range, .arg = &calls };
+	uint32_t pages;
+	struct err e;
+
+	CHECK(redo_visit(plain->data, plain->len, &pages, &v, &e) < 0);
+	CHECK(e.kind == ERR_BAD);
+	CHECK(!calls); /* refused before anything is done */
+}
+
+static void
+an_entry_out_of_bounds_is_refused_before_it_does_anything(void **state)
+{
+	static const struct {
+		uint32_t page, at, n;
+	} bad[] = { { 0, 0, 1 }, { 6, 0, 1 }, { 2, 4096, 1 }, { 2, 4000, 97 }, { 2, 5, 0 } };
+	_cleanup_buf_ struct buf b = BUF_INIT(0);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		buf_clear(&b);
+		put_u32(&b, 5);
+		put_u32(&b, 2);
+		for (unsigned k = 0; k < 2; k++) { /* a good one, then the bad one */
+			put_u32(&b, k ? bad[i].page : 1);
+			put_u16(&b, (uint16_t)(k ? bad[i].at : 0));
+			put_u16(&b, (uint16_t)(k ? bad[i].n : 1));
+			for (uint32_t n = k ? bad[i].n : 1; n; n--)
+				put_u8(&b, 1);
+		}
+		put_u64(&b, 0);
+		check_bad_entry(&b);
+	}
+	for (size_t n = 0; n < b.len; n++) {
+		struct buf part = { .data = b.data, .len = n };
+
+		check_bad_entry(&part);
+	}
+	put_u8(&b, 0);
+	check_bad_entry(&b);
+}
+
+static void
+a_redo_record_opens_as_it_was_sealed_or_not_at_all(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 127, 128, 5000, 16384, 16385, 300000, 5 << 20 };
+	struct fixture *f = *state;
+	uint8_t key[KEY_BYTES] = { 2 };
+	_cleanup_(aead_closep) struct aead *a = aead_open(key, &f->e);
+	_cleanup_buf_ struct buf record = BUF_INIT(0), out = BUF_INIT(0);
+	_cleanup_(freep) uint8_t *plain = calloc(1, 5 << 20);
+
+	for (unsigned i = 0; i < 2 * ARRAY_LEN(sizes); i++) {
+		size_t n = sizes[i / 2];
+
+		if (i % 2)
+			random_bytes(plain, n);
+		buf_clear(&record);
+		buf_clear(&out);
+		CHECK_OK(redo_seal(a, &f->id, 8, plain, n, &record, &f->e), &f->e);
+		CHECK_OK(redo_open(a, &f->id, 8, record.data, record.len, &out, &f->e), &f->e);
+		CHECK(out.len == n);
+		if (n)
+			CHECK_BYTES(out.data, plain, n);
+		CHECK(redo_open(a, &f->id, 9, record.data, record.len, &out, &f->e) < 0);
+		CHECK(f->e.kind == ERR_FORGED && strstr(f->e.text, "redo entry 9"));
+		for (size_t k = 0; k < record.len; k += 1 + record.len / 50) {
+			record.data[k] ^= 4;
+			CHECK(redo_open(a, &f->id, 8, record.data, record.len, &out, &f->e) < 0);
+			CHECK(f->e.kind == ERR_FORGED);
+			record.data[k] ^= 4;
+			CHECK(redo_open(a, &f->id, 8, record.data, k, &out, &f->e) < 0);
+		}
+	}
+}
+
+/* --- the store against a model ------------------------------------------------------------- */
+
+#define MODEL_PAGES 40
+#define MODEL_CHUNKS 8
+
+struct model {
+	uint8_t pages[MODEL_PAGES][PAGE_BYTES];
+	uint32_t count;
+	struct chunk_ref chunks[MODEL_CHUNKS];
+	bool has[MODEL_CHUNKS];
+	uint64_t version;
+};
+
+static void
+create(struct fixture *f, uint32_t n, struct model *m)
+{
+	struct page_template t = { calloc(n + 1, PAGE_BYTES), n };
+
+	for (uint32_t i = 0; i < n; i++)
+		fill_page(t.pages + (size_t)i * PAGE_BYTES, i);
+	if (m) {
+		memset(m, 0, sizeof(*m));
+		memcpy(m->pages, t.pages, (size_t)n * PAGE_BYTES);
+		m->count = n;
+		m->version = 1;
+	}
+	CHECK_OK(sealed_create(f->g, f->keys, &f->id, 3, &t, &f->e), &f->e);
+	free(t.pages);
+}
+
+static struct sealed *
+must_open(struct fixture *f, enum sealed_mode mode)
+{
+	struct sealed *s = sealed_open(f->g, f->keys, &f->id, mode, &f->e);
+
+	if (!s)
+		fail_msg("%s", f->e.text);
+	return s;
+}
+
+static void
+change_pages(struct sealed *s, struct model *m)
+{
+	unsigned n = random_below(6);
+	struct err e;
+
+	if (random_below(8) == 0) { /* shorter; whatever grows again is written or zeros */
+		m->count = 1 + random_below(m->count);
+		memset(m->pages[m->count], 0, (MODEL_PAGES - m->count) * PAGE_BYTES);
+		sealed_put_page_count(s, m->count);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t k = random_below(m->count + 3);
+		uint32_t at = random_below(PAGE_BYTES - 8);
+
+		if (k >= MODEL_PAGES)
+			continue;
+		if (k >= m->count)
+			m->count = k + 1;
+		if (random_below(4))
+			random_bytes(m->pages[k] + at, 8);
+		else
+			fill_page(m->pages[k], random_below(3));
+		CHECK_OK(sealed_put_page(s, k + 1, m->pages[k], &e), &e);
+	}
+}
+
+static void
+change_chunks(struct sealed *s, struct model *m)
+{
+	uint32_t i = random_below(MODEL_CHUNKS);
+	struct err e;
+
+	if (m->has[i]) {
+		CHECK_OK(sealed_drop_chunk(s, m->chunks[i].name, &e), &e);
+	} else {
+		random_bytes((uint8_t *)&m->chunks[i], sizeof(m->chunks[i]));
+		CHECK_OK(sealed_put_chunk(s, &m->chunks[i], &e), &e);
+	}
+	m->has[i] = !m->has[i];
+}
+
+struct chunk_check {
+	const struct model *m;
+	unsigned n;
+	uint8_t last[16];
+};
+
+static int
+check_chunk(void *arg, const struct chunk_ref *c, struct err *e)
+{
+	struct chunk_check *k = arg;
+	bool found = false;
+
+	(void)e;
+	CHECK(!k->n || memcmp(k->last, c->name, 16) < 0);
+	memcpy(k->last, c->name, 16);
+	k->n++;
+	for (unsigned i = 0; i < MODEL_CHUNKS; i++)
+		found |= k->m->has[i] && memcmp(c->name, k->m->chunks[i].name, 16) == 0 &&
+		    c->bytes == k->m->chunks[i].bytes &&
+		    memcmp(c->digest, k->m->chunks[i].digest, 32) == 0;
+	CHECK(found);
+	return 0;
+}
+
+static void
+check_model(struct sealed *s, const struct model *m)
+{
+	struct chunk_check k = { .m = m };
+	uint8_t page[PAGE_BYTES];
+	struct sealed_info info;
+	unsigned chunks = 0;
+	struct err e;
+
+	sealed_get_info(s, &info);
+	CHECK(info.page_count == m->count);
+	CHECK(info.version == m->version);
+	CHECK(info.epoch == 3);
+	for (uint32_t i = 0; i < MODEL_PAGES; i++) {
+		CHECK_OK(sealed_read(s, i + 1, page, &e), &e);
+		CHECK_BYTES(page, m->pages[i], PAGE_BYTES);
+	}
+	for (unsigned i = 0; i < MODEL_CHUNKS; i++)
+		chunks += m->has[i];
+	CHECK_OK(sealed_chunks(s, check_chunk, &k, &e), &e);
+	CHECK(k.n == chunks);
+}
+
+static void
+check_roots(struct fixture *f, struct sealed *s, const struct model *m)
+{
+	_cleanup_(sealed_closep) struct sealed *reader = must_open(f, SEALED_READ);
+	uint8_t one[SHA256_BYTES], two[SHA256_BYTES];
+
+	check_model(reader, m);
+	CHECK_OK(sealed_verify(s, &f->e), &f->e);
+	CHECK_OK(sealed_verify(reader, &f->e), &f->e);
+	CHECK_OK(sealed_root(s, one, &f->e), &f->e);
+	CHECK_OK(sealed_root(reader, two, &f->e), &f->e);
+	CHECK_BYTES(one, two, sizeof(one));
+}
+
+static void
+commit_model(struct fixture *f, struct sealed *s, struct model *m)
+{
+	struct sealed_info before, after;
+
+	sealed_get_info(s, &before);
+	CHECK_OK(sealed_commit(s, &f->e), &f->e);
+	sealed_get_info(s, &after);
+	CHECK(after.version == before.version || after.version == before.version + 1);
+	m->version = after.version;
+}
+
+static void
+a_store_reads_what_was_committed(void **state)
+{
+	struct fixture *f = *state;
+	static struct model m;
+	uint8_t before[SHA256_BYTES], after[SHA256_BYTES];
+	struct sealed *s;
+
+	create(f, 5, &m);
+	s = must_open(f, SEALED_OWN);
+	check_model(s, &m);
+	for (unsigned i = 0; i < 400; i++) {
+		change_pages(s, &m);
+		if (random_below(3) == 0)
+			change_chunks(s, &m);
+		commit_model(f, s, &m);
+		if (random_below(10) == 0) {
+			CHECK_OK(sealed_root(s, before, &f->e), &f->e);
+			CHECK_OK(sealed_checkpoint(s, &f->e), &f->e);
+			CHECK_OK(sealed_root(s, after, &f->e), &f->e);
+			CHECK_BYTES(before, after, sizeof(before));
+		}
+		if (random_below(10) == 0) {
+			sealed_close(s);
+			s = must_open(f, SEALED_OWN);
+		}
+		if (i % 5 == 0) {
+			check_model(s, &m);
+			check_roots(f, s, &m);
+		}
+	}
+	sealed_close(s);
+}
+
+static void
+pending_pages_are_seen_until_they_are_forgotten(void **state)
+{
+	struct fixture *f = *state;
+	static struct model m;
+	_cleanup_(sealed_closep) struct sealed *s = NULL;
+	uint8_t page[PAGE_BYTES], out[PAGE_BYTES];
+	struct chunk_ref c = { .bytes = 1 };
+
+	create(f, 3, &m);
+	s = must_open(f, SEALED_OWN);
+	fill_page(page, 1);
+	CHECK_OK(sealed_put_page(s, 6, page, &f->e), &f->e);
+	CHECK_OK(sealed_put_chunk(s, &c, &f->e), &f->e);
+	CHECK(sealed_put_chunk(s, &c, &f->e) < 0 && f->e.kind == ERR_EXISTS);
+	CHECK(sealed_pending_page_count(s) == 6);
+	CHECK_OK(sealed_read_pending(s, 6, out, &f->e), &f->e);
+	CHECK_BYTES(out, page, PAGE_BYTES);
+	CHECK_OK(sealed_read_pending(s, 5, out, &f->e), &f->e);
+	CHECK_BYTES(out, m.pages[10], PAGE_BYTES);
+	sealed_forget_pending(s);
+	CHECK(sealed_pending_page_count(s) == 3);
+	CHECK_OK(sealed_commit(s, &f->e), &f->e);
+	check_model(s, &m);
+	CHECK(sealed_drop_chunk(s, c.name, &f->e) < 0 && f->e.kind == ERR_MISSING);
+}
+
+static void
+there_is_one_vault_or_none(void **state)
+{
+	struct fixture *f = *state;
+	struct page_template t = { 0 };
+
+	CHECK(!sealed_open(f->g, f->keys, &f->id, SEALED_OWN, &f->e));
+	CHECK(f->e.kind == ERR_MISSING);
+	create(f, 2, NULL);
+	CHECK(sealed_create(f->g, f->keys, &f->id, 3, &t, &f->e) < 0);
+	CHECK(f->e.kind == ERR_EXISTS);
+	CHECK(!sealed_import(f->g, f->keys, &f->id, 4, 1, 1, &f->e));
+	CHECK(f->e.kind == ERR_EXISTS);
+}
+
+static void
+a_former_owner_can_not_commit(void **state)
+{
+	struct fixture *f = *state;
+	static struct model m;
+	_cleanup_(sealed_closep) struct sealed *old = NULL, *new = NULL, *reader = NULL;
+	uint8_t page[PAGE_BYTES];
+
+	create(f, 3, &m);
+	old = must_open(f, SEALED_OWN);
+	new = must_open(f, SEALED_OWN);
+	random_bytes(page, sizeof(page));
+	CHECK_OK(sealed_put_page(old, 1, page, &f->e), &f->e);
+	CHECK(sealed_commit(old, &f->e) < 0);
+	CHECK(f->e.kind == ERR_STALE);
+	CHECK(sealed_read(old, 1, page, &f->e) < 0);
+	CHECK(f->e.kind == ERR_IO); /* broken from then on */
+	CHECK(sealed_commit(old, &f->e) < 0 && f->e.kind == ERR_IO);
+	check_model(new, &m);
+	CHECK_OK(sealed_put_page(new, 1, page, &f->e), &f->e);
+	CHECK_OK(sealed_commit(new, &f->e), &f->e);
+	reader = must_open(f, SEALED_READ);
+	CHECK(sealed_put_page(reader, 1, page, &f->e) < 0);
+	CHECK(sealed_commit(reader, &f->e) < 0);
+}
+
+/* --- forgeries ----------------------------------------------------------------------------- */
+
+/* A vault with every kind of record: pages with and without redo entries, two chunks. */
+static void
+make_full(struct fixture *f)
+{
+	struct sealed *s;
+	uint8_t page[PAGE_BYTES];
+	struct chunk_ref c;
+
+	create(f, 6, NULL);
+	s = must_open(f, SEALED_OWN);
+	for (unsigned i = 0; i < 4; i++) {
+		CHECK_OK(sealed_read(s, 2 + i % 2, page, &f->e), &f->e);
+		random_bytes(page + 100 * i, 20);
+		CHECK_OK(sealed_put_page(s, 2 + i % 2, page, &f->e), &f->e);
+		random_bytes((uint8_t *)&c, sizeof(c));
+		if (i % 2)
+			CHECK_OK(sealed_put_chunk(s, &c, &f->e), &f->e);
+		CHECK_OK(sealed_commit(s, &f->e), &f->e);
+	}
+	sealed_close(s);
+	CHECK(look(f->g, f->keys, &f->id, &f->e) == ERR_NONE);
+}
+
+static const char *
+name_of(const struct raw_record *r)
+{
+	switch (r->key[0]) {
+	case 'H':
+		return "header";
+	case 'P':
+		return "page";
+	case 'R':
+		return "redo entr";
+	default:
+		return "chunk entr";
+	}
+}
+
+static void
+check_forged(struct fixture *f, const char *name)
+{
+	enum err_kind kind = look(f->g, f->keys, &f->id, &f->e);
+	char text[300];
+
+	if (kind != ERR_FORGED || !strstr(f->e.text, name) || !strstr(f->e.text, "vault files "))
+		fail_msg("%s was touched, and: %s (%s)", name, err_word(kind), f->e.text);
+	/* An owner sees it as well. */
+	struct sealed *s = sealed_open(f->g, f->keys, &f->id, SEALED_OWN, &f->e);
+
+	snprintf(text, sizeof(text), "%s", name);
+	CHECK(!s || sealed_verify(s, &f->e) < 0);
+	CHECK(f->e.kind == ERR_FORGED && strstr(f->e.text, text));
+	sealed_close(s);
+}
+
+static void
+a_record_with_a_flipped_bit_or_cut_short_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct raw_vault v;
+
+	make_full(f);
+	v = raw_take(f->g, &f->id);
+	for (size_t i = 0; i < v.n; i++) {
+		struct raw_record *r = &v.all[i];
+
+		for (size_t k = 0; k < r->len; k += r->len > 500 ? 97 : 3) {
+			uint8_t bit = (uint8_t)BIT(random_below(8));
+
+			r->value[k] ^= bit;
+			raw_put(f->g, &f->id, r, r->value, r->len);
+			check_forged(f, name_of(r));
+			r->value[k] ^= bit;
+			raw_restore(f->g, &f->id, &v);
+		}
+		for (size_t n = 0; n < r->len; n += 1 + r->len / 4) {
+			raw_put(f->g, &f->id, r, r->value, n);
+			check_forged(f, name_of(r));
+			raw_restore(f->g, &f->id, &v);
+		}
+		if (r->key[0] != 'H') {
+			raw_put(f->g, &f->id, r, NULL, 0);
+			check_forged(f, name_of(r));
+			raw_restore(f->g, &f->id, &v);
+		}
+	}
+	CHECK(look(f->g, f->keys, &f->id, &f->e) == ERR_NONE);
+	raw_free(&v);
+}
+
+static void
+records_that_changed_places_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct raw_vault v;
+
+	make_full(f);
+	v = raw_take(f->g, &f->id);
+	for (size_t i = 0; i < v.n; i++) {
+		for (size_t k = 0; k < v.n; k++) {
+			struct raw_record *a = &v.all[i], *b = &v.all[k];
+
+			if (i == k || a->key[0] != b->key[0])
+				continue;
+			raw_put(f->g, &f->id, a, b->value, b->len);
+			raw_put(f->g, &f->id, b, a->value, a->len);
+			check_forged(f, name_of(a));
+			raw_restore(f->g, &f->id, &v);
+		}
+	}
+	raw_free(&v);
+}
+
+static void
+records_of_another_vault_or_region_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct vault_id first = f->id;
+	struct raw_vault mine, other;
+	struct keys *k;
+	const char *path = check_path(f->dir, "other.key");
+
+	make_full(f);
+	other = raw_take(f->g, &f->id);
+	f->id.account.b[0] ^= 1;
+	make_full(f);
+	mine = raw_take(f->g, &f->id);
+	for (size_t i = 0; i < mine.n; i++) {
+		struct raw_record *r = &mine.all[i], *from = r;
+
+		if (r->key[0] == 'C')
+			continue; /* the names differ */
+		from = raw_find(&other, (char)r->key[0],
+		    r->key[0] == 'P'     ? be32_get(r->key + 1)
+			: r->key[0] == 'R' ? be64_get(r->key + 1)
+					   : 0);
+		raw_put(f->g, &f->id, r, from->value, from->len);
+		check_forged(f, name_of(r));
+		raw_restore(f->g, &f->id, &mine);
+	}
+	raw_restore(f->g, &f->id, &other); /* all of it, under my id */
+	check_forged(f, "header");
+
+	CHECK_OK(keys_file_create(path, &f->e), &f->e);
+	k = keys_file_open(path, &f->e);
+	CHECK(look(f->g, k, &first, &f->e) == ERR_FORGED);
+	keys_close(k);
+	raw_free(&mine);
+	raw_free(&other);
+}
+
+static void
+an_older_page_put_back_is_found(void **state)
+{
+	struct fixture *f = *state;
+	struct raw_vault old, now;
+	struct sealed *s;
+	uint8_t page[PAGE_BYTES];
+
+	create(f, 6, NULL);
+	old = raw_take(f->g, &f->id);
+	s = must_open(f, SEALED_OWN);
+	for (uint32_t n = 2; n <= 8; n += 2) {
+		random_bytes(page, sizeof(page));
+		CHECK_OK(sealed_put_page(s, n, page, &f->e), &f->e);
+	}
+	CHECK_OK(sealed_commit(s, &f->e), &f->e);
+	CHECK_OK(sealed_checkpoint(s, &f->e), &f->e);
+	sealed_close(s);
+	now = raw_take(f->g, &f->id);
+	CHECK(look(f->g, f->keys, &f->id, &f->e) == ERR_NONE);
+
+	for (uint32_t n = 2; n <= 6; n += 2) {
+		struct raw_record *r = raw_find(&old, 'P', n);
+
+		raw_put(f->g, &f->id, r, r->value, r->len);
+		check_forged(f, "pages: one is not the newest");
+		raw_restore(f->g, &f->id, &now);
+	}
+	/* All of them at once, and the two that came later removed. */
+	for (uint32_t n = 1; n <= 8; n++) {
+		struct raw_record *r = raw_find(n > 6 ? &now : &old, 'P', n);
+
+		raw_put(f->g, &f->id, r, n > 6 ? NULL : r->value, r->len);
+	}
+	check_forged(f, "page");
+	raw_restore(f->g, &f->id, &now);
+
+	/* A newer page under an older header is seen when it is read. */
+	raw_restore(f->g, &f->id, &old);
+	raw_put(f->g, &f->id, raw_find(&now, 'P', 2), raw_find(&now, 'P', 2)->value,
+	    raw_find(&now, 'P', 2)->len);
+	s = must_open(f, SEALED_READ);
+	CHECK(sealed_read(s, 2, page, &f->e) < 0);
+	CHECK(f->e.kind == ERR_FORGED && strstr(f->e.text, "page 2"));
+	sealed_close(s);
+	raw_free(&old);
+	raw_free(&now);
+}
+
+static void
+commit_random(struct fixture *f, struct sealed *s, uint32_t number)
+{
+	uint8_t page[PAGE_BYTES];
+
+	random_bytes(page, sizeof(page));
+	CHECK_OK(sealed_put_page(s, number, page, &f->e), &f->e);
+	CHECK_OK(sealed_commit(s, &f->e), &f->e);
+}
+
+/* A commit that a power cut took back was valid once, and another one has its version now. */
+static void
+an_entry_of_a_lost_history_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct raw_vault start, lost, now;
+	struct raw_record *r;
+	struct sealed *s;
+
+	create(f, 3, NULL);
+	start = raw_take(f->g, &f->id);
+	s = must_open(f, SEALED_OWN);
+	commit_random(f, s, 1);
+	commit_random(f, s, 2);
+	sealed_close(s);
+	lost = raw_take(f->g, &f->id);
+	raw_restore(f->g, &f->id, &start);
+	s = must_open(f, SEALED_OWN);
+	commit_random(f, s, 1);
+	commit_random(f, s, 2);
+	sealed_close(s);
+	now = raw_take(f->g, &f->id);
+
+	for (uint64_t v = 2; v <= 3; v++) {
+		r = raw_find(&lost, 'R', v);
+		raw_put(f->g, &f->id, r, r->value, r->len);
+		check_forged(f, "redo entries: not those that were written");
+		raw_restore(f->g, &f->id, &now);
+	}
+	/* An older header than the entries: its owner is told, a reader takes it for a live owner. */
+	r = raw_find(&start, 'H', 0);
+	raw_put(f->g, &f->id, r, r->value, r->len);
+	CHECK(!sealed_open(f->g, f->keys, &f->id, SEALED_OWN, &f->e));
+	CHECK(f->e.kind == ERR_FORGED && strstr(f->e.text, "redo entry 2"));
+	raw_free(&start);
+	raw_free(&lost);
+	raw_free(&now);
+}
+
+/* --- export and import --------------------------------------------------------------------- */
+
+struct carry {
+	struct sealed *to;
+	uint64_t last;
+	unsigned pages, entries;
+};
+
+static int
+carry_page(void *arg, uint32_t number, uint64_t version, const uint8_t *plain, struct err *e)
+{
+	struct carry *c = arg;
+
+	c->pages++;
+	return sealed_import_page(c->to, number, version, plain, e);
+}
+
+static int
+carry_chunk(void *arg, const struct chunk_ref *ref, struct err *e)
+{
+	return sealed_import_chunk(((struct carry *)arg)->to, ref, e);
+}
+
+static int
+carry_entry(void *arg, uint64_t version, const uint8_t *plain, size_t n, struct err *e)
+{
+	struct carry *c = arg;
+
+	CHECK(version == c->last + 1);
+	c->last = version;
+	c->entries++;
+	return sealed_import_entry(c->to, version, plain, n, e);
+}
+
+static void
+check_same_root(struct fixture *f, struct sealed *a, struct sealed *b)
+{
+	uint8_t one[SHA256_BYTES], two[SHA256_BYTES];
+
+	CHECK_OK(sealed_root(a, one, &f->e), &f->e);
+	CHECK_OK(sealed_root(b, two, &f->e), &f->e);
+	CHECK_BYTES(one, two, sizeof(one));
+}
+
+/* Everything of the owner's vault, which goes on changing. Returns the importing store. */
+static void
+carry_all(struct fixture *f, struct sealed *owner, struct model *m, struct fixture *there)
+{
+	_cleanup_(sealed_closep) struct sealed *from = must_open(f, SEALED_READ);
+	_cleanup_(sealed_closep) struct sealed *to = NULL;
+	struct carry c = { 0 };
+	struct sealed_info info;
+
+	sealed_get_info(from, &info);
+	to = sealed_import(there->g, there->keys, &f->id, 3, info.base, info.base_page_count, &f->e);
+	CHECK(to);
+	c.to = to;
+	c.last = info.base;
+	CHECK_OK(sealed_export_pages(from, carry_page, &c, &f->e), &f->e);
+	CHECK(c.pages == info.base_page_count);
+	CHECK_OK(sealed_chunks(from, carry_chunk, &c, &f->e), &f->e);
+	for (unsigned round = 0; round < 6; round++) {
+		CHECK_OK(sealed_export_entries(from, c.last, carry_entry, &c, &f->e), &f->e);
+		CHECK_OK(sealed_import_write(to, &f->e), &f->e);
+		check_model(from, m);
+		check_model(to, m);
+		check_same_root(f, from, to);
+		check_same_root(f, owner, to);
+		for (unsigned i = 0; i < round * 3 && round < 5; i++) {
+			change_pages(owner, m);
+			change_chunks(owner, m);
+			commit_model(f, owner, m);
+		}
+	}
+	CHECK(!sealed_open(there->g, there->keys, &f->id, SEALED_OWN, &f->e));
+	CHECK(f->e.kind == ERR_BUSY);
+	CHECK_OK(sealed_import_finish(to, &f->e), &f->e);
+	check_same_root(f, owner, to);
+}
+
+static void
+an_import_has_the_root_of_its_export_while_commits_go_on(void **state)
+{
+	struct fixture *f = *state;
+	static struct model m;
+	struct sealed *owner, *s;
+
+	create(f, 7, &m);
+	for (unsigned i = 0; i < 12; i++) {
+		void *there_state;
+		struct fixture *there;
+
+		fixture_setup(&there_state);
+		there = there_state;
+		there->id = f->id;
+		owner = must_open(f, SEALED_OWN);
+		for (unsigned k = 0; k < i; k++) {
+			change_pages(owner, &m);
+			change_chunks(owner, &m);
+			commit_model(f, owner, &m);
+		}
+		if (i % 2)
+			CHECK_OK(sealed_checkpoint(owner, &f->e), &f->e);
+		carry_all(f, owner, &m, there);
+		s = must_open(there, SEALED_OWN);
+		check_model(s, &m);
+		CHECK_OK(sealed_verify(s, &f->e), &f->e);
+		check_same_root(f, owner, s);
+		CHECK_OK(sealed_checkpoint(s, &f->e), &f->e);
+		check_same_root(f, owner, s);
+		sealed_close(s);
+		sealed_close(owner);
+		fixture_teardown(&there_state);
+	}
+}
+
+static void
+an_export_says_so_when_the_owner_wrote_a_checkpoint(void **state)
+{
+	struct fixture *f = *state;
+	static struct model m;
+	_cleanup_(sealed_closep) struct sealed *owner = NULL, *from = NULL;
+
+	create(f, 7, &m);
+	owner = must_open(f, SEALED_OWN);
+	commit_random(f, owner, 1);
+	from = must_open(f, SEALED_READ);
+	CHECK_OK(sealed_checkpoint(owner, &f->e), &f->e);
+	CHECK(sealed_export_pages(from, NULL, NULL, &f->e) < 0);
+	CHECK(f->e.kind == ERR_STALE);
+	CHECK(sealed_export_entries(from, 1, NULL, NULL, &f->e) < 0);
+	CHECK(f->e.kind == ERR_STALE);
+	CHECK(sealed_export_entries(from, 9, NULL, NULL, &f->e) < 0);
+	CHECK(f->e.kind == ERR_BAD);
+}
+
+static void
+an_import_refuses_what_comes_out_of_order(void **state)
+{
+	struct fixture *f = *state;
+	struct sealed *to = sealed_import(f->g, f->keys, &f->id, 3, 10, 2, &f->e);
+	static const uint8_t entry[16] = { 0, 0, 0, 2 }, page[PAGE_BYTES];
+	struct chunk_ref c = { .bytes = 1 };
+
+	CHECK(to);
+	CHECK(sealed_import_page(to, 2, 1, page, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK(sealed_import_chunk(to, &c, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK(sealed_import_entry(to, 11, entry, 16, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK(sealed_import_finish(to, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK_OK(sealed_import_page(to, 1, 1, page, &f->e), &f->e);
+	CHECK(sealed_import_page(to, 1, 1, page, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK_OK(sealed_import_page(to, 2, 9, page, &f->e), &f->e);
+	CHECK(sealed_import_page(to, 3, 1, page, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK_OK(sealed_import_chunk(to, &c, &f->e), &f->e);
+	CHECK(sealed_import_chunk(to, &c, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK(sealed_import_entry(to, 12, entry, 16, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK_OK(sealed_import_entry(to, 11, entry, 16, &f->e), &f->e);
+	CHECK(sealed_import_entry(to, 11, entry, 16, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK(sealed_import_page(to, 3, 1, page, &f->e) < 0 && f->e.kind == ERR_BAD);
+	CHECK_OK(sealed_import_finish(to, &f->e), &f->e);
+	sealed_close(to);
+	CHECK(look(f->g, f->keys, &f->id, &f->e) == ERR_NONE);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_region_key_that_others_may_read_is_refused),
+		T(a_damaged_region_key_is_refused),
+		T(a_wrapped_key_opens_for_its_vault_and_epoch_only),
+		T(a_page_opens_as_it_was_sealed),
+		T(a_page_record_is_laid_out_as_documented),
+		T(a_page_that_was_touched_does_not_open),
+		T(the_ranges_turn_the_old_page_into_the_new),
+		T(an_entry_out_of_bounds_is_refused_before_it_does_anything),
+		T(a_redo_record_opens_as_it_was_sealed_or_not_at_all),
+		T(there_is_one_vault_or_none),
+		T(a_store_reads_what_was_committed),
+		T(pending_pages_are_seen_until_they_are_forgotten),
+		T(a_former_owner_can_not_commit),
+		T(a_record_with_a_flipped_bit_or_cut_short_is_refused),
+		T(records_that_changed_places_are_refused),
+		T(records_of_another_vault_or_region_are_refused),
+		T(an_older_page_put_back_is_found),
+		T(an_entry_of_a_lost_history_is_refused),
+		T(an_import_has_the_root_of_its_export_while_commits_go_on),
+		T(an_export_says_so_when_the_owner_wrote_a_checkpoint),
+		T(an_import_refuses_what_comes_out_of_order),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
