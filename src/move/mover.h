@@ -49,6 +49,10 @@ int mover_verify(struct node *n, const struct account_id *id, json_t **out, stru
 must_check
 int mover_certificate(
     struct node *n, const struct account_id *id, uint64_t epoch, json_t **out, struct err *e);
+/* Records of the account as they lie in the store, sealed, to search for after it has moved away: JSON
+ * { "records": [{ "service", "kind", "hex" }, ...] }; none if it is not here. */
+must_check
+int mover_sample(struct node *n, const struct account_id *id, json_t **out, struct err *e);
 /* The serving side of /peer/v1/move/<op>: "verify", "certificate", "received". */
 must_check
 int mover_serve(struct node *n, const char *caller, const char *op, json_t *arguments,
