@@ -1,0 +1,40 @@
+/* region.h - the region's own records: which accounts live here, moves under way, certificates.
+ *
+ * They carry random ids and signatures only, so they are not sealed. All lie in one vault of the
+ * engine (zero account, SERVICE_REGION), so a batch over many accounts is one apply. A key is a
+ * kind byte and then up to 32 bytes. Any thread.
+ */
+#pragma once
+#include "engine/engine.h"
+#include "engine/flusher.h"
+
+enum region_kind {
+	REGION_HOME = 'A',    /* + account: struct home (homes.h) */
+	REGION_MOVE = 'M',    /* + account: a move under way, either side (move/) */
+	REGION_ERASE = 'E',   /* + account: an erasure not yet finished (move/) */
+	REGION_PROOF = 'P',   /* + account, epoch (8): signed statements for certificates (move/) */
+	REGION_BATCH = 'B',   /* + 16 bytes: signed batches that proofs refer to (move/) */
+	REGION_SETTING = 'S', /* + name */
+};
+
+struct region_batch;
+must_check
+struct region_batch *region_batch(struct err *e);
+/* Copied. */
+void region_put(struct region_batch *b, enum region_kind k, const void *key, size_t n,
+    const void *value, size_t value_len);
+void region_delete(struct region_batch *b, enum region_kind k, const void *key, size_t n);
+void region_batch_free(struct region_batch *b);
+CLEANUP(struct region_batch, region_batch_free)
+
+/* Apply the batch and wait until it is durable (through F). The batch is empty afterwards. */
+must_check
+int region_apply(struct engine *g, struct flusher *f, struct region_batch *b, struct err *e);
+/* 1, 0, -1. */
+must_check
+int region_get(struct engine *g, enum region_kind k, const void *key, size_t n, struct buf *value,
+    struct err *e);
+/* KEY is without the kind byte. 0 go on, 1 enough, -1. */
+typedef int region_scan_fn(void *arg, struct span key, struct span value, struct err *e);
+must_check
+int region_scan(struct engine *g, enum region_kind k, region_scan_fn *fn, void *arg, struct err *e);

@@ -1,0 +1,98 @@
+/* schema.c - see schema.h; and the templates that new vaults are stamped from. */
+#include "vault/schema.h"
+#include "vault/vault_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "Domi" in the database header: file(1) and a person with a hex dump can tell what it is. */
+#define APPLICATION_ID 0x446f6d69
+#define SCHEMA_VERSION 1
+
+static const char profile_sql[] =
+    "CREATE TABLE meta(word TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+    "CREATE TABLE credential(key_id TEXT PRIMARY KEY, secret TEXT NOT NULL,"
+    " created_ms INTEGER NOT NULL, is_revoked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+    "CREATE TABLE consent(service INTEGER PRIMARY KEY, receipt TEXT NOT NULL,"
+    " granted_ms INTEGER NOT NULL, withdrawn_ms INTEGER);";
+
+/* The same for files and backup. What an object holds sits in `body`, apart from its row, so that
+ * a listing reads no page of content; `meta` comes last in a row because it may overflow. A body
+ * is either `content` itself or `chunks`, a list of references. */
+static const char files_sql[] =
+    "CREATE TABLE bucket(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+    " created_ms INTEGER NOT NULL);"
+    "CREATE TABLE object(bucket INTEGER NOT NULL, key BLOB NOT NULL, size INTEGER NOT NULL,"
+    " etag TEXT NOT NULL, modified_ms INTEGER NOT NULL, body INTEGER, type TEXT, meta TEXT,"
+    " PRIMARY KEY(bucket, key)) WITHOUT ROWID;"
+    "CREATE TABLE body(id INTEGER PRIMARY KEY, chunks BLOB, content BLOB);"
+    "CREATE TABLE upload(id TEXT PRIMARY KEY, bucket INTEGER NOT NULL, key BLOB NOT NULL,"
+    " started_ms INTEGER NOT NULL, type TEXT, meta TEXT) WITHOUT ROWID;"
+    "CREATE TABLE part(upload TEXT NOT NULL, number INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " etag TEXT NOT NULL, modified_ms INTEGER NOT NULL, chunks BLOB, content BLOB,"
+    " PRIMARY KEY(upload, number)) WITHOUT ROWID;";
+
+const char *
+schema_sql(enum service s)
+{
+	switch (s) {
+	case SERVICE_PROFILE:
+		return profile_sql;
+	case SERVICE_FILES:
+	case SERVICE_BACKUP:
+		return files_sql;
+	default:
+		return NULL;
+	}
+}
+
+static int
+run_sql(sqlite3 *db, const char *sql, struct err *e)
+{
+	if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return err_set(e, ERR_INTERNAL, "schema: %s", sqlite3_errmsg(db));
+	return 0;
+}
+
+static int
+serialize(sqlite3 *db, struct page_template *out, struct err *e)
+{
+	sqlite3_int64 size = 0;
+	unsigned char *image = sqlite3_serialize(db, "main", &size, 0);
+
+	if (!image || size % PAGE_BYTES) {
+		sqlite3_free(image);
+		return err_set(e, ERR_MEMORY, "schema: the empty vault can't be made");
+	}
+	out->pages = malloc((size_t)size);
+	if (!out->pages) {
+		sqlite3_free(image);
+		return err_set(e, ERR_MEMORY, "schema: no memory");
+	}
+	memcpy(out->pages, image, (size_t)size);
+	out->n = (uint32_t)(size / PAGE_BYTES);
+	sqlite3_free(image);
+	return 0;
+}
+
+int
+schema_template(enum service s, struct page_template *out, struct err *e)
+{
+	sqlite3 *db = NULL;
+	char head[160];
+	int r = -1;
+
+	snprintf(head, sizeof(head),
+	    "PRAGMA page_size=%d; PRAGMA auto_vacuum=NONE; PRAGMA encoding='UTF-8';"
+	    "PRAGMA application_id=%d; PRAGMA user_version=%d;",
+	    PAGE_BYTES, APPLICATION_ID, SCHEMA_VERSION);
+	if (sqlite3_open_v2(":memory:", &db,
+	        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+	        NULL) != SQLITE_OK)
+		err_set(e, ERR_MEMORY, "schema: no database in memory");
+	else if (run_sql(db, head, e) == 0 && run_sql(db, schema_sql(s), e) == 0)
+		r = serialize(db, out, e);
+	sqlite3_close(db);
+	return r;
+}

@@ -1,0 +1,679 @@
+/* test_vault.c - the pool, queries, durability, eviction, chunk files. */
+#include "vault_fixture.h"
+
+#include <pthread.h>
+
+static void
+a_new_vault_is_few_pages_and_holds_rows(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	struct vault *v;
+	uint8_t page[4096];
+	uint32_t pages;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_PROFILE);
+	CHECK(pool_create(s.pool, &id, 1, &e) < 0 && e.kind == ERR_EXISTS);
+	v = store_take(&s, &id);
+	CHECK_OK(vault_read_page(v, 1, page, &pages, &e), &e);
+	CHECK_STR((char *)page, "SQLite format 3");
+	CHECK(pages == 4);
+	CHECK(memcmp(page + 68, "Domi", 4) == 0);
+	CHECK(vault_read_page(v, pages + 1, page, &pages, &e) < 0 && e.kind == ERR_BAD);
+	CHECK_OK(vault_check(v, &e), &e);
+	pool_give(v);
+	store_put(&s, &id, "a", "1");
+	CHECK(store_has(&s, &id, "a", "1"));
+
+	id = store_new_vault(&s, SERVICE_FILES);
+	v = store_take(&s, &id);
+	CHECK_OK(vault_read_page(v, 1, page, &pages, &e), &e);
+	CHECK(pages == 7);
+	pool_give(v);
+	id.service = SERVICE_MESSAGES;
+	CHECK(pool_create(s.pool, &id, 1, &e) < 0 && e.kind == ERR_BAD);
+	id.service = SERVICE_BACKUP;
+	CHECK(!pool_take(s.pool, &id, true, &e) && e.kind == ERR_MISSING);
+	store_close(&s);
+}
+
+static void
+queries_bind_step_and_keep_their_errors(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	struct query *q, *inner;
+	struct vault *v;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_PROFILE);
+	v = store_take(&s, &id);
+	CHECK_OK(vault_begin(v, &e), &e);
+	for (int i = 0; i < 40; i++) {
+		char word[16];
+
+		snprintf(word, sizeof(word), "w%02d", i);
+		CHECK_OK(put_word(v, word, i ? word : NULL, i ? strlen(word) : 0, &e), &e);
+	}
+	q = vault_query(v, "SELECT word, value, NULL, 7 FROM meta ORDER BY word");
+	for (int i = 0; i < 40; i++) {
+		char got[16];
+
+		CHECK(query_step(q, &e) == 1);
+		/* The same statement while it is in use is another one. */
+		if (i == 3) {
+			inner = vault_query(
+			    v, "SELECT word, value, NULL, 7 FROM meta ORDER BY word");
+			CHECK(inner != q);
+			query_end(inner);
+		}
+		CHECK(get_word(v, "w05", got, sizeof(got), &e) == 3);
+		CHECK(column_blob(q, 0).len == 3);
+		CHECK(column_blob(q, 1).len == (i ? 3 : 0));
+		CHECK(!column_is_null(q, 1) && column_is_null(q, 2));
+		CHECK(column_int(q, 3) == 7);
+	}
+	CHECK(query_step(q, &e) == 0);
+	query_end(q);
+
+	q = vault_query(v, "UPDATE meta SET value = ?1 WHERE word < ?2");
+	query_int(q, 1, 5);
+	query_text(q, 2, "w03", 3);
+	CHECK_OK(query_run(q, &e), &e);
+	CHECK(query_changes(q) == 3);
+
+	q = vault_query(v, "INSERT INTO meta(word, value) VALUES('w00', 1)");
+	CHECK(query_run(q, &e) < 0 && e.kind == ERR_EXISTS);
+	q = vault_query(v, "SELECT value FROM meta WHERE word = ?1");
+	query_int(q, 2, 1); /* there is no second parameter */
+	CHECK(query_step(q, &e) < 0);
+	query_end(q);
+	pool_give(v); /* rolls back */
+	CHECK(!store_has(&s, &id, "w05", "w05"));
+
+	v = store_take(&s, &id);
+	q = vault_query(v, "SELEKT");
+	query_int(q, 1, 1);
+	CHECK(query_step(q, &e) < 0 && e.kind == ERR_INTERNAL);
+	query_end(q);
+	/* Broken is this handle only. */
+	CHECK(get_word(v, "x", &e, 0, &e) == -2);
+	pool_give(v);
+	CHECK(!store_has(&s, &id, "w05", "w05"));
+	store_close(&s);
+}
+
+/* --- concurrency --- */
+
+#define THREADS 6
+#define VAULTS  12
+#define ROUNDS  300
+
+struct hammer {
+	struct store *s;
+	struct vault_id *ids;
+	unsigned seed;
+	unsigned done;
+};
+
+static void *
+hammer(void *arg)
+{
+	struct hammer *h = arg;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct vault_id *id = &h->ids[rand_r(&h->seed) % VAULTS];
+		struct err e = { 0 };
+		bool may_block = rand_r(&h->seed) % 4;
+		struct vault *v = pool_take(h->s->pool, id, may_block, &e);
+		struct query *q;
+		uint64_t ticket;
+
+		if (!v) {
+			CHECK(e.kind == ERR_BUSY && !may_block);
+			continue;
+		}
+		if (rand_r(&h->seed) % 8 == 0) {
+			pool_give(v);
+			pool_hold(h->s->pool, id);
+			pool_unhold(h->s->pool, id);
+			if (rand_r(&h->seed) % 4 == 0)
+				pool_evict(h->s->pool, id);
+			continue;
+		}
+		q = vault_query(v,
+		    "INSERT INTO meta(word, value) VALUES('n', 1) "
+		    "ON CONFLICT(word) DO UPDATE SET value = value + 1");
+		CHECK_OK(vault_begin(v, &e), &e);
+		CHECK_OK(query_run(q, &e), &e);
+		CHECK_OK(vault_commit(v, &ticket, &e), &e);
+		pool_give(v);
+		h->done++;
+	}
+	return NULL;
+}
+
+static int64_t
+counted(struct store *s, const struct vault_id *id)
+{
+	struct vault *v = store_take(s, id);
+	struct query *q = vault_query(v, "SELECT value FROM meta WHERE word = 'n'");
+	struct err e;
+	int64_t n = query_step(q, &e) == 1 ? column_int(q, 0) : 0;
+
+	query_end(q);
+	pool_give(v);
+	return n;
+}
+
+static void
+many_threads_lose_no_update(void **state)
+{
+	struct vault_id ids[VAULTS];
+	struct hammer h[THREADS];
+	pthread_t t[THREADS];
+	int64_t sum = 0;
+	struct store s;
+	unsigned done = 0;
+
+	(void)state;
+	store_open(&s, false);
+	pool_close(s.pool);
+	store_open_pool(&s, THREADS); /* fewer than vaults: there is eviction all the time */
+	for (int i = 0; i < VAULTS; i++)
+		ids[i] = store_new_vault(&s, SERVICE_PROFILE);
+	for (unsigned i = 0; i < THREADS; i++) {
+		h[i] = (struct hammer){ .s = &s, .ids = ids, .seed = i + 1 };
+		CHECK(pthread_create(&t[i], NULL, hammer, &h[i]) == 0);
+	}
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	for (int i = 0; i < THREADS; i++)
+		done += h[i].done;
+	CHECK(pool_count(s.pool) <= THREADS);
+	for (int i = 0; i < VAULTS; i++)
+		sum += counted(&s, &ids[i]);
+	CHECK(sum == done && done);
+	store_close(&s);
+}
+
+static void
+the_pool_stays_within_its_bound_and_reopens(void **state)
+{
+	struct vault_id ids[20];
+	struct vault *v;
+	struct store s;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	for (int i = 0; i < 20; i++) {
+		char value[8];
+
+		snprintf(value, sizeof(value), "%d", i);
+		ids[i] = store_new_vault(&s, SERVICE_PROFILE);
+		store_put(&s, &ids[i], "own", value);
+		CHECK(pool_count(s.pool) <= 8);
+	}
+	CHECK(pool_count(s.pool) == 8);
+	CHECK(!pool_take(s.pool, &ids[0], false, &e) && e.kind == ERR_BUSY);
+	v = pool_take(s.pool, &ids[19], false, &e);
+	CHECK(v);
+	CHECK(!pool_take(s.pool, &ids[19], false, &e) && e.kind == ERR_BUSY);
+	pool_give(v);
+	for (int i = 0; i < 20; i++) {
+		char value[8];
+
+		snprintf(value, sizeof(value), "%d", i);
+		CHECK(store_has(&s, &ids[i], "own", value));
+	}
+	CHECK(pool_idle_ms(s.pool, &ids[19]) == UINT64_MAX);
+	store_put(&s, &ids[19], "own", "x");
+	CHECK(pool_idle_ms(s.pool, &ids[19]) < 10000);
+	pool_evict(s.pool, &ids[19]);
+	CHECK(pool_idle_ms(s.pool, &ids[19]) == UINT64_MAX);
+	CHECK(store_has(&s, &ids[19], "own", "x"));
+	store_close(&s);
+}
+
+/* --- durability --- */
+
+static void
+what_was_waited_for_survives_a_cut(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	struct vault *v;
+	uint64_t ticket, read_ticket;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_PROFILE);
+	ticket = store_put(&s, &id, "a", "kept");
+	CHECK(!flusher_is_durable(s.flusher, ticket));
+	/* A reader has to wait for it as well, also when the vault was opened anew meanwhile. */
+	pool_evict(s.pool, &id);
+	v = store_take(&s, &id);
+	read_ticket = vault_ticket(v);
+	pool_give(v);
+	CHECK(!flusher_is_durable(s.flusher, read_ticket));
+	CHECK_OK(flusher_wait(s.flusher, read_ticket, &e), &e);
+	CHECK(flusher_is_durable(s.flusher, ticket));
+	store_put(&s, &id, "b", "not waited for");
+	pool_evict(s.pool, &id);
+	engine_memory_cut(s.inner);
+	CHECK(store_has(&s, &id, "a", "kept"));
+	CHECK(!store_has(&s, &id, "b", "not waited for"));
+	store_close(&s);
+}
+
+static void
+a_failed_flush_takes_back_what_was_not_durable(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	uint64_t ticket;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_PROFILE);
+	CHECK_OK(flusher_wait(s.flusher, store_put(&s, &id, "a", "kept"), &e), &e);
+	ticket = store_put(&s, &id, "a", "lost");
+	engine_fault_set(s.engine, FAULT_FAIL, 1, false, false, 0);
+	CHECK(flusher_wait(s.flusher, ticket, &e) < 0);
+	CHECK(engine_fault_fired(s.engine));
+	engine_fault_set(s.engine, FAULT_NONE, 1, false, false, 0);
+	engine_memory_cut(s.inner); /* what the failure may mean */
+	CHECK(!pool_take(s.pool, &id, false, &e) && e.kind == ERR_BUSY);
+	CHECK(store_has(&s, &id, "a", "kept"));
+	CHECK(flusher_wait(s.flusher, ticket, &e) < 0);
+	store_close(&s);
+}
+
+/* Fail each call in turn: a commit that fails leaves the old or the new state, whole. */
+static void
+a_failed_commit_is_all_or_nothing(void **state)
+{
+	static const enum fault_kind kinds[] = { FAULT_FAIL, FAULT_FAIL_LATE, FAULT_FULL };
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		bool fired = true;
+
+		for (unsigned nth = 1; fired; nth++) {
+			struct store s;
+			struct vault_id id;
+			struct vault *v;
+			uint64_t ticket;
+			bool is_acked = false, has_b, has_c;
+			struct err e;
+
+			store_open(&s, false);
+			id = store_new_vault(&s, SERVICE_PROFILE);
+			store_put(&s, &id, "a", "1");
+			pool_evict(s.pool, &id);
+			engine_fault_set(s.engine, kinds[k], nth, false, false, 0);
+			v = pool_take(s.pool, &id, true, &e);
+			if (v) {
+				is_acked = vault_begin(v, &e) == 0 &&
+				    put_word(v, "b", "2", 1, &e) == 0 &&
+				    put_word(v, "c", "3", 1, &e) == 0 &&
+				    vault_commit(v, &ticket, &e) == 0;
+				pool_give(v);
+			}
+			fired = engine_fault_fired(s.engine);
+			engine_fault_set(s.engine, FAULT_NONE, 1, false, false, 0);
+			CHECK(store_has(&s, &id, "a", "1"));
+			has_b = store_has(&s, &id, "b", "2");
+			has_c = store_has(&s, &id, "c", "3");
+			CHECK(has_b == has_c && (has_b || !is_acked));
+			store_close(&s);
+		}
+	}
+}
+
+static void
+checkpoints_come_by_themselves_unless_held(void **state)
+{
+	struct sealed_info i = { 0 };
+	struct store s;
+	struct vault_id id;
+	char value[200];
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_PROFILE);
+	memset(value, 'v', sizeof(value) - 1);
+	value[sizeof(value) - 1] = 0;
+	for (int held = 1; held >= 0; held--) {
+		if (held)
+			pool_hold(s.pool, &id);
+		else
+			pool_unhold(s.pool, &id);
+		for (int n = 0; n < 4000; n++) {
+			char word[16];
+
+			snprintf(word, sizeof(word), "%d-%d", held, n);
+			store_put(&s, &id, word, value);
+		}
+		for (int tries = 0; tries < 100; tries++) {
+			struct sealed *r = sealed_open(s.engine, s.keys, &id, SEALED_READ, &e);
+
+			if (r) {
+				sealed_get_info(r, &i);
+				sealed_close(r);
+			}
+			if (i.base > 1)
+				break;
+			usleep(held ? 1000 : 20000);
+		}
+		CHECK(held ? i.base == 1 : i.base > 1);
+	}
+	CHECK(store_has(&s, &id, "1-0", value) && store_has(&s, &id, "0-3999", value));
+	store_close(&s);
+}
+
+/* --- chunk files --- */
+
+static int
+count_one(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	(void)id, (void)name, (void)bytes, (void)e;
+	++*(uint64_t *)arg;
+	return 0;
+}
+
+static uint64_t
+files_of(struct store *s, const struct vault_id *id)
+{
+	uint64_t n = 0;
+	struct err e;
+
+	CHECK_OK(chunks_list(s->chunks, id, count_one, &n, &e), &e);
+	return n;
+}
+
+static struct chunk_ref *
+write_content(struct store *s, const struct vault_id *id, size_t bytes, size_t *n)
+{
+	struct vault *v = store_take(s, id);
+	struct content_key *k = vault_content_key(v);
+	struct content_out *o;
+	struct chunk_ref *refs;
+	char *p = calloc(1, bytes);
+	uint64_t ticket;
+	struct err e;
+
+	pool_give(v);
+	o = content_begin(s->chunks, k, &e);
+	CHECK(o && p);
+	CHECK_OK(content_add(o, p, bytes, &e), &e);
+	CHECK_OK(content_finish(o, &refs, n, &e), &e);
+	v = store_take(s, id);
+	CHECK_OK(vault_begin(v, &e), &e);
+	CHECK_OK(vault_add_chunks(v, refs, *n, &e), &e);
+	CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	pool_give(v);
+	content_close(o);
+	content_key_unref(k);
+	free(p);
+	CHECK_OK(flusher_wait(s->flusher, ticket, &e), &e);
+	return refs;
+}
+
+static uint64_t
+drop_content(struct store *s, const struct vault_id *id, const struct chunk_ref *refs, size_t n)
+{
+	struct vault *v = store_take(s, id);
+	uint64_t ticket;
+	struct err e;
+
+	CHECK_OK(vault_begin(v, &e), &e);
+	for (size_t i = 0; i < n; i++)
+		CHECK_OK(vault_drop_chunk(v, refs[i].name, &e), &e);
+	CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	pool_give(v);
+	return ticket;
+}
+
+static bool
+files_become(struct store *s, const struct vault_id *id, uint64_t n, int tries)
+{
+	for (; tries && files_of(s, id) != n; tries--)
+		usleep(10000);
+	return files_of(s, id) == n;
+}
+
+static void
+dropped_chunks_go_when_durable_and_unread(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	struct chunk_ref *refs;
+	struct content_key *k;
+	struct content_in *in;
+	struct vault *v;
+	uint64_t ticket;
+	char byte;
+	size_t n;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_FILES);
+	refs = write_content(&s, &id, 9 << 20, &n);
+	CHECK(n == 3 && files_of(&s, &id) == 3);
+
+	v = store_take(&s, &id);
+	k = vault_content_key(v);
+	pool_give(v);
+	in = content_open(s.chunks, k, refs, n, &e);
+	CHECK(in);
+	content_key_unref(k);
+	ticket = drop_content(&s, &id, refs, n);
+	CHECK(files_become(&s, &id, 3, 1) && !files_become(&s, &id, 0, 10)); /* not durable */
+	CHECK_OK(flusher_wait(s.flusher, ticket, &e), &e);
+	pool_evict(s.pool, &(struct vault_id){ .service = SERVICE_FILES });
+	CHECK(!files_become(&s, &id, 0, 10)); /* being read */
+	CHECK(content_read(in, (9 << 20) - 1, &byte, 1, &e) == 1);
+	pool_hold(s.pool, &id);
+	content_in_close(in);
+	CHECK(!files_become(&s, &id, 0, 10)); /* being exported */
+	pool_unhold(s.pool, &id);
+	CHECK(files_become(&s, &id, 0, 500));
+	free(refs);
+	store_close(&s);
+}
+
+/* The drop may have been taken back: the files stay until a sweep that knows. */
+static void
+a_drop_that_was_taken_back_removes_nothing(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	struct chunk_ref *refs;
+	uint64_t ticket, removed = 0;
+	size_t n;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_FILES);
+	refs = write_content(&s, &id, 100000, &n);
+	ticket = drop_content(&s, &id, refs, n);
+	engine_fault_set(s.engine, FAULT_FAIL, 1, false, false, 0);
+	CHECK(flusher_wait(s.flusher, ticket, &e) < 0);
+	engine_fault_set(s.engine, FAULT_NONE, 1, false, false, 0);
+	engine_memory_cut(s.inner);
+	CHECK_OK(flusher_wait(s.flusher, flusher_ticket(s.flusher), &e), &e);
+	CHECK(!files_become(&s, &id, 0, 10));
+	CHECK_OK(pool_sweep(s.pool, &id, &removed, &e), &e);
+	CHECK(removed == 0 && files_of(&s, &id) == 1);
+	free(refs);
+	store_close(&s);
+}
+
+static void
+a_sweep_removes_only_what_nobody_refers_to(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	struct chunk_ref *refs, *pending;
+	struct content_key *k;
+	struct content_out *o;
+	struct vault *v;
+	uint64_t removed = 0;
+	size_t n;
+	struct err e;
+	char some[1000] = "";
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_FILES);
+	refs = write_content(&s, &id, 5 << 20, &n);
+	v = store_take(&s, &id);
+	k = vault_content_key(v);
+	pool_give(v);
+
+	o = content_begin(s.chunks, k, &e);
+	CHECK_OK(content_add(o, some, sizeof(some), &e), &e);
+	free(refs);
+	CHECK_OK(content_finish(o, &pending, &n, &e), &e);
+	CHECK(files_of(&s, &id) == 3);
+	CHECK_OK(pool_sweep(s.pool, &id, &removed, &e), &e);
+	CHECK(removed == 0 && files_of(&s, &id) == 3);
+	content_close(o); /* whose row was never committed */
+	free(pending);
+	CHECK_OK(pool_sweep(s.pool, &id, &removed, &e), &e);
+	CHECK(removed == 1 && files_of(&s, &id) == 2);
+
+	o = content_begin(s.chunks, k, &e);
+	for (int i = 0; i < 5000; i++)
+		CHECK_OK(content_add(o, some, sizeof(some), &e), &e);
+	content_close(o);
+	CHECK(files_of(&s, &id) == 2);
+	content_key_unref(k);
+	store_close(&s);
+}
+
+/* --- nothing readable on disk --- */
+
+static const char *const secrets[] = { "Zebra-Bucket-Name", "Quokka/Key/Name", "Wombat-Metadata",
+	"Numbat-Small-Content", "Bilby-Large-Content" };
+
+static bool found_secret;
+
+static int
+search_file(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT(0);
+	FILE *f;
+	int c;
+
+	(void)st, (void)ftw;
+	for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
+		if (strstr(path, secrets[i]))
+			found_secret = true;
+	if (flag != FTW_F || !(f = fopen(path, "rb")))
+		return 0;
+	while ((c = getc(f)) != EOF)
+		buf_add_char(&b, (char)c);
+	fclose(f);
+	for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
+		if (b.len && memmem(b.data, b.len, secrets[i], strlen(secrets[i])))
+			found_secret = true;
+	return 0;
+}
+
+static void
+no_plaintext_reaches_the_disk(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	struct content_key *k;
+	struct content_out *o;
+	struct chunk_ref *refs;
+	struct vault *v;
+	struct query *q;
+	uint64_t ticket;
+	char small[20000], *path;
+	size_t n;
+	FILE *f;
+	struct err e;
+
+	(void)state;
+	store_open(&s, true);
+	id = store_new_vault(&s, SERVICE_FILES);
+	for (size_t i = 0; i + 32 < sizeof(small); i += 32)
+		memcpy(small + i, "Numbat-Small-Content............", 32);
+	v = store_take(&s, &id);
+	k = vault_content_key(v);
+	o = content_begin(s.chunks, k, &e);
+	for (int i = 0; i < 20000; i++)
+		CHECK_OK(content_add(o, "Bilby-Large-Content.............", 32, &e), &e);
+	CHECK_OK(content_finish(o, &refs, &n, &e), &e);
+	for (int round = 0; round < 300; round++) {
+		CHECK_OK(vault_begin(v, &e), &e);
+		if (!round) {
+			CHECK_OK(vault_add_chunks(v, refs, n, &e), &e);
+			q = vault_query(v, "INSERT INTO bucket VALUES(1, 'Zebra-Bucket-Name', 0)");
+			CHECK_OK(query_run(q, &e), &e);
+		}
+		q = vault_query(v, "INSERT INTO body(content) VALUES(?1)");
+		query_blob(q, 1, small, sizeof(small));
+		CHECK_OK(query_run(q, &e), &e);
+		q = vault_query(v,
+		    "INSERT INTO object VALUES(1, 'Quokka/Key/Name' || ?1, 1, 'e', 0, 1,"
+		    " NULL, 'Wombat-Metadata')");
+		query_int(q, 1, round);
+		CHECK_OK(query_run(q, &e), &e);
+		CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	}
+	pool_give(v);
+	content_close(o);
+	content_key_unref(k);
+	free(refs);
+	CHECK_OK(flusher_wait(s.flusher, ticket, &e), &e);
+	CHECK_OK(engine_compact(s.engine, &e), &e);
+	nftw(s.dir, search_file, 16, FTW_PHYS);
+	CHECK(!found_secret);
+	/* The search would find it. */
+	path = strdup(check_path(s.dir, "plain"));
+	f = fopen(path, "w");
+	fputs("xx Bilby-Large-Content", f);
+	fclose(f);
+	nftw(s.dir, search_file, 16, FTW_PHYS);
+	CHECK(found_secret);
+	free(path);
+	store_close(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_new_vault_is_few_pages_and_holds_rows),
+		cmocka_unit_test(queries_bind_step_and_keep_their_errors),
+		cmocka_unit_test(the_pool_stays_within_its_bound_and_reopens),
+		cmocka_unit_test(many_threads_lose_no_update),
+		cmocka_unit_test(what_was_waited_for_survives_a_cut),
+		cmocka_unit_test(a_failed_flush_takes_back_what_was_not_durable),
+		cmocka_unit_test(a_failed_commit_is_all_or_nothing),
+		cmocka_unit_test(checkpoints_come_by_themselves_unless_held),
+		cmocka_unit_test(dropped_chunks_go_when_durable_and_unread),
+		cmocka_unit_test(a_drop_that_was_taken_back_removes_nothing),
+		cmocka_unit_test(a_sweep_removes_only_what_nobody_refers_to),
+		cmocka_unit_test(no_plaintext_reaches_the_disk),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
