@@ -92,9 +92,10 @@ must_check int sealed_commit(struct sealed *s, struct err *e);
 /* Write the pages that differ, drop the redo entries, in one apply (in steps of at most 256
  * writes or 4 MiB, the header last, where there are more). */
 must_check int sealed_checkpoint(struct sealed *s, struct err *e);
-/* Whether it is past its bound (SEALED_CHECKPOINT_PAGES pages or _BYTES of redo). */
+/* Whether it is past its bound (SEALED_CHECKPOINT_PAGES pages, _BYTES of redo or _ENTRIES). */
 #define SEALED_CHECKPOINT_PAGES 96
 #define SEALED_CHECKPOINT_BYTES ((uint64_t)512 << 10)
+#define SEALED_CHECKPOINT_ENTRIES 1024
 bool sealed_wants_checkpoint(const struct sealed *s);
 
 /* Read every page and chunk entry and hold them against the header: ERR_FORGED if any of them is not

@@ -32,7 +32,7 @@ sealed_create(struct engine *g, struct keys *k, const struct vault_id *id, uint6
 	if (!s)
 		return -1;
 	next = s->h;
-	next.version = next.base = next.newest = 1;
+	next.version = next.base = next.swept = next.newest = 1;
 	next.page_count = next.stored = t->n;
 	for (uint32_t i = 1; i <= t->n; i++) {
 		buf_clear(&s->record);
@@ -240,7 +240,8 @@ bool
 sealed_wants_checkpoint(const struct sealed *s)
 {
 	return HASH_COUNT(s->overlay) >= SEALED_CHECKPOINT_PAGES ||
-	    s->h.redo_bytes >= SEALED_CHECKPOINT_BYTES;
+	    s->h.redo_bytes >= SEALED_CHECKPOINT_BYTES ||
+	    s->h.version - s->h.base >= SEALED_CHECKPOINT_ENTRIES;
 }
 
 static int
@@ -316,23 +317,24 @@ write_pages(struct sealed *s, struct header *next, struct err *e)
 	return 0;
 }
 
-/* From here on the pages are as of `version`. */
+/* From here on the pages are as of `version`. Entries that do not fit are swept afterwards. */
 static int
 switch_base(struct sealed *s, struct header *next, struct err *e)
 {
-	uint64_t entries = next->version - next->base;
-	bool is_short = !s->has_long && s->batch.n + entries + 1 <= STEP_WRITES;
+	uint64_t first = next->base + 1, entries = next->version - next->base;
 
-	if (is_short)
-		for (uint64_t v = next->base + 1; v <= next->version; v++)
-			batch_delete(&s->batch, key_redo(v, 0));
 	next->base = next->version;
 	next->redo_bytes = 0;
 	memset(next->chain, 0, sizeof(next->chain));
+	if (!s->has_long && s->batch.n + entries + 1 <= STEP_WRITES) {
+		for (uint64_t v = first; v <= next->version; v++)
+			batch_delete(&s->batch, key_redo(v, 0));
+		next->swept = next->base;
+	}
 	if (store_apply(s, next, false, e) < 0)
 		return -1;
 	s->has_long = false;
-	return is_short ? 0 : store_drop_leftovers(s, e);
+	return next->swept < next->base ? store_drop_leftovers(s, e) : 0;
 }
 
 int

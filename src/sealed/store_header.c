@@ -57,7 +57,8 @@ enum {
 	AT_PAGES = 139,
 	AT_STORED = 143,
 	AT_REDO = 147,
-	AT_NONCE = 155,
+	AT_SWEPT = 155,
+	AT_NONCE = 163,
 	AT_SEALED = AT_NONCE + NONCE_BYTES,
 };
 _Static_assert(AT_SEALED + HEADER_SEALED + TAG_BYTES == HEADER_BYTES, "one layout");
@@ -83,6 +84,7 @@ header_seal(const struct header *h, struct aead *a, uint8_t raw[static HEADER_BY
 	be32_put(p + AT_PAGES, h->page_count);
 	be32_put(p + AT_STORED, h->stored);
 	be64_put(p + AT_REDO, h->redo_bytes);
+	be64_put(p + AT_SWEPT, h->swept);
 	memcpy(raw, p, AT_NONCE);
 
 	memcpy(plain, h->page_set, SET_BYTES);
@@ -113,6 +115,7 @@ header_peek(
 	h->page_count = be32_get(raw + AT_PAGES);
 	h->stored = be32_get(raw + AT_STORED);
 	h->redo_bytes = be64_get(raw + AT_REDO);
+	h->swept = be64_get(raw + AT_SWEPT);
 	return 0;
 }
 
@@ -133,7 +136,7 @@ header_open(const struct vault_id *id, struct aead *a, const uint8_t *raw, size_
 	memcpy(h.page_set, plain, SET_BYTES);
 	memcpy(h.chunk_set, plain + SET_BYTES, SET_BYTES);
 	memcpy(h.chain, plain + 2 * SET_BYTES, SHA256_BYTES);
-	if (h.base > h.version)
+	if (h.base > h.version || h.swept > h.base)
 		return sealed_forged(e, id, "header: contradicts itself");
 	*out = h;
 	return 0;

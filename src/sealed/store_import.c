@@ -22,7 +22,7 @@ sealed_import(struct engine *g, struct keys *k, const struct vault_id *id, uint6
 	s->next.is_arriving = true;
 	s->next.owner_epoch = 1;
 	host_random(s->next.writer, sizeof(s->next.writer));
-	s->next.base = s->next.version = base;
+	s->next.base = s->next.version = s->next.swept = base;
 	s->next.page_count = base_page_count;
 	s->import_pages = s->floor = base_page_count;
 	if (store_apply(s, &s->next, true, &why) == 0)

@@ -12,7 +12,8 @@
  *	format 1 (1), account (16), service (1), home epoch (8), state (1: 0 home, 1 arriving),
  *	wrapped data key (64), owner epoch (8), writer (16, random per open), version (8), base (8),
  *	newest (8: no P record has a higher version), page count (4), stored pages (4: exactly the
- *	P records 1..stored exist), plain bytes of redo since base (8), nonce (12),
+ *	P records 1..stored exist), plain bytes of redo since base (8), swept (8: no R records up
+ *	to it exist; those up to base are leftovers of a checkpoint), nonce (12),
  *	sealed { page set (16), chunk set (16), chain (32) }, tag (16)
  * Associated data is "H" and everything before the nonce.
  *
@@ -42,7 +43,7 @@
 
 #define SET_BYTES          16
 #define HEADER_SEALED      (2 * SET_BYTES + SHA256_BYTES)
-#define HEADER_BYTES       (155 + NONCE_BYTES + HEADER_SEALED + TAG_BYTES)
+#define HEADER_BYTES       (163 + NONCE_BYTES + HEADER_SEALED + TAG_BYTES)
 #define CHUNK_RECORD_BYTES (1 + NONCE_BYTES + 8 + SHA256_BYTES + TAG_BYTES)
 
 /* A longer redo record is cut into pieces of this length; a shorter piece (it may be empty) is
@@ -58,7 +59,7 @@ struct header {
 	bool is_arriving;
 	uint64_t epoch;
 	uint64_t owner_epoch;
-	uint64_t version, base, newest;
+	uint64_t version, base, newest, swept;
 	uint64_t redo_bytes;
 	uint32_t page_count, stored;
 	uint8_t wrapped[WRAPPED_BYTES];
@@ -220,7 +221,7 @@ void image_sort(struct image **set);
 
 /* The page count becomes N: what was above is gone. */
 void store_cut(struct sealed *s, uint32_t n);
-/* Delete the R records up to base. */
+/* Delete the R records up to base that a checkpoint left behind. */
 must_check
 int store_drop_leftovers(struct sealed *s, struct err *e);
 /* Apply an entry to the overlay; with chunks, to the chunk set in memory as well. */
@@ -233,14 +234,12 @@ int store_apply_entry(struct sealed *s, const uint8_t *plain, size_t n, uint32_t
 struct redo_scan {
 	struct sealed *s;
 	uint64_t from, to;
-	bool may_end_early;  /* TO is only a bound */
-	bool may_go_on;      /* entries after TO are a live owner's */
-	bool with_leftovers; /* count those before FROM, which a checkpoint left behind */
+	bool may_end_early; /* TO is only a bound */
+	bool may_go_on;     /* entries after TO are a live owner's */
 	int (*fn)(
 	    struct redo_scan *r, uint64_t version, const uint8_t *record, size_t n, struct err *e);
 	void *arg;
 	uint64_t reached; /* the last one visited, or FROM - 1 */
-	uint64_t leftovers;
 	struct buf pieces;
 	unsigned next_piece;
 };

@@ -164,10 +164,6 @@ scan_entry(void *arg, struct span key, struct span value, struct err *e)
 		return sealed_forged(e, id, "a record of no kind that there is");
 	version = be64_get(key.data + 1);
 	piece = key.len == 10 ? key.data[9] : 0;
-	if (version < r->from) {
-		r->leftovers++;
-		return 0;
-	}
 	if (version > r->to) {
 		if (r->may_go_on)
 			return 1;
@@ -200,7 +196,7 @@ scan_entry(void *arg, struct span key, struct span value, struct err *e)
 int
 redo_scan(struct redo_scan *r, struct err *e)
 {
-	struct key from = key_redo(r->with_leftovers ? 0 : r->from, 0);
+	struct key from = key_redo(r->from, 0);
 	struct span to = { 0 };
 	int rc;
 
@@ -216,35 +212,53 @@ redo_scan(struct redo_scan *r, struct err *e)
 	return 0;
 }
 
+struct leftovers {
+	struct sealed *s;
+	uint8_t after[11]; /* the last key collected, and a byte to make it the one after that */
+	size_t after_len;
+};
+
 static int
 collect_leftover(void *arg, struct span key, struct span value, struct err *e)
 {
-	struct sealed *s = arg;
+	struct leftovers *l = arg;
+	struct batch *b = &l->s->batch;
 
 	(void)value, (void)e;
-	if (key.len >= 9 && key.len <= 10)
-		batch_delete(
-		    &s->batch, key_redo(be64_get(key.data + 1), key.len == 10 ? key.data[9] : 0));
-	return s->batch.n + 1 >= STEP_WRITES;
+	if (key.len < 9 || key.len > 10)
+		return sealed_forged(e, &l->s->h.id, "a record of no kind that there is");
+	batch_delete(b, key_redo(be64_get(key.data + 1), key.len == 10 ? key.data[9] : 0));
+	memset(l->after, 0, sizeof(l->after));
+	memcpy(l->after, key.data, key.len);
+	l->after_len = key.len + 1;
+	return b->n + 1 >= STEP_WRITES;
 }
 
 int
 store_drop_leftovers(struct sealed *s, struct err *e)
 {
-	struct key from = key_redo(0, 0), to = key_redo(s->h.base + 1, 0);
+	struct key first = key_redo(s->h.swept + 1, 0), end = key_redo(s->h.base + 1, 0);
+	struct leftovers l = { .s = s, .after_len = first.len };
+	struct header next = s->h;
 
-	for (;;) {
+	memcpy(l.after, first.b, first.len);
+	while (next.swept < next.base) {
+		uint8_t start[sizeof(l.after)];
+		struct span from = { start, l.after_len };
+
+		memcpy(start, l.after, sizeof(start)); /* the scan moves l.after on */
 		batch_clear(&s->batch);
-		if (engine_scan(s->g, &s->h.id, key_span(&from), key_span(&to), collect_leftover, s,
-		        e) < 0) {
+		if (engine_scan(s->g, &s->h.id, from, key_span(&end), collect_leftover, &l, e) <
+		    0) {
 			s->is_broken = true;
 			return -1;
 		}
-		if (!s->batch.n)
-			return 0;
-		if (store_apply(s, &s->h, false, e) < 0)
+		if (s->batch.n + 1 < STEP_WRITES)
+			next.swept = next.base;
+		if (store_apply(s, &next, false, e) < 0)
 			return -1;
 	}
+	return 0;
 }
 
 /* --- at open ------------------------------------------------------------------------------- */
@@ -275,7 +289,6 @@ store_replay(struct sealed *s, struct err *e)
 		.from = s->h.base + 1,
 		.to = s->h.version,
 		.may_go_on = s->mode == SEALED_READ,
-		.with_leftovers = s->mode == SEALED_OWN,
 		.fn = replay_one,
 		.arg = &to };
 
@@ -287,5 +300,7 @@ store_replay(struct sealed *s, struct err *e)
 	if (to.page_count != s->h.page_count && !s->h.is_arriving)
 		return sealed_forged(e, &s->h.id, "redo entries and header differ in page count");
 	s->pending_count = s->h.page_count;
-	return r.leftovers ? store_drop_leftovers(s, e) : 0;
+	if (s->mode == SEALED_OWN && s->h.swept < s->h.base)
+		return store_drop_leftovers(s, e);
+	return 0;
 }

@@ -1,6 +1,8 @@
 /* The sealed layer's promises: what was written is read, what was changed by others is refused. */
 #include "sealed_fixture.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 /* --- region key ---------------------------------------------------------------------------- */
@@ -325,7 +327,7 @@ a_redo_record_opens_as_it_was_sealed_or_not_at_all(void **state)
 
 /* --- the store against a model ------------------------------------------------------------- */
 
-#define MODEL_PAGES 40
+#define MODEL_PAGES  40
 #define MODEL_CHUNKS 8
 
 struct model {
@@ -649,7 +651,7 @@ a_record_with_a_flipped_bit_or_cut_short_is_refused(void **state)
 	for (size_t i = 0; i < v.n; i++) {
 		struct raw_record *r = &v.all[i];
 
-		for (size_t k = 0; k < r->len; k += r->len > 500 ? 97 : 3) {
+		for (size_t k = 0; k<r->len; k += r->len> 500 ? 97 : 3) {
 			uint8_t bit = (uint8_t)BIT(random_below(8));
 
 			r->value[k] ^= bit;
@@ -716,9 +718,9 @@ records_of_another_vault_or_region_are_refused(void **state)
 		if (r->key[0] == 'C')
 			continue; /* the names differ */
 		from = raw_find(&other, (char)r->key[0],
-		    r->key[0] == 'P'     ? be32_get(r->key + 1)
-			: r->key[0] == 'R' ? be64_get(r->key + 1)
-					   : 0);
+		    r->key[0] == 'P'       ? be32_get(r->key + 1)
+		        : r->key[0] == 'R' ? be64_get(r->key + 1)
+		                           : 0);
 		raw_put(f->g, &f->id, r, from->value, from->len);
 		check_forged(f, name_of(r));
 		raw_restore(f->g, &f->id, &mine);
@@ -886,7 +888,8 @@ carry_all(struct fixture *f, struct sealed *owner, struct model *m, struct fixtu
 	struct sealed_info info;
 
 	sealed_get_info(from, &info);
-	to = sealed_import(there->g, there->keys, &f->id, 3, info.base, info.base_page_count, &f->e);
+	to = sealed_import(
+	    there->g, there->keys, &f->id, 3, info.base, info.base_page_count, &f->e);
 	CHECK(to);
 	c.to = to;
 	c.last = info.base;
@@ -946,6 +949,97 @@ an_import_has_the_root_of_its_export_while_commits_go_on(void **state)
 		sealed_close(owner);
 		fixture_teardown(&there_state);
 	}
+}
+
+struct busy_owner {
+	struct sealed *s;
+	unsigned commits;
+	bool checkpoints;
+	_Atomic bool is_done;
+};
+
+static void *
+keep_committing(void *arg)
+{
+	struct busy_owner *o = arg;
+	uint8_t page[PAGE_BYTES] = { 0 };
+	struct chunk_ref c = { .bytes = 1 };
+	struct err e;
+
+	for (unsigned i = 0; i < o->commits; i++) {
+		be32_put(page + i * 8 % 4000, i);
+		be32_put(c.name, i);
+		CHECK_OK(sealed_put_page(o->s, 1 + i % 30, page, &e), &e);
+		if (i % 50 == 0)
+			CHECK_OK(sealed_put_chunk(o->s, &c, &e), &e);
+		CHECK_OK(sealed_commit(o->s, &e), &e);
+		if (o->checkpoints && i % 20 == 0)
+			CHECK_OK(sealed_checkpoint(o->s, &e), &e);
+	}
+	o->is_done = true;
+	return NULL;
+}
+
+static void
+an_export_follows_an_owner_in_another_thread(void **state)
+{
+	struct fixture *f = *state;
+	struct busy_owner o = { .commits = 3000 };
+	_cleanup_(sealed_closep) struct sealed *from = NULL, *to = NULL;
+	struct fixture *there;
+	void *there_state;
+	struct sealed_info info;
+	struct carry c = { 0 };
+	pthread_t thread;
+	bool is_last;
+
+	fixture_setup(&there_state);
+	there = there_state;
+	create(f, 4, NULL);
+	o.s = must_open(f, SEALED_OWN);
+	CHECK(pthread_create(&thread, NULL, keep_committing, &o) == 0);
+	from = must_open(f, SEALED_READ);
+	sealed_get_info(from, &info);
+	to = sealed_import(
+	    there->g, there->keys, &f->id, 3, info.base, info.base_page_count, &f->e);
+	CHECK(to);
+	c = (struct carry){ .to = to, .last = info.base };
+	CHECK_OK(sealed_export_pages(from, carry_page, &c, &f->e), &f->e);
+	CHECK_OK(sealed_chunks(from, carry_chunk, &c, &f->e), &f->e);
+	do {
+		is_last = o.is_done;
+		CHECK_OK(sealed_export_entries(from, c.last, carry_entry, &c, &f->e), &f->e);
+	} while (!is_last);
+	pthread_join(thread, NULL);
+	CHECK(c.last == 3001);
+	CHECK_OK(sealed_import_finish(to, &f->e), &f->e);
+	check_same_root(f, from, to);
+	check_same_root(f, o.s, to);
+	sealed_close(o.s);
+	sealed_close(take(&to));
+	fixture_teardown(&there_state);
+}
+
+static void
+a_reader_opens_while_the_owner_writes_checkpoints(void **state)
+{
+	struct fixture *f = *state;
+	struct busy_owner o = { .commits = 3000, .checkpoints = true };
+	pthread_t thread;
+
+	create(f, 4, NULL);
+	o.s = must_open(f, SEALED_OWN);
+	CHECK(pthread_create(&thread, NULL, keep_committing, &o) == 0);
+	while (!o.is_done) {
+		struct sealed *s = sealed_open(f->g, f->keys, &f->id, SEALED_READ, &f->e);
+
+		/* After many tries it may give up, but it never cries forgery. */
+		CHECK(s || f->e.kind == ERR_STALE);
+		CHECK(!s || sealed_verify(s, &f->e) == 0 || f->e.kind == ERR_STALE);
+		sealed_close(s);
+	}
+	pthread_join(thread, NULL);
+	sealed_close(o.s);
 }
 
 static void
@@ -1021,6 +1115,8 @@ main(void)
 		T(an_older_page_put_back_is_found),
 		T(an_entry_of_a_lost_history_is_refused),
 		T(an_import_has_the_root_of_its_export_while_commits_go_on),
+		T(an_export_follows_an_owner_in_another_thread),
+		T(a_reader_opens_while_the_owner_writes_checkpoints),
 		T(an_export_says_so_when_the_owner_wrote_a_checkpoint),
 		T(an_import_refuses_what_comes_out_of_order),
 	};
