@@ -1,0 +1,404 @@
+/* serve.c - the directory for other regions: JSON in, JSON out, and who may ask for what.
+ *
+ * A region can only speak for itself: it takes an account in by its own swap, adds and removes its
+ * own rows, and reports on the waves that leave it. Any region may cancel a move: the directory
+ * does not know who takes part in one, and a move that was cancelled has merely to be tried again.
+ */
+#include "directory/wire_private.h"
+
+#include <string.h>
+
+struct call {
+	struct directory *d;
+	const char *caller;
+	json_t *arguments;
+	json_t *answer; /* NULL after success: no memory */
+};
+
+/* A text argument; NULL if absent. */
+static const char *
+text(const struct call *c, const char *name)
+{
+	return json_string_value(json_object_get(c->arguments, name));
+}
+
+static int
+must_be(const struct call *c, const char *region, const char *what, struct err *e)
+{
+	if (strcmp(c->caller, region) == 0)
+		return 0;
+	return err_set(e, ERR_DENIED, "%s: only %s may, not %s", what, region, c->caller);
+}
+
+static int
+account_argument(const struct call *c, const char *name, struct account_id *out, struct err *e)
+{
+	const char *id = text(c, name);
+
+	return id && account_parse(id, out) ? 0 : err_set(e, ERR_BAD, "malformed '%s'", name);
+}
+
+/* *AFTER is NULL if there is none. */
+static int
+after_argument(
+    const struct call *c, struct account_id *room, const struct account_id **after, struct err *e)
+{
+	*after = NULL;
+	if (!text(c, "after"))
+		return 0;
+	*after = room;
+	return account_argument(c, "after", room, e);
+}
+
+static int
+limit_argument(const struct call *c, size_t *out, struct err *e)
+{
+	json_t *v = json_object_get(c->arguments, "limit");
+	json_int_t n = json_integer_value(v);
+
+	if (!json_is_integer(v) || n < 0)
+		return err_set(e, ERR_BAD, "malformed 'limit'");
+	*out = n < DIRECTORY_BATCH_MAX ? (size_t)n : DIRECTORY_BATCH_MAX;
+	return 0;
+}
+
+/* Placements */
+
+static int
+serve_find(struct call *c, struct err *e)
+{
+	_cleanup_(freep) struct account_id *ids = NULL;
+	_cleanup_(freep) struct placement *rows = NULL;
+	json_t *list;
+	size_t n;
+
+	if (accounts_unpack(
+	        json_object_get(c->arguments, "ids"), DIRECTORY_BATCH_MAX, &ids, &n, e) < 0)
+		return -1;
+	rows = calloc(n + 1, sizeof(*rows));
+	if (!rows)
+		return err_set(e, ERR_MEMORY, "no memory for %zu accounts", n);
+	if (directory_find(c->d, ids, n, rows, e) < 0)
+		return -1;
+	list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, rows[i].epoch ? placement_pack(&rows[i]) : json_null());
+	c->answer = json_pack("{s:o}", "rows", list);
+	return 0;
+}
+
+static int
+serve_add(struct call *c, struct err *e)
+{
+	json_t *list = json_object_get(c->arguments, "rows");
+	_cleanup_(freep) struct placement *rows = NULL;
+	size_t n;
+
+	if (rows_count(list, DIRECTORY_BATCH_MAX, &n, e) < 0)
+		return -1;
+	rows = calloc(n + 1, sizeof(*rows));
+	if (!rows)
+		return err_set(e, ERR_MEMORY, "no memory for %zu accounts", n);
+	for (size_t i = 0; i < n; i++)
+		if (placement_unpack(json_array_get(list, i), &rows[i], e) < 0 ||
+		    must_be(c, rows[i].home, "adding accounts", e) < 0)
+			return -1;
+	if (directory_add(c->d, rows, n, e) < 0)
+		return -1;
+	c->answer = json_object();
+	return 0;
+}
+
+static int
+serve_swap(struct call *c, struct err *e)
+{
+	json_t *list = json_object_get(c->arguments, "swaps"), *done;
+	_cleanup_(freep) struct swap *swaps = NULL;
+	size_t n;
+
+	if (rows_count(list, DIRECTORY_BATCH_MAX, &n, e) < 0)
+		return -1;
+	swaps = calloc(n + 1, sizeof(*swaps));
+	if (!swaps)
+		return err_set(e, ERR_MEMORY, "no memory for %zu swaps", n);
+	for (size_t i = 0; i < n; i++) {
+		struct swap *s = &swaps[i];
+
+		if (swap_unpack(json_array_get(list, i), s, e) < 0)
+			return -1;
+		if (strcmp(s->from, s->to) != 0 && must_be(c, s->to, "a swap to it", e) < 0)
+			return -1;
+	}
+	if (directory_swap(c->d, swaps, n, e) < 0)
+		return -1;
+	done = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(done, swapped_pack(&swaps[i]));
+	c->answer = json_pack("{s:o}", "swaps", done);
+	return 0;
+}
+
+static int
+serve_remove(struct call *c, struct err *e)
+{
+	struct placement p;
+
+	if (placement_unpack(json_object_get(c->arguments, "row"), &p, e) < 0 ||
+	    must_be(c, p.home, "removing its accounts", e) < 0 || directory_remove(c->d, &p, e) < 0)
+		return -1;
+	c->answer = json_object();
+	return 0;
+}
+
+static int
+serve_suspend(struct call *c, struct err *e)
+{
+	json_t *on = json_object_get(c->arguments, "on");
+	struct account_id id;
+	struct placement p;
+
+	if (account_argument(c, "id", &id, e) < 0)
+		return -1;
+	if (!json_is_boolean(on))
+		return err_set(e, ERR_BAD, "malformed 'on'");
+	if (directory_find(c->d, &id, 1, &p, e) < 0)
+		return -1;
+	/* No row: the call itself says so. */
+	if (p.epoch && must_be(c, p.home, "suspending its accounts", e) < 0)
+		return -1;
+	if (directory_suspend(c->d, &id, json_is_true(on), e) < 0)
+		return -1;
+	c->answer = json_object();
+	return 0;
+}
+
+static int
+append_row(void *arg, const struct placement *p, struct err *e)
+{
+	if (json_array_append_new(arg, placement_pack(p)) < 0)
+		return err_set(e, ERR_MEMORY, "no memory for a list");
+	return 0;
+}
+
+static int
+serve_list(struct call *c, struct err *e)
+{
+	_cleanup_(json_decrefp) json_t *list = json_array();
+	const struct account_id *after;
+	struct account_id room;
+	size_t limit;
+
+	if (after_argument(c, &room, &after, e) < 0 || limit_argument(c, &limit, e) < 0 ||
+	    directory_list(
+	        c->d, after, text(c, "home"), text(c, "countries"), limit, append_row, list, e) < 0)
+		return -1;
+	c->answer = json_pack("{s:o}", "rows", take(&list));
+	return 0;
+}
+
+static int
+serve_count(struct call *c, struct err *e)
+{
+	json_t *count;
+
+	if (directory_count(c->d, &count, e) < 0)
+		return -1;
+	c->answer = json_pack("{s:o}", "count", count);
+	return 0;
+}
+
+/* Waves */
+
+static const char *
+wave_argument(const struct call *c, struct err *e)
+{
+	const char *id = text(c, "id");
+
+	if (id && strlen(id) == WAVE_ID_SIZE - 1)
+		return id;
+	err_set(e, ERR_BAD, "malformed 'id' of a wave");
+	return NULL;
+}
+
+static int
+serve_wave_plan(struct call *c, struct err *e)
+{
+	json_t *accounts = json_object_get(c->arguments, "accounts");
+	_cleanup_(freep) struct account_id *ids = NULL;
+	struct selection s = { text(c, "home"), text(c, "countries"), NULL, 0 };
+	struct wave w;
+	uint64_t n;
+
+	if (wave_unpack(json_object_get(c->arguments, "wave"), &w, NULL, e) < 0)
+		return -1;
+	if (accounts && accounts_unpack(accounts, SELECTION_MAX, &ids, &s.n_accounts, e) < 0)
+		return -1;
+	s.accounts = ids;
+	if (directory_wave_plan(
+	        c->d, &w, &s, json_is_true(json_object_get(c->arguments, "dry")), &n, e) < 0)
+		return -1;
+	c->answer = json_pack("{s:o, s:I}", "wave", wave_json(&w, NULL), "n", (json_int_t)n);
+	return 0;
+}
+
+static int
+serve_wave_get(struct call *c, struct err *e)
+{
+	const char *id = wave_argument(c, e);
+	bool is_summed = json_is_true(json_object_get(c->arguments, "sums"));
+	struct wave_sums sums;
+	struct wave w;
+
+	if (!id || directory_wave_get(c->d, id, &w, is_summed ? &sums : NULL, e) < 0)
+		return -1;
+	c->answer = json_pack("{s:o}", "wave", wave_json(&w, is_summed ? &sums : NULL));
+	return 0;
+}
+
+static int
+append_wave(void *arg, const struct wave *w, struct err *e)
+{
+	if (json_array_append_new(arg, wave_json(w, NULL)) < 0)
+		return err_set(e, ERR_MEMORY, "no memory for a list");
+	return 0;
+}
+
+static int
+serve_wave_list(struct call *c, struct err *e)
+{
+	_cleanup_(json_decrefp) json_t *list = json_array();
+
+	if (directory_wave_list(c->d, text(c, "from"), append_wave, list, e) < 0)
+		return -1;
+	c->answer = json_pack("{s:o}", "waves", take(&list));
+	return 0;
+}
+
+static int
+serve_wave_set(struct call *c, struct err *e)
+{
+	const char *id = wave_argument(c, e), *to = text(c, "to");
+	enum wave_state state;
+
+	if (!id)
+		return -1;
+	if (!to || !wave_state_parse(to, &state))
+		return err_set(e, ERR_BAD, "malformed 'to'");
+	if (directory_wave_set(c->d, id, state, e) < 0)
+		return -1;
+	c->answer = json_object();
+	return 0;
+}
+
+static int
+serve_wave_retry(struct call *c, struct err *e)
+{
+	const char *id = wave_argument(c, e);
+	uint64_t n;
+
+	if (!id || directory_wave_retry(c->d, id, &n, e) < 0)
+		return -1;
+	c->answer = json_pack("{s:I}", "n", (json_int_t)n);
+	return 0;
+}
+
+/* The wave's id, if its items are the caller's. */
+static const char *
+source_argument(const struct call *c, struct err *e)
+{
+	const char *id = wave_argument(c, e);
+	struct wave w;
+
+	if (!id || directory_wave_get(c->d, id, &w, NULL, e) < 0 ||
+	    must_be(c, w.from, "the items of its waves", e) < 0)
+		return NULL;
+	return id;
+}
+
+static int
+serve_wave_items(struct call *c, struct err *e)
+{
+	const char *id = source_argument(c, e);
+	json_t *mask = json_object_get(c->arguments, "mask"), *list;
+	_cleanup_(freep) struct wave_item *items = NULL;
+	const struct account_id *after;
+	struct account_id room;
+	size_t n;
+
+	if (!id || after_argument(c, &room, &after, e) < 0 || limit_argument(c, &n, e) < 0)
+		return -1;
+	if (!json_is_integer(mask))
+		return err_set(e, ERR_BAD, "malformed 'mask'");
+	items = calloc(n + 1, sizeof(*items));
+	if (!items)
+		return err_set(e, ERR_MEMORY, "no memory for %zu items", n);
+	if (directory_wave_items(
+	        c->d, id, (unsigned)json_integer_value(mask), after, items, &n, e) < 0)
+		return -1;
+	list = json_array();
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, item_pack(&items[i]));
+	c->answer = json_pack("{s:o}", "items", list);
+	return 0;
+}
+
+static int
+serve_wave_update(struct call *c, struct err *e)
+{
+	const char *id = source_argument(c, e);
+	json_t *list = json_object_get(c->arguments, "items");
+	_cleanup_(freep) struct wave_item *items = NULL;
+	size_t n;
+
+	if (!id || rows_count(list, DIRECTORY_BATCH_MAX, &n, e) < 0)
+		return -1;
+	items = calloc(n + 1, sizeof(*items));
+	if (!items)
+		return err_set(e, ERR_MEMORY, "no memory for %zu items", n);
+	for (size_t i = 0; i < n; i++)
+		if (item_unpack(json_array_get(list, i), &items[i], e) < 0)
+			return -1;
+	if (directory_wave_update(c->d, id, items, n, e) < 0)
+		return -1;
+	c->answer = json_object();
+	return 0;
+}
+
+static const struct {
+	const char *op;
+	int (*serve)(struct call *c, struct err *e);
+} calls[] = {
+	{ "find", serve_find },
+	{ "add", serve_add },
+	{ "swap", serve_swap },
+	{ "remove", serve_remove },
+	{ "suspend", serve_suspend },
+	{ "list", serve_list },
+	{ "count", serve_count },
+	{ "wave_plan", serve_wave_plan },
+	{ "wave_get", serve_wave_get },
+	{ "wave_list", serve_wave_list },
+	{ "wave_set", serve_wave_set },
+	{ "wave_retry", serve_wave_retry },
+	{ "wave_items", serve_wave_items },
+	{ "wave_update", serve_wave_update },
+};
+
+int
+directory_serve(struct directory *d, const char *caller, const char *op, json_t *arguments,
+    json_t **answer, struct err *e)
+{
+	struct call c = { .d = d, .caller = caller, .arguments = arguments };
+
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+		if (strcmp(calls[i].op, op) != 0)
+			continue;
+		if (calls[i].serve(&c, e) < 0)
+			return -1;
+		if (!c.answer)
+			return err_set(e, ERR_MEMORY, "no memory for an answer");
+		*answer = c.answer;
+		return 0;
+	}
+	return err_set(e, ERR_MISSING, "no directory call '%.32s'", op);
+}
