@@ -1,0 +1,136 @@
+/* s3_error.c - errors in S3's form. */
+#include "front/s3_private.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "front/xml.h"
+
+static const struct form {
+	unsigned status;
+	const char *code;
+	bool is_ours; /* the text is for our log, not for the client */
+} forms[ERR_KINDS] = {
+	[ERR_NONE] = { 500, "InternalError", true },
+	[ERR_INTERNAL] = { 500, "InternalError", true },
+	[ERR_USAGE] = { 500, "InternalError", true },
+	[ERR_BAD] = { 400, "InvalidArgument", false },
+	[ERR_TOO_BIG] = { 400, "EntityTooLarge", false },
+	[ERR_MISSING] = { 404, "NoSuchKey", false },
+	[ERR_EXISTS] = { 409, "BucketAlreadyOwnedByYou", false },
+	[ERR_DENIED] = { 403, "AccessDenied", false },
+	[ERR_CONSENT] = { 403, "AccessDenied", false },
+	[ERR_BUSY] = { 503, "SlowDown", false },
+	[ERR_STALE] = { 503, "ServiceUnavailable", true },
+	[ERR_FORGED] = { 500, "InternalError", true },
+	[ERR_IO] = { 500, "InternalError", true },
+	[ERR_FULL] = { 507, "InsufficientStorage", true },
+	[ERR_MEMORY] = { 503, "ServiceUnavailable", true },
+	[ERR_PEER] = { 503, "ServiceUnavailable", true },
+	[ERR_TIMEOUT] = { 503, "SlowDown", false },
+	[ERR_CANCELLED] = { 503, "ServiceUnavailable", false },
+};
+
+/* What the client reads of an error whose own text is for our log. */
+static const char *
+public_text(unsigned status)
+{
+	if (status == 507)
+		return "There is no space left.";
+	return status == 503 ? "The service can't do this at the moment. Try again."
+	                     : "Something went wrong inside the service.";
+}
+
+void
+s3_answer_xml(struct request *r, unsigned status)
+{
+	r->status = status;
+	response_header(r, "Content-Type", "application/xml");
+}
+
+static void
+answer(struct request *r, unsigned status, const char *code, const char *text)
+{
+	struct buf *b = &r->body;
+
+	buf_clear(b);
+	if (status == 503)
+		response_header(r, "Retry-After", "1");
+	if (status == 304) {
+		r->status = status;
+		return;
+	}
+	s3_answer_xml(r, status);
+	buf_add_str(b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
+	xml_text(b, "Code", code);
+	xml_text(b, "Message", text);
+	xml_text(b, "Resource", r->path);
+	xml_text(b, "RequestId", r->id);
+	xml_text(b, "HostId", r->node->region);
+	xml_close(b, "Error");
+}
+
+void
+s3_error(struct request *r, unsigned status, const char *code, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	answer(r, status, code ? code : "InternalError", text);
+}
+
+void
+s3_error_from(struct request *r, const struct err *e)
+{
+	const struct form *f = &forms[e->kind < ERR_KINDS ? e->kind : ERR_INTERNAL];
+
+	if (f->is_ours)
+		log_warn("s3.failed", r->id, "kind=%s text=%s", err_word(e->kind), e->text);
+	answer(r, f->status, f->code, f->is_ours ? public_text(f->status) : e->text);
+}
+
+int
+s3_refuse(
+    struct s3_call *c, struct err *e, unsigned status, const char *code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(e->text, sizeof e->text, format, args);
+	va_end(args);
+	e->kind = ERR_BAD;
+	c->status = status;
+	c->code = code;
+	return -1;
+}
+
+/* Which thing is missing: an operation on a key or an upload also fails for want of the bucket. */
+static const char *
+missing_code(struct s3_call *c)
+{
+	const char *code = c->op && c->op->missing ? c->op->missing : "NoSuchKey";
+	struct err e = { 0 };
+
+	if (c->code)
+		return c->code;
+	if (!strcmp(code, "NoSuchUpload") && c->pass.is_inside &&
+	    files_bucket_find(&c->files, c->bucket, &e) < 0 && e.kind == ERR_MISSING)
+		return "NoSuchBucket";
+	return code;
+}
+
+void
+s3_answer_error(struct s3_call *c, const struct err *e)
+{
+	if (e->kind == ERR_MISSING && !c->status)
+		s3_error(c->r, 404, missing_code(c), "%s", e->text);
+	else if (c->status)
+		s3_error(c->r, c->status, c->code, "%s", e->text);
+	else
+		s3_error_from(c->r, e);
+}

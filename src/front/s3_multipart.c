@@ -1,0 +1,341 @@
+/* s3_multipart.c - uploads in parts; the parts themselves are in s3_put.c. */
+#include "front/s3_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "front/xml.h"
+
+#define PAGE_MAX 1000u
+
+static void
+put_upload_name(struct s3_call *c, const char *upload_id)
+{
+	struct buf *b = &c->r->body;
+
+	xml_text(b, "Bucket", c->bucket);
+	xml_text(b, "Key", c->key);
+	xml_text(b, "UploadId", upload_id);
+}
+
+int
+s3_multipart_begin(struct s3_call *c, struct err *e)
+{
+	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
+	char upload_id[33];
+	int rc;
+
+	if (s3_headers_check(c, e) < 0 || s3_headers_collect(c, &headers, e) < 0)
+		return -1;
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = multipart_begin(&c->files, c->bucket, c->key, buf_str(&headers), upload_id, e);
+	s3_write_end(c);
+	if (rc < 0)
+		return -1;
+	buf_add_str(&c->r->body, S3_XML_ROOT("InitiateMultipartUploadResult"));
+	put_upload_name(c, upload_id);
+	xml_close(&c->r->body, "InitiateMultipartUploadResult");
+	s3_answer_xml(c->r, 200);
+	return 0;
+}
+
+/* --- completing --- */
+
+struct part_list {
+	struct part_info *parts;
+	size_t n, room;
+	struct part_info now; /* the <Part> that is open */
+};
+
+static int
+add_part(struct part_list *l, struct err *e)
+{
+	if (!l->now.number || !l->now.etag[0])
+		return err_set(e, ERR_BAD, "a Part lacks its number or its ETag");
+	if (l->n == FILES_PART_MAX)
+		return err_set(e, ERR_TOO_BIG, "more than %d parts", FILES_PART_MAX);
+	if (l->n == l->room) {
+		size_t room = l->room ? 2 * l->room : 64;
+		void *p = reallocarray(l->parts, room, sizeof *l->parts);
+
+		if (!p)
+			return err_set(e, ERR_MEMORY, "no memory for parts");
+		l->parts = p;
+		l->room = room;
+	}
+	l->parts[l->n++] = l->now;
+	l->now = (struct part_info){ 0 };
+	return 0;
+}
+
+static int
+read_part(void *arg, const char *path, const char *text, struct err *e)
+{
+	struct part_list *l = arg;
+
+	if (!strcmp(path, "CompleteMultipartUpload/Part"))
+		return add_part(l, e);
+	if (!strcmp(path, "CompleteMultipartUpload/Part/PartNumber"))
+		return s3_number(text, "PartNumber", 1, UINT32_MAX, &l->now.number, e);
+	if (!strcmp(path, "CompleteMultipartUpload/Part/ETag"))
+		s3_etag_bare(text, l->now.etag, sizeof l->now.etag);
+	return 0;
+}
+
+static int
+complete(struct s3_call *c, const struct part_list *l, struct object_info *info, struct err *e)
+{
+	char etags[2][80];
+	struct files_condition condition = s3_write_condition(c->r, etags);
+	const char *reason = NULL;
+	int rc;
+
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = multipart_complete(&c->files, c->bucket, c->key, request_arg(c->r, "uploadId"),
+	    l->parts, l->n, &condition, info, &reason, e);
+	s3_write_end(c);
+	if (rc == 0)
+		return 0;
+	if (e->kind == ERR_BAD && reason) {
+		c->status = 400;
+		c->code = reason;
+	}
+	if (e->kind == ERR_STALE && s3_has_condition(&condition))
+		return s3_refuse(c, e, 412, "PreconditionFailed",
+		    "the object does not meet the request's conditions");
+	return -1;
+}
+
+int
+s3_multipart_complete(struct s3_call *c, struct err *e)
+{
+	_cleanup_(object_info_free) struct object_info info = { 0 };
+	struct part_list l = { 0 };
+	struct buf *b = &c->r->body;
+	int rc;
+
+	rc = xml_read(c->body, read_part, &l, e);
+	if (rc < 0 || !l.n)
+		rc = s3_refuse(c, e, 400, "MalformedXML", "the body is not a list of parts");
+	else
+		rc = complete(c, &l, &info, e);
+	free(l.parts);
+	if (rc < 0)
+		return -1;
+	buf_add_str(b, S3_XML_ROOT("CompleteMultipartUploadResult"));
+	xml_text(b, "Location", c->r->path);
+	xml_text(b, "Bucket", c->bucket);
+	xml_text(b, "Key", c->key);
+	xml_printf(b, "ETag", "\"%s\"", info.etag);
+	xml_close(b, "CompleteMultipartUploadResult");
+	s3_answer_xml(c->r, 200);
+	return 0;
+}
+
+int
+s3_multipart_abort(struct s3_call *c, struct err *e)
+{
+	int rc;
+
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = multipart_abort(&c->files, c->bucket, c->key, request_arg(c->r, "uploadId"), e);
+	s3_write_end(c);
+	if (rc < 0)
+		return -1;
+	c->r->status = 204;
+	return 0;
+}
+
+/* --- looking --- */
+
+static void
+put_part(struct buf *b, const struct part_info *p)
+{
+	char when[25];
+
+	host_time_text(p->modified_ms, when);
+	xml_open(b, "Part");
+	xml_printf(b, "PartNumber", "%u", p->number);
+	xml_text(b, "LastModified", when);
+	xml_printf(b, "ETag", "\"%s\"", p->etag);
+	xml_printf(b, "Size", "%llu", (unsigned long long)p->size);
+	xml_close(b, "Part");
+}
+
+static void
+put_parts(struct s3_call *c, const struct part_info *parts, int n, unsigned after, unsigned max,
+    bool more)
+{
+	struct buf *b = &c->r->body;
+
+	buf_add_str(b, S3_XML_ROOT("ListPartsResult"));
+	put_upload_name(c, request_arg(c->r, "uploadId"));
+	s3_put_owner(c, "Initiator");
+	s3_put_owner(c, "Owner");
+	xml_text(b, "StorageClass", "STANDARD");
+	xml_printf(b, "PartNumberMarker", "%u", after);
+	if (more && n)
+		xml_printf(b, "NextPartNumberMarker", "%u", parts[n - 1].number);
+	xml_printf(b, "MaxParts", "%u", max);
+	xml_text(b, "IsTruncated", more ? "true" : "false");
+	for (int i = 0; i < n; i++)
+		put_part(b, &parts[i]);
+	xml_close(b, "ListPartsResult");
+}
+
+int
+s3_multipart_parts(struct s3_call *c, struct err *e)
+{
+	struct request *r = c->r;
+	unsigned after = 0, max = PAGE_MAX;
+	_cleanup_(freep) struct part_info *parts = NULL;
+	bool more = false;
+	int n;
+
+	if (s3_number(request_arg(r, "part-number-marker"), "part-number-marker", 0, FILES_PART_MAX,
+	        &after, e) < 0 ||
+	    s3_number(request_arg(r, "max-parts"), "max-parts", 1, PAGE_MAX, &max, e) < 0)
+		return -1;
+	parts = calloc(max, sizeof *parts);
+	if (!parts)
+		return err_set(e, ERR_MEMORY, "no memory for parts");
+	n = multipart_parts(
+	    &c->files, c->bucket, c->key, request_arg(r, "uploadId"), after, max, parts, &more, e);
+	if (n < 0)
+		return -1;
+	put_parts(c, parts, n, after, max, more);
+	s3_answer_xml(r, 200);
+	return 0;
+}
+
+struct upload_listing {
+	struct s3_call *c;
+	const char *prefix, *delimiter;
+	bool is_url;
+	struct buf prefixes;
+	char last_prefix[FILES_KEY_MAX + 1];
+	char key[FILES_KEY_MAX + 1], id[33];
+};
+
+static void
+put_key(const struct upload_listing *l, struct buf *b, const char *tag, const char *key)
+{
+	if (l->is_url)
+		xml_text_url(b, tag, key);
+	else
+		xml_text(b, tag, key);
+}
+
+/* Whether KEY goes under a common prefix, which is put once. */
+static bool
+is_folded(struct upload_listing *l, const char *key)
+{
+	size_t start = strlen(l->prefix), n;
+	const char *at;
+
+	if (!l->delimiter[0] || strlen(key) < start)
+		return false;
+	at = strstr(key + start, l->delimiter);
+	if (!at)
+		return false;
+	n = (size_t)(at - key) + strlen(l->delimiter);
+	if (strncmp(l->last_prefix, key, n) == 0 && !l->last_prefix[n])
+		return true;
+	memcpy(l->last_prefix, key, n);
+	l->last_prefix[n] = '\0';
+	xml_open(&l->prefixes, "CommonPrefixes");
+	put_key(l, &l->prefixes, "Prefix", l->last_prefix);
+	xml_close(&l->prefixes, "CommonPrefixes");
+	return true;
+}
+
+static int
+put_upload(void *arg, const char *key, const char *upload_id, uint64_t started_ms, struct err *e)
+{
+	struct upload_listing *l = arg;
+	struct buf *b = &l->c->r->body;
+	char when[25];
+
+	(void)e;
+	strncpy(l->key, key, sizeof l->key - 1);
+	strncpy(l->id, upload_id, sizeof l->id - 1);
+	if (is_folded(l, key))
+		return 0;
+	host_time_text(started_ms, when);
+	xml_open(b, "Upload");
+	put_key(l, b, "Key", key);
+	xml_text(b, "UploadId", upload_id);
+	s3_put_owner(l->c, "Initiator");
+	s3_put_owner(l->c, "Owner");
+	xml_text(b, "StorageClass", "STANDARD");
+	xml_text(b, "Initiated", when);
+	xml_close(b, "Upload");
+	return 0;
+}
+
+static const char *
+arg_or_empty(struct request *r, const char *name)
+{
+	const char *value = request_arg(r, name);
+
+	return value ? value : "";
+}
+
+static int
+list_uploads(struct upload_listing *l, struct err *e)
+{
+	struct s3_call *c = l->c;
+	struct request *r = c->r;
+	struct buf *b = &r->body;
+	const char *after_key = arg_or_empty(r, "key-marker");
+	const char *after_id = arg_or_empty(r, "upload-id-marker");
+	unsigned max = PAGE_MAX;
+	bool more = false;
+
+	if (s3_number(request_arg(r, "max-uploads"), "max-uploads", 1, PAGE_MAX, &max, e) < 0)
+		return -1;
+	buf_add_str(b, S3_XML_ROOT("ListMultipartUploadsResult"));
+	xml_text(b, "Bucket", c->bucket);
+	put_key(l, b, "KeyMarker", after_key);
+	xml_text(b, "UploadIdMarker", after_id);
+	put_key(l, b, "Prefix", l->prefix);
+	if (l->delimiter[0])
+		put_key(l, b, "Delimiter", l->delimiter);
+	if (l->is_url)
+		xml_text(b, "EncodingType", "url");
+	xml_printf(b, "MaxUploads", "%u", max);
+	if (multipart_list(&c->files, c->bucket, l->prefix, after_key, after_id, max, &more,
+	        put_upload, l, e) < 0)
+		return -1;
+	buf_add(b, l->prefixes.data, l->prefixes.len);
+	xml_text(b, "IsTruncated", more ? "true" : "false");
+	if (more) {
+		put_key(l, b, "NextKeyMarker", l->key);
+		xml_text(b, "NextUploadIdMarker", l->id);
+	}
+	xml_close(b, "ListMultipartUploadsResult");
+	return buf_check(&l->prefixes, e);
+}
+
+int
+s3_multipart_uploads(struct s3_call *c, struct err *e)
+{
+	struct upload_listing l = {
+		.c = c,
+		.prefix = arg_or_empty(c->r, "prefix"),
+		.delimiter = arg_or_empty(c->r, "delimiter"),
+		.is_url = !strcmp(arg_or_empty(c->r, "encoding-type"), "url"),
+		.prefixes = BUF_INIT(S3_ANSWER_MAX),
+	};
+	int rc = list_uploads(&l, e);
+
+	buf_free(&l.prefixes);
+	if (rc < 0)
+		return -1;
+	s3_answer_xml(c->r, 200);
+	return 0;
+}

@@ -1,0 +1,218 @@
+/* s3_object.c - reading objects: whole, in part, on condition. */
+#include "front/s3_private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "front/xml.h"
+
+/* A large answer under way. The account is not erased here before it is through. */
+struct reading {
+	struct node *node;
+	struct object *object;
+	struct gate_pass pass;
+	uint64_t offset, n;
+	char id[REQUEST_ID_SIZE];
+};
+
+static ssize_t
+reading_read(void *arg, uint64_t at, void *p, size_t n)
+{
+	struct reading *g = arg;
+	struct err e = { 0 };
+	ssize_t got;
+
+	if (at >= g->n)
+		return -1;
+	if (n > g->n - at)
+		n = g->n - at;
+	got = object_read(g->object, g->offset + at, p, n, &e);
+	if (got > 0)
+		return got;
+	log_error("s3.read", g->id, "kind=%s text=%s", err_word(e.kind),
+	    got < 0 ? e.text : "content is shorter than its object");
+	return -1;
+}
+
+static void
+reading_free(void *arg)
+{
+	struct reading *g = arg;
+
+	object_close(g->object);
+	gate_leave(g->node, &g->pass);
+	free(g);
+}
+
+/* A HEAD answer has the length of a body that nobody reads. */
+static ssize_t
+nothing_read(void *arg, uint64_t at, void *p, size_t n)
+{
+	(void)arg, (void)at, (void)p, (void)n;
+	return -1;
+}
+
+static int
+read_small(struct object *o, uint64_t offset, size_t n, struct buf *out, struct err *e)
+{
+	uint8_t *p = buf_room(out, n);
+
+	if (!p)
+		return buf_check(out, e);
+	for (size_t done = 0; done < n;) {
+		ssize_t got = object_read(o, offset + done, p + done, n - done, e);
+
+		if (got < 0)
+			return -1;
+		if (!got)
+			return err_set(e, ERR_INTERNAL, "content is shorter than its object");
+		done += (size_t)got;
+	}
+	out->len += n;
+	return 0;
+}
+
+/* The object and the pass go over to the answer. */
+static void
+give_large(struct s3_call *c, struct reading *g, struct object **o, uint64_t offset, uint64_t n)
+{
+	struct request *r = c->r;
+
+	*g = (struct reading){
+		.node = r->node, .object = take(o), .pass = c->pass, .offset = offset, .n = n
+	};
+	memcpy(g->id, r->id, sizeof g->id);
+	c->pass.is_inside = false;
+	r->read = reading_read;
+	r->read_arg = g;
+	r->read_free = reading_free;
+	r->read_bytes = n;
+}
+
+/* N bytes from OFFSET become the body. What can fail comes before the first header. */
+static int
+give(struct s3_call *c, struct object **o, uint64_t offset, uint64_t n, struct err *e)
+{
+	struct reading *g = NULL;
+
+	if (n > S3_SMALL_BODY) {
+		g = malloc(sizeof *g);
+		if (!g)
+			return err_set(e, ERR_MEMORY, "no memory for an answer");
+	} else if (read_small(*o, offset, (size_t)n, &c->r->body, e) < 0) {
+		return -1;
+	}
+	s3_headers_answer(c->r, object_info(*o));
+	if (g)
+		give_large(c, g, o, offset, n);
+	return 0;
+}
+
+static void
+give_head(struct s3_call *c, struct object *o, uint64_t n)
+{
+	s3_headers_answer(c->r, object_info(o));
+	c->r->read = nothing_read;
+	c->r->read_bytes = n;
+}
+
+/* With If-Range a part is only asked for of this very object. */
+static const char *
+wanted_range(struct request *r, const struct object_info *i)
+{
+	const char *range = request_header(r, "range"), *only = request_header(r, "if-range");
+	uint64_t when;
+
+	if (!range || !only || s3_etag_in(only, i->etag))
+		return range;
+	return s3_date_parse(only, &when) && when / 1000 == i->modified_ms / 1000 ? range : NULL;
+}
+
+static int
+refuse_condition(struct s3_call *c, const struct object_info *i, unsigned status, struct err *e)
+{
+	if (status == 304) {
+		char date[32];
+
+		s3_date_text(i->modified_ms, date);
+		response_header(c->r, "ETag", "\"%s\"", i->etag);
+		response_header(c->r, "Last-Modified", "%s", date);
+	}
+	return s3_refuse(c, e, status, status == 304 ? "NotModified" : "PreconditionFailed",
+	    "the object does not meet the request's conditions");
+}
+
+int
+s3_get_object(struct s3_call *c, struct err *e)
+{
+	struct request *r = c->r;
+	bool is_head = !strcmp(r->method, "HEAD"), no_bucket = false;
+	_cleanup_(object_closep) struct object *o = object_open(
+	    &c->files, c->bucket, c->key, !is_head, &no_bucket, e);
+	const struct s3_conditions conditions = { request_header(r, "if-match"),
+		request_header(r, "if-none-match"), request_header(r, "if-modified-since"),
+		request_header(r, "if-unmodified-since") };
+	const struct object_info *info;
+	uint64_t offset, n, size;
+	enum s3_range range;
+	unsigned status;
+
+	if (!o) {
+		if (no_bucket)
+			c->code = "NoSuchBucket";
+		return -1;
+	}
+	info = object_info(o);
+	status = s3_conditions(&conditions, info);
+	if (status)
+		return refuse_condition(c, info, status, e);
+	range = s3_range(wanted_range(r, info), info->size, &offset, &n);
+	if (range == RANGE_OUTSIDE) {
+		response_header(r, "Content-Range", "bytes */%" PRIu64, info->size);
+		return s3_refuse(c, e, 416, "InvalidRange",
+		    "the range is not within the object's %" PRIu64 " bytes", info->size);
+	}
+	size = info->size; /* the object may go over to the answer */
+	if (is_head)
+		give_head(c, o, n);
+	else if (give(c, &o, offset, n, e) < 0)
+		return -1;
+	r->status = range == RANGE_PART ? 206 : 200;
+	if (range == RANGE_PART)
+		response_header(r, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64,
+		    offset, offset + n - 1, size);
+	return 0;
+}
+
+/* What is said of every object, if it is there. */
+static int
+must_exist(struct s3_call *c, struct err *e)
+{
+	bool no_bucket = false;
+	struct object *o = object_open(&c->files, c->bucket, c->key, false, &no_bucket, e);
+
+	if (!o) {
+		if (no_bucket)
+			c->code = "NoSuchBucket";
+		return -1;
+	}
+	object_close(o);
+	return 0;
+}
+
+int
+s3_get_object_acl(struct s3_call *c, struct err *e)
+{
+	return must_exist(c, e) < 0 ? -1 : s3_get_bucket_acl(c, e);
+}
+
+int
+s3_get_tagging(struct s3_call *c, struct err *e)
+{
+	if (must_exist(c, e) < 0)
+		return -1;
+	buf_add_str(&c->r->body, S3_XML_ROOT("Tagging") "<TagSet></TagSet></Tagging>");
+	s3_answer_xml(c->r, 200);
+	return 0;
+}

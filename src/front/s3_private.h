@@ -1,0 +1,148 @@
+/* s3_private.h - what the files of the S3 operations share.
+ *
+ * An operation is a function of a struct s3_call. It makes the answer and returns 0; or it returns
+ * -1 with *E, having changed nothing, and s3.c sees to the rest: run again where blocking is
+ * allowed, pass on to the account's home, or answer with S3's form of the error. Answer headers are
+ * added only once nothing can fail any more.
+ */
+#pragma once
+#include "base/frame.h"
+#include "front/s3.h"
+#include "front/s3_sign.h"
+#include "service/gate.h"
+
+/* Bodies up to this size are collected and handled on the HTTP thread; answers are read at once. */
+#define S3_SMALL_BODY ((size_t)32 << 10)
+#define S3_ANSWER_MAX ((size_t)16 << 20)
+#define S3_LIST_MAX   1000u
+#define S3_META_MAX   ((size_t)2048) /* x-amz-meta-* names and values of one object */
+#define S3_XML_ROOT(t) \
+	"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<" t \
+	" xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+
+enum s3_level { LEVEL_ROOT, LEVEL_BUCKET, LEVEL_KEY };
+
+struct s3_call;
+typedef int s3_fn(struct s3_call *c, struct err *e);
+
+struct s3_operation {
+	const char *method;
+	enum s3_level level;
+	const char *query; /* the argument that chooses it, or NULL */
+	bool is_copy;      /* only with x-amz-copy-source */
+	bool changes;      /* enters as an upload, then as a write; else as a read */
+	bool takes_body;   /* streams the body of a large request */
+	s3_fn *fn;
+	const char *missing; /* S3's code for ERR_MISSING */
+};
+
+struct s3_call {
+	struct request *r;
+	const struct s3_operation *op;
+	struct files files;
+	enum s3_level level;
+	char bucket[FILES_BUCKET_MAX + 1];
+	char key[FILES_KEY_MAX + 1];
+	struct sign_claim claim;
+	uint8_t signing_key[SHA256_BYTES];
+	bool is_stream;  /* the body is read with request_read */
+	bool is_decoded; /* another region has taken the chunk signatures out already */
+	struct buf decoded;
+	struct span body; /* collected and decoded */
+	struct gate_pass pass, write;
+	struct upload *upload;
+
+	/* What becomes of it when the operation returns -1; all empty: an error answer by kind. */
+	bool again;
+	char to[REGION_NAME_SIZE];
+	char country[3];
+	unsigned status;
+	const char *code;
+};
+
+/* s3.c: enter and leave the gate for the transaction. */
+must_check
+int s3_write_begin(struct s3_call *c, struct err *e);
+void s3_write_end(struct s3_call *c);
+/* Whether the account has left while its upload is arriving; then the call is set up to follow. */
+bool s3_has_moved(struct s3_call *c);
+
+/* s3_error.c: the answer shall have this status and code, and E's text. Returns -1. */
+int s3_refuse(struct s3_call *c, struct err *e, unsigned status, const char *code,
+    const char *format, ...) printf_like(5, 6);
+/* The code and status for an error kind, where the operation did not say. */
+void s3_answer_error(struct s3_call *c, const struct err *e);
+/* An XML answer whose body is in r->body. */
+void s3_answer_xml(struct request *r, unsigned status);
+
+/* s3_headers.c: pure, but for reading the request. */
+
+/* N bytes of percent-encoded text into OUT of SIZE bytes; '+' stays. -1: malformed, a NUL or not
+ * UTF-8 (*IS_LONG false), or too long. */
+must_check
+int s3_decode(const char *in, size_t n, char *out, size_t size, bool *is_long);
+/* Into level, bucket and key. S3's code or NULL. */
+must_check
+const char *s3_path(const char *path, enum s3_level *level,
+    char bucket[static FILES_BUCKET_MAX + 1], char key[static FILES_KEY_MAX + 1]);
+
+enum s3_range { RANGE_ALL, RANGE_PART, RANGE_OUTSIDE };
+/* One range of a Range header over SIZE bytes; what is malformed or has several is ignored, as
+ * RFC 9110 wants it. */
+enum s3_range s3_range(const char *value, uint64_t size, uint64_t *offset, uint64_t *n);
+
+/* The four conditions; each may be NULL. 0: go on; 304 or 412. */
+struct s3_conditions {
+	const char *match, *none_match, *modified_since, *unmodified_since;
+};
+bool s3_has_conditions(const struct s3_conditions *c);
+unsigned s3_conditions(const struct s3_conditions *c, const struct object_info *i);
+/* Whether one of the etags of LIST ("*", quoted, weak or bare, by commas) is ETAG. */
+bool s3_etag_in(const char *list, const char *etag);
+/* VALUE without quotes into OUT; "" if VALUE is NULL. */
+void s3_etag_bare(const char *value, char *out, size_t size);
+
+bool s3_date_parse(const char *text, uint64_t *wall_ms);
+void s3_date_text(uint64_t wall_ms, char out[static 32]);
+/* A number in [MIN, MAX], larger ones made MAX. Absent: *OUT stays. */
+must_check
+int s3_number(
+    const char *text, const char *name, unsigned min, unsigned max, unsigned *out, struct err *e);
+
+/* The headers that are kept with an object, as "name: value\n". */
+must_check
+int s3_headers_collect(struct s3_call *c, struct buf *out, struct err *e);
+/* Refuse headers that ask for something we would silently not do. */
+must_check
+int s3_headers_check(struct s3_call *c, struct err *e);
+/* Answer headers of an object: what was kept, response-* instead where asked. */
+void s3_headers_answer(struct request *r, const struct object_info *i);
+/* If-Match and If-None-Match of a write, the quotes taken off into BUFS. */
+struct files_condition s3_write_condition(struct request *r, char bufs[2][80]);
+bool s3_has_condition(const struct files_condition *c);
+
+/* s3_bucket.c */
+s3_fn s3_list_buckets, s3_create_bucket, s3_head_bucket, s3_delete_bucket, s3_get_location,
+    s3_get_bucket_acl, s3_get_constant;
+void s3_put_owner(struct s3_call *c, const char *tag);
+/* s3_object.c */
+s3_fn s3_get_object, s3_get_object_acl, s3_get_tagging;
+/* s3_put.c */
+s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
+/* The claims about a body: its SHA-256 and Content-MD5. */
+must_check
+int s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
+    const uint8_t md5[static MD5_BYTES], struct err *e);
+must_check
+int s3_part_number(struct s3_call *c, unsigned *out, struct err *e);
+/* s3_list.c */
+s3_fn s3_list_v1, s3_list_v2;
+/* The token of a page: what comes next, as base64 for URLs. */
+void s3_token_text(const char *next, struct buf *out);
+must_check
+int s3_token_parse(const char *token, char out[static FILES_KEY_MAX + 1], struct err *e);
+/* s3_multipart.c */
+s3_fn s3_multipart_begin, s3_multipart_complete, s3_multipart_abort, s3_multipart_parts,
+    s3_multipart_uploads;
+/* s3_delete.c */
+s3_fn s3_delete_object, s3_delete_many;

@@ -1,0 +1,456 @@
+/* s3_put.c - bodies that become objects and parts, and copies.
+ *
+ * A body is received, checked against every claim about it and made durable before the gate is
+ * passed for the row; so a body that is short, wrong or unsigned leaves nothing behind.
+ */
+#include "front/s3_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "front/xml.h"
+
+#define READ_BYTES       ((size_t)128 << 10)
+#define LOOK_EVERY_BYTES ((uint64_t)1 << 20) /* whether the account has moved meanwhile */
+
+/* --- receiving --- */
+
+static int
+check_md5(struct s3_call *c, const uint8_t md5[static MD5_BYTES], struct err *e)
+{
+	const char *claim = request_header(c->r, "content-md5");
+	_cleanup_buf_ struct buf raw = BUF_INIT(64);
+
+	if (!claim)
+		return 0;
+	if (strlen(claim) > 64 || base64_parse(claim, strlen(claim), &raw, e) < 0 ||
+	    raw.len != MD5_BYTES)
+		return s3_refuse(
+		    c, e, 400, "InvalidDigest", "Content-MD5 is not a digest in base64");
+	if (memcmp(raw.data, md5, MD5_BYTES) != 0)
+		return s3_refuse(c, e, 400, "BadDigest", "the body does not have its Content-MD5");
+	return 0;
+}
+
+int
+s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
+    const uint8_t md5[static MD5_BYTES], struct err *e)
+{
+	if (c->claim.payload == PAYLOAD_HASH &&
+	    memcmp(sha, c->claim.payload_sha256, SHA256_BYTES) != 0)
+		return s3_refuse(c, e, 400, "XAmzContentSHA256Mismatch",
+		    "the body does not have the SHA-256 that was signed");
+	return check_md5(c, md5, e);
+}
+
+/* A streamed body on its way in. */
+struct receiving {
+	struct s3_call *c;
+	struct hash *sha;        /* NULL if nobody claims one */
+	struct chunked *chunked; /* NULL: the bytes as they are */
+	struct buf decoded;
+	uint8_t *bytes;
+	uint64_t expected, looked_at;
+};
+
+static void
+receiving_free(struct receiving *g)
+{
+	hash_close(g->sha);
+	chunked_close(g->chunked);
+	buf_free(&g->decoded);
+	free(g->bytes);
+}
+
+static int
+receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
+{
+	bool is_chunked = c->claim.payload == PAYLOAD_STREAMING_SIGNED;
+
+	g->c = c;
+	g->expected = is_chunked ? c->claim.decoded_length : request_length(c->r);
+	if (g->expected == UINT64_MAX && !c->is_decoded)
+		return s3_refuse(c, e, 411, "MissingContentLength", "Content-Length is missing");
+	if (g->expected != UINT64_MAX && g->expected > FILES_PUT_MAX)
+		return s3_refuse(
+		    c, e, 400, "EntityTooLarge", "more than 5 GiB have to come in parts");
+	g->bytes = malloc(READ_BYTES);
+	if (!g->bytes)
+		return err_set(e, ERR_MEMORY, "no memory for a body");
+	if (c->claim.payload == PAYLOAD_HASH) {
+		g->sha = hash_open(HASH_SHA256, e);
+		if (!g->sha)
+			return -1;
+	}
+	if (is_chunked && !c->is_decoded) {
+		g->chunked = chunked_open(&c->claim, c->signing_key, e);
+		if (!g->chunked)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+receive_bytes(struct receiving *g, const uint8_t *p, size_t n, struct err *e)
+{
+	struct s3_call *c = g->c;
+
+	if (g->chunked) {
+		if (chunked_feed(g->chunked, p, n, &g->decoded, e) < 0)
+			return e->kind == ERR_DENIED ? s3_refuse(c, e, 403, "SignatureDoesNotMatch",
+			                                   "a chunk's signature is wrong")
+			                             : s3_refuse(c, e, 400, "InvalidRequest",
+			                                   "the chunks of the body are malformed");
+		if (buf_check(&g->decoded, e) < 0)
+			return -1;
+		p = g->decoded.data;
+		n = g->decoded.len;
+	}
+	if (n > g->expected - upload_bytes(c->upload))
+		return s3_refuse(c, e, 400, "IncompleteBody", "the body is longer than its length");
+	if (g->sha)
+		hash_add(g->sha, p, n);
+	if (n && upload_add(c->upload, p, n, e) < 0)
+		return -1;
+	buf_clear(&g->decoded);
+	return 0;
+}
+
+/* A body that another region could take over in its middle: nothing is left to check but what the
+ * home checks itself. */
+static bool
+can_follow(const struct receiving *g)
+{
+	return !g->chunked && upload_bytes(g->c->upload) - g->looked_at >= LOOK_EVERY_BYTES;
+}
+
+static int
+receive_all(struct receiving *g, struct err *e)
+{
+	struct s3_call *c = g->c;
+	ssize_t n;
+
+	while ((n = request_read(c->r, g->bytes, READ_BYTES, e)) > 0) {
+		if (receive_bytes(g, g->bytes, (size_t)n, e) < 0)
+			return -1;
+		if (can_follow(g)) {
+			g->looked_at = upload_bytes(c->upload);
+			if (s3_has_moved(c))
+				return err_set(e, ERR_STALE, "lives elsewhere");
+		}
+	}
+	if (n < 0)
+		return s3_refuse(c, e, 400, "IncompleteBody", "the body stopped coming");
+	if ((g->chunked && !chunked_is_complete(g->chunked)) ||
+	    (g->expected != UINT64_MAX && upload_bytes(c->upload) != g->expected))
+		return s3_refuse(
+		    c, e, 400, "IncompleteBody", "the body is shorter than its length");
+	return 0;
+}
+
+static int
+receive_stream(struct s3_call *c, struct err *e)
+{
+	_cleanup_(receiving_free) struct receiving g = { 0 };
+	uint8_t sha[SHA256_BYTES] = { 0 }, md5[MD5_BYTES];
+
+	if (receiving_open(&g, c, e) < 0 || receive_all(&g, e) < 0)
+		return -1;
+	if (g.sha)
+		hash_end(g.sha, sha);
+	upload_md5(c->upload, md5);
+	return s3_check_digests(c, sha, md5, e);
+}
+
+/* The whole body into c->upload, checked and durable. */
+static int
+receive(struct s3_call *c, struct err *e)
+{
+	if (s3_headers_check(c, e) < 0)
+		return -1;
+	c->upload = upload_begin(&c->files, c->bucket, e);
+	if (!c->upload)
+		return -1;
+	if (c->is_stream) {
+		if (receive_stream(c, e) < 0)
+			return -1;
+	} else if (c->body.len && upload_add(c->upload, c->body.data, c->body.len, e) < 0) {
+		return -1;
+	}
+	return upload_settle(c->upload, e);
+}
+
+/* --- PutObject, UploadPart --- */
+
+static void
+answer_etag(struct s3_call *c, const struct object_info *info)
+{
+	c->r->status = 200;
+	response_header(c->r, "ETag", "\"%s\"", info->etag);
+}
+
+/* The row, within the gate. */
+static int
+commit_object(struct s3_call *c, const char *headers, const struct files_condition *condition,
+    struct object_info *info, struct err *e)
+{
+	int rc;
+
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = upload_put(c->upload, &c->files, c->key, headers, condition, info, e);
+	s3_write_end(c);
+	if (rc < 0 && e->kind == ERR_STALE && s3_has_condition(condition))
+		return s3_refuse(c, e, 412, "PreconditionFailed",
+		    "the object does not meet the request's conditions");
+	return rc;
+}
+
+int
+s3_put_object(struct s3_call *c, struct err *e)
+{
+	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
+	_cleanup_(object_info_free) struct object_info info = { 0 };
+	char etags[2][80];
+	struct files_condition condition = s3_write_condition(c->r, etags);
+
+	if (s3_headers_collect(c, &headers, e) < 0 || receive(c, e) < 0)
+		return -1;
+	if (commit_object(c, buf_str(&headers), &condition, &info, e) < 0)
+		return -1;
+	answer_etag(c, &info);
+	return 0;
+}
+
+int
+s3_part_number(struct s3_call *c, unsigned *out, struct err *e)
+{
+	const char *text = request_arg(c->r, "partNumber");
+
+	*out = 0;
+	if (s3_number(text, "partNumber", 1, FILES_PART_MAX + 1, out, e) < 0 || !*out ||
+	    *out > FILES_PART_MAX)
+		return s3_refuse(c, e, 400, "InvalidArgument",
+		    "partNumber is not a number from 1 to %d", FILES_PART_MAX);
+	return 0;
+}
+
+static int
+commit_part(struct s3_call *c, unsigned number, struct object_info *info, struct err *e)
+{
+	int rc;
+
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = upload_part(
+	    c->upload, &c->files, c->key, request_arg(c->r, "uploadId"), number, info, e);
+	s3_write_end(c);
+	return rc;
+}
+
+int
+s3_upload_part(struct s3_call *c, struct err *e)
+{
+	_cleanup_(object_info_free) struct object_info info = { 0 };
+	unsigned number;
+
+	if (s3_part_number(c, &number, e) < 0 || receive(c, e) < 0)
+		return -1;
+	if (commit_part(c, number, &info, e) < 0)
+		return -1;
+	answer_etag(c, &info);
+	return 0;
+}
+
+/* --- copies --- */
+
+struct source {
+	char bucket[FILES_BUCKET_MAX + 1];
+	char key[FILES_KEY_MAX + 1];
+	char etag[64]; /* set if conditions were checked: they hold of this one */
+	uint64_t size;
+};
+
+/* "/bucket/key" or "bucket/key", percent-encoded, perhaps with ?versionId=null. */
+static int
+source_name(struct s3_call *c, struct source *s, struct err *e)
+{
+	const char *value = request_header(c->r, "x-amz-copy-source"), *code;
+	const char *version = strchr(value, '?');
+	_cleanup_(freep) char *path = NULL;
+	enum s3_level level;
+
+	if (version && strcmp(version, "?versionId=null") != 0)
+		return s3_refuse(c, e, 501, "NotImplemented", "versions are not implemented");
+	value += *value == '/';
+	if (asprintf(&path, "/%.*s", (int)(strchrnul(value, '?') - value), value) < 0)
+		return err_set(e, ERR_MEMORY, "no memory");
+	code = s3_path(path, &level, s->bucket, s->key);
+	if (code || level != LEVEL_KEY)
+		return s3_refuse(
+		    c, e, 400, "InvalidArgument", "x-amz-copy-source is not bucket/key");
+	return 0;
+}
+
+/* The source as it is now, and whether it meets the copy's conditions. */
+static int
+source_look(struct s3_call *c, struct source *s, struct err *e)
+{
+	struct request *r = c->r;
+	const struct s3_conditions conditions = {
+		request_header(r, "x-amz-copy-source-if-match"),
+		request_header(r, "x-amz-copy-source-if-none-match"),
+		request_header(r, "x-amz-copy-source-if-modified-since"),
+		request_header(r, "x-amz-copy-source-if-unmodified-since"),
+	};
+	bool no_bucket = false;
+	_cleanup_(object_closep) struct object *o = object_open(
+	    &c->files, s->bucket, s->key, false, &no_bucket, e);
+
+	if (!o) {
+		c->code = no_bucket ? "NoSuchBucket" : "NoSuchKey";
+		return -1;
+	}
+	if (s3_conditions(&conditions, object_info(o)))
+		return s3_refuse(c, e, 412, "PreconditionFailed",
+		    "the source does not meet the request's conditions");
+	s->size = object_info(o)->size;
+	s->etag[0] = '\0';
+	if (s3_has_conditions(&conditions))
+		memcpy(s->etag, object_info(o)->etag, sizeof s->etag);
+	return 0;
+}
+
+/* The source's N bytes from OFFSET into c->upload, outside the gate. */
+static int
+copy_content(struct s3_call *c, const struct source *s, uint64_t offset, uint64_t n,
+    struct buf *headers, struct err *e)
+{
+	const struct files_condition same = { .if_match = s->etag };
+
+	if (n > FILES_PUT_MAX || (n == UINT64_MAX && s->size > FILES_PUT_MAX))
+		return s3_refuse(
+		    c, e, 400, "InvalidRequest", "more than 5 GiB have to be copied in parts");
+	c->upload = files_copy_begin(&c->files, s->bucket, s->key, s->etag[0] ? &same : NULL,
+	    offset, n, c->bucket, headers, e);
+	if (!c->upload) {
+		if (e->kind == ERR_STALE && s->etag[0])
+			return s3_refuse(
+			    c, e, 412, "PreconditionFailed", "the source has just changed");
+		return -1;
+	}
+	return upload_settle(c->upload, e);
+}
+
+static void
+answer_copy(struct s3_call *c, const char *root, const struct object_info *info)
+{
+	struct buf *b = &c->r->body;
+	char when[25];
+
+	host_time_text(info->modified_ms, when);
+	buf_printf(b, S3_XML_ROOT("%s"), root);
+	xml_text(b, "LastModified", when);
+	xml_printf(b, "ETag", "\"%s\"", info->etag);
+	xml_close(b, root);
+	s3_answer_xml(c->r, 200);
+}
+
+/* A copy that moved on is made anew at the new home: the source is there too. */
+static void
+drop_if_moved(struct s3_call *c)
+{
+	if (c->to[0]) {
+		upload_close(c->upload);
+		c->upload = NULL;
+	}
+}
+
+/* x-amz-metadata-directive: whether the request's headers replace the source's. */
+static int
+copy_replaces(struct s3_call *c, const struct source *s, bool *replaces, struct err *e)
+{
+	const char *directive = request_header(c->r, "x-amz-metadata-directive");
+
+	*replaces = directive && !strcmp(directive, "REPLACE");
+	if (directive && !*replaces && strcmp(directive, "COPY") != 0)
+		return s3_refuse(c, e, 400, "InvalidArgument",
+		    "x-amz-metadata-directive is neither COPY nor REPLACE");
+	if (!*replaces && !strcmp(s->bucket, c->bucket) && !strcmp(s->key, c->key))
+		return s3_refuse(c, e, 400, "InvalidRequest",
+		    "copying an object onto itself has to replace its metadata");
+	return 0;
+}
+
+int
+s3_copy_object(struct s3_call *c, struct err *e)
+{
+	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
+	_cleanup_buf_ struct buf theirs = BUF_INIT(2 * FILES_HEADERS_MAX);
+	_cleanup_(object_info_free) struct object_info info = { 0 };
+	struct source s;
+	char etags[2][80];
+	struct files_condition condition = s3_write_condition(c->r, etags);
+	bool replaces;
+
+	if (s3_headers_check(c, e) < 0 || s3_headers_collect(c, &headers, e) < 0)
+		return -1;
+	if (source_name(c, &s, e) < 0 || copy_replaces(c, &s, &replaces, e) < 0)
+		return -1;
+	if (source_look(c, &s, e) < 0 || copy_content(c, &s, 0, UINT64_MAX, &theirs, e) < 0)
+		return -1;
+	if (commit_object(c, buf_str(replaces ? &headers : &theirs), &condition, &info, e) < 0) {
+		drop_if_moved(c);
+		return -1;
+	}
+	answer_copy(c, "CopyObjectResult", &info);
+	return 0;
+}
+
+/* x-amz-copy-source-range: unlike Range it has to be well-formed and within the source. */
+static int
+copy_range(struct s3_call *c, const struct source *s, uint64_t *offset, uint64_t *n, struct err *e)
+{
+	const char *value = request_header(c->r, "x-amz-copy-source-range");
+	unsigned long long first, last;
+	int end = 0;
+
+	*offset = 0;
+	*n = UINT64_MAX;
+	if (!value)
+		return 0;
+	if (sscanf(value, "bytes=%llu-%llu%n", &first, &last, &end) != 2 || value[end] ||
+	    strpbrk(value, "+ \t") || last < first)
+		return s3_refuse(c, e, 400, "InvalidArgument",
+		    "x-amz-copy-source-range is not bytes=first-last");
+	if (last >= s->size)
+		return s3_refuse(
+		    c, e, 400, "InvalidArgument", "the range is not within the source");
+	*offset = first;
+	*n = last - first + 1;
+	return 0;
+}
+
+int
+s3_copy_part(struct s3_call *c, struct err *e)
+{
+	_cleanup_(object_info_free) struct object_info info = { 0 };
+	struct source s;
+	unsigned number;
+	uint64_t offset, n;
+
+	if (s3_part_number(c, &number, e) < 0 || source_name(c, &s, e) < 0)
+		return -1;
+	if (source_look(c, &s, e) < 0 || copy_range(c, &s, &offset, &n, e) < 0)
+		return -1;
+	if (copy_content(c, &s, offset, n, NULL, e) < 0)
+		return -1;
+	if (commit_part(c, number, &info, e) < 0) {
+		drop_if_moved(c);
+		return -1;
+	}
+	answer_copy(c, "CopyPartResult", &info);
+	return 0;
+}
