@@ -191,13 +191,12 @@ column_is_null(struct query *q, int i)
 struct span
 column_blob(struct query *q, int i)
 {
-	struct span s = { NULL, 0 };
+	const void *p = q->stmt ? sqlite3_column_blob(q->stmt, i) : NULL;
 
-	if (q->stmt) {
-		s.data = sqlite3_column_blob(q->stmt, i);
-		s.len = (size_t)sqlite3_column_bytes(q->stmt, i);
-	}
-	return s;
+	/* What is empty has an address as well: it may be copied. */
+	if (!p)
+		return (struct span){ (const uint8_t *)"", 0 };
+	return (struct span){ p, (size_t)sqlite3_column_bytes(q->stmt, i) };
 }
 
 int64_t

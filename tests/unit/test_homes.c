@@ -371,6 +371,7 @@ paced_writes_are_spaced_and_all_come_in(void **state)
 {
 	struct place p;
 	struct home h;
+	void *args[] = { &p, &h };
 	pthread_t t[4];
 	uint64_t start, took;
 
@@ -380,7 +381,7 @@ paced_writes_are_spaced_and_all_come_in(void **state)
 	homes_pace(p.homes, &h.account, 5000);
 	start = host_mono_ms();
 	for (int i = 0; i < 4; i++)
-		CHECK(!pthread_create(&t[i], NULL, paced_writes, (void *[]){ &p, &h }));
+		CHECK(!pthread_create(&t[i], NULL, paced_writes, args));
 	for (int i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
 	took = host_mono_ms() - start;
@@ -461,6 +462,7 @@ an_account_that_is_being_fenced_takes_no_other_change(void **state)
 	struct home_pass pass;
 	struct place p;
 	struct home h;
+	void *args[] = { &p, &h };
 	pthread_t t;
 	struct err e;
 
@@ -468,7 +470,7 @@ an_account_that_is_being_fenced_takes_no_other_change(void **state)
 	place_open(&p);
 	h = make_here(&p);
 	CHECK_OK(homes_enter(p.homes, &h.account, ENTER_WRITE, &answer, &pass, NULL, &e), &e);
-	CHECK(!pthread_create(&t, NULL, fencer, (void *[]){ &p, &h }));
+	CHECK(!pthread_create(&t, NULL, fencer, args));
 	while (ask(&p, &h, ENTER_WRITE) == ENTER_GO)
 		usleep(100);
 	/* From inside a write: at once, or the two would wait for each other. */

@@ -213,7 +213,7 @@ the_pool_stays_within_its_bound_and_reopens(void **state)
 	(void)state;
 	store_open(&s, false);
 	for (int i = 0; i < 20; i++) {
-		char value[8];
+		char value[16];
 
 		snprintf(value, sizeof(value), "%d", i);
 		ids[i] = store_new_vault(&s, SERVICE_PROFILE);
@@ -227,7 +227,7 @@ the_pool_stays_within_its_bound_and_reopens(void **state)
 	CHECK(!pool_take(s.pool, &ids[19], false, &e) && e.kind == ERR_BUSY);
 	pool_give(v);
 	for (int i = 0; i < 20; i++) {
-		char value[8];
+		char value[16];
 
 		snprintf(value, sizeof(value), "%d", i);
 		CHECK(store_has(&s, &ids[i], "own", value));
@@ -359,7 +359,7 @@ checkpoints_come_by_themselves_unless_held(void **state)
 		else
 			pool_unhold(s.pool, &id);
 		for (int n = 0; n < 4000; n++) {
-			char word[16];
+			char word[32];
 
 			snprintf(word, sizeof(word), "%d-%d", held, n);
 			store_put(&s, &id, word, value);
