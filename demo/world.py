@@ -53,11 +53,11 @@ class Region:
                     return value.strip()
         raise Failure(f"{self.conf} has no {name}")
 
-    def start(self):
-        self.log = open(os.path.join(self.dir, "log"), "ab")
-        self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.conf], stderr=self.log,
-                                        stdin=subprocess.DEVNULL)
-        for _ in range(300):
+    def start(self, **environment):
+        with open(os.path.join(self.dir, "log"), "ab") as log:
+            self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.conf], stderr=log,
+                                            stdin=subprocess.DEVNULL, env={**os.environ, **environment})
+        for _ in range(600):
             if self.process.poll() is not None:
                 raise Failure(f"{self.name} ended at once; see {self.dir}/log")
             try:
@@ -66,6 +66,27 @@ class Region:
             except OSError:
                 time.sleep(0.05)
         raise Failure(f"{self.name} did not get ready; see {self.dir}/log")
+
+    def logged(self):
+        with open(os.path.join(self.dir, "log"), errors="replace") as f:
+            return f.read()
+
+    def wait_stopped(self, timeout=30):
+        """Until the process has stopped itself (SIGSTOP) at a step."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            with open(f"/proc/{self.process.pid}/stat") as f:
+                if f.read().rsplit(")", 1)[1].split()[0] == "T":
+                    return
+            time.sleep(0.02)
+        raise Failure(f"{self.name} did not reach its step")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def reload(self):
         self.process.send_signal(signal.SIGHUP)
@@ -106,7 +127,7 @@ class World:
         run(DOMICILE, "ca", "init", self.ca_dir)
         self.ca = os.path.join(self.ca_dir, "ca.pem")
 
-    def add_region(self, name, jurisdiction):
+    def add_region(self, name, jurisdiction, relays=True):
         n = len(self.regions)
         if n == 0:
             directory = ["--directory"]
@@ -117,7 +138,8 @@ class World:
         for other in self.regions.values():
             other.reload()
         self.regions[name] = region.start()
-        self.add_relays(region)
+        if relays:
+            self.add_relays(region)
         return region
 
     def add_relays(self, region):
