@@ -1,0 +1,88 @@
+/* cmd_status.c - `domicile region status`, `region sample` and `directory status`. */
+#include "cli/commands.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/call.h"
+#include "cli/progress.h"
+
+static void
+print_region(json_t *it)
+{
+	json_t *list = json_object_get(it, "regions"), *moving = json_object_get(it, "moving"),
+	       *one;
+	char text[16];
+	size_t i;
+
+	text_bytes((uint64_t)get_number(it, "store_bytes"), text);
+	printf("%s (%s)  vaults open %" PRId64 ", requests waiting %" PRId64 ", store %s\n",
+	    get_text(it, "region"), get_text(it, "jurisdiction"), get_number(it, "vaults_open"),
+	    get_number(it, "requests_waiting"), text);
+	if (moving)
+		printf("moving: %" PRId64 " sending, %" PRId64 " erasing, %" PRId64 " resolving\n",
+		    get_number(moving, "sending"), get_number(moving, "erasing"),
+		    get_number(moving, "resolving"));
+	json_array_foreach(list, i, one)
+	{
+		text_us((uint64_t)get_number(one, "round_trip_us"), text);
+		printf("  %-20s %s  %-12s %s\n", get_text(one, "region"),
+		    get_text(one, "jurisdiction"),
+		    !json_is_true(json_object_get(one, "reachable")) ? "unreachable"
+		        : get_number(one, "round_trip_us")           ? text
+		                                                     : "here",
+		    get_text(one, "s3"));
+	}
+}
+
+static void
+print_directory(json_t *it)
+{
+	json_t *accounts = json_object_get(it, "accounts"), *one, *count;
+	const char *state;
+	char text[16];
+	size_t i;
+
+	text_us((uint64_t)get_number(it, "answer_us"), text);
+	printf("directory (%s), answered in %s\n", get_text(it, "served_by"), text);
+	json_array_foreach(accounts, i, one) printf("  %-20s %s %10" PRId64 " accounts\n",
+	    get_text(one, "home"), get_text(one, "country"), get_number(one, "accounts"));
+	json_object_foreach(json_object_get(it, "waves"), state, count)
+	    printf("  waves %-14s %10" JSON_INTEGER_FORMAT "\n", state, json_integer_value(count));
+}
+
+static int
+status(const struct args *a, const char *path, void (*print)(json_t *), struct err *e)
+{
+	_cleanup_json_ json_t *answer = NULL;
+
+	if (call_once(a, path, json_object(), &answer, e) < 0)
+		return -1;
+	if (arg_flag(a, "json"))
+		return print_json(answer, e);
+	print(answer);
+	return 0;
+}
+
+int
+cmd_region_status(const struct args *a, struct err *e)
+{
+	return status(a, "/v1/region/status", print_region, e);
+}
+
+int
+cmd_directory_status(const struct args *a, struct err *e)
+{
+	return status(a, "/v1/directory/status", print_directory, e);
+}
+
+int
+cmd_region_sample(const struct args *a, struct err *e)
+{
+	_cleanup_json_ json_t *answer = NULL;
+
+	if (call_once(a, "/v1/region/sample", json_pack("{s:s}", "account", arg_operand(a, 0)),
+	        &answer, e) < 0)
+		return -1;
+	return print_json(answer, e);
+}

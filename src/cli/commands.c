@@ -1,0 +1,294 @@
+/* commands.c - the table of all commands. Parsing, help and the manual follow from it. */
+#include "cli/commands.h"
+
+#define CONFIG \
+	{ \
+		"config", "FILE", "region.conf of the node to ask (or $DOMICILE_CONFIG)" \
+	}
+#define JSON \
+	{ \
+		"json", NULL, "print JSON" \
+	}
+
+const struct command commands[] = {
+	{
+	    "serve",
+	    "",
+	    cmd_serve,
+	    "run a node in the foreground",
+	    "Logs to stderr; the line `ready` says that it serves and on which ports. SIGTERM and SIGINT\n"
+	    "stop it once the requests that are inside have ended, SIGHUP reads regions.conf and the log\n"
+	    "level again.",
+	    {
+	        { "config", "FILE", "its region.conf (or $DOMICILE_CONFIG)" },
+	    },
+	},
+	{
+	    "ca init",
+	    "DIR",
+	    cmd_ca_init,
+	    "make the certificate authority and regions.conf that the regions share",
+	    NULL,
+	    {
+	        { "name", "NAME", "common name of the CA (domicile CA)" },
+	    },
+	},
+	{
+	    "region init",
+	    "DIR",
+	    cmd_region_init,
+	    "make a region's folder: keys, certificate, configuration",
+	    "Writes region.key, sign.key, sign.pub, tls.key, tls.pem, ca.pem, region.conf and store/ into\n"
+	    "DIR, and adds the region to CADIR/regions.conf. What is there already is never overwritten.\n"
+	    "From the port base on, five ports are used: S3, peer, stream, metrics, plain S3.",
+	    {
+	        { "region", "NAME", "its id, such as sg or cn-bj", true },
+	        { "jurisdiction", "CC", "the country it lies in, such as SG", true },
+	        { "ca", "CADIR", "folder of `ca init`", true },
+	        { "directory", NULL, "this node serves the directory" },
+	        { "directory-at", "NAME=HOST:PORT", "peer address of the node that does" },
+	        { "directory-only", NULL, "serve the directory and hold no accounts" },
+	        { "host", "HOST",
+	            "name or address that the other regions reach it by (127.0.0.1)" },
+	        { "listen", "ADDRESS", "address to listen on (HOST if that is one, else 0.0.0.0)" },
+	        { "port-base", "N", "the first of its five ports (7400)" },
+	        { "s3-host", "HOST", "name that users reach it by (HOST)" },
+	        { "s3-plain", NULL, "also S3 without TLS, on 127.0.0.1" },
+	        { "days", "N", "how long the certificate is valid (825)" },
+	    },
+	},
+	{
+	    "region status",
+	    "",
+	    cmd_region_status,
+	    "what a node has open, and how far the other regions are",
+	    NULL,
+	    { CONFIG, JSON },
+	},
+	{
+	    "region sample",
+	    "ID",
+	    cmd_region_sample,
+	    "some sealed records of an account as they lie in this node's store, as JSON",
+	    "For auditors: search the store's files for them after the account has moved away.",
+	    { CONFIG, JSON },
+	},
+	{
+	    "directory status",
+	    "",
+	    cmd_directory_status,
+	    "accounts by home and country, waves by state",
+	    NULL,
+	    { CONFIG, JSON },
+	},
+	{
+	    "account create",
+	    "",
+	    cmd_account_create,
+	    "make accounts in the region that policy picks",
+	    "Prints account, region, access key and secret key, one account a line. The secret is shown\n"
+	    "only now.",
+	    {
+	        CONFIG,
+	        { "country", "CC", "where the person lives, such as IN", true },
+	        { "grant", "LIST", "services granted: files,backup (none)" },
+	        { "count", "N", "how many (1)" },
+	        { "output", "FILE", "write there instead, readable by you only" },
+	        JSON,
+	    },
+	},
+	{
+	    "account list",
+	    "",
+	    cmd_account_list,
+	    "accounts, where they live and from which country they are",
+	    NULL,
+	    {
+	        CONFIG,
+	        { "home", "REGION", "only those that live there" },
+	        { "country", "CC", "only those of this country" },
+	        JSON,
+	    },
+	},
+	{
+	    "account show",
+	    "ID",
+	    cmd_account_show,
+	    "an account's placement, state and vaults, as JSON",
+	    NULL,
+	    { CONFIG, JSON },
+	},
+	{
+	    "account suspend",
+	    "ID",
+	    cmd_account_suspend,
+	    "refuse every request of an account; its data stays",
+	    NULL,
+	    { CONFIG },
+	},
+	{
+	    "account resume",
+	    "ID",
+	    cmd_account_resume,
+	    "let a suspended account work again",
+	    NULL,
+	    { CONFIG },
+	},
+	{
+	    "account remove",
+	    "ID",
+	    cmd_account_remove,
+	    "erase an account with everything it has",
+	    NULL,
+	    {
+	        CONFIG,
+	        { "yes", NULL, "confirm: there is no way back" },
+	    },
+	},
+	{
+	    "wave plan",
+	    "",
+	    cmd_wave_plan,
+	    "plan the move of many accounts; prints the wave's id",
+	    "Without --countries and --accounts all that live in --from are meant. Nothing moves before\n"
+	    "`wave run`.",
+	    {
+	        CONFIG,
+	        { "from", "REGION", "where they live", true },
+	        { "to", "REGION", "where they shall live", true },
+	        { "countries", "LIST", "IN,ID: only these; '!CN': all but these" },
+	        { "accounts", "FILE", "only these: an account id a line; - is stdin" },
+	        { "deadline", "TIME", "2026-12-01T00:00Z or +2h; shown against the time left" },
+	        { "rate", "SIZE", "bytes a second at most, such as 50MiB" },
+	        { "accounts-per-second", "N", "accounts a second at most" },
+	        { "streams", "N", "connections used at once" },
+	        { "quiet", "HH:MM-HH:MM", "hours (UTC) in which nothing is begun" },
+	        { "dry-run", NULL, "only tell how many, how much and how long" },
+	        JSON,
+	    },
+	},
+	{
+	    "wave list",
+	    "",
+	    cmd_wave_list,
+	    "all waves, the newest first",
+	    NULL,
+	    {
+	        CONFIG,
+	        { "from", "REGION", "only those that leave this region" },
+	        JSON,
+	    },
+	},
+	{
+	    "wave run",
+	    "ID",
+	    cmd_wave_run,
+	    "begin a planned wave",
+	    NULL,
+	    {
+	        CONFIG,
+	        { "watch", NULL, "and watch it until it ends" },
+	        JSON,
+	    },
+	},
+	{
+	    "wave status",
+	    "[ID]",
+	    cmd_wave_status,
+	    "how far a wave is (the newest one that runs)",
+	    NULL,
+	    { CONFIG, JSON },
+	},
+	{
+	    "wave watch",
+	    "ID",
+	    cmd_wave_watch,
+	    "draw a wave's progress until it ends",
+	    "Exits with 0 if every account was moved, with 1 if some were not. Not on a terminal: a line\n"
+	    "a second; with --json each is an object.",
+	    { CONFIG, JSON },
+	},
+	{
+	    "wave pause",
+	    "ID",
+	    cmd_wave_pause,
+	    "begin no further account until `wave resume`",
+	    NULL,
+	    { CONFIG },
+	},
+	{ "wave resume", "ID", cmd_wave_resume, "go on with a paused wave", NULL, { CONFIG } },
+	{
+	    "wave cancel",
+	    "ID",
+	    cmd_wave_cancel,
+	    "move no further account; those that moved stay where they are",
+	    NULL,
+	    { CONFIG },
+	},
+	{
+	    "wave retry",
+	    "ID",
+	    cmd_wave_retry,
+	    "try the failed and put-off accounts of a wave again",
+	    NULL,
+	    { CONFIG },
+	},
+	{
+	    "wave items",
+	    "ID",
+	    cmd_wave_items,
+	    "a wave's accounts, each with its state and reason",
+	    NULL,
+	    {
+	        CONFIG,
+	        { "states", "LIST",
+	            "only these: waiting,moving,moved,erased,put-off,failed,cancelled" },
+	        JSON,
+	    },
+	},
+	{
+	    "wave verify",
+	    "ID",
+	    cmd_wave_verify,
+	    "read again all that a wave has moved and compare it with what was signed",
+	    "Prints account, result and detail a line: same; changed (written to since, intact); left\n"
+	    "(lives elsewhere by now); bad; unknown (could not be verified). Exits with 1 if any is bad\n"
+	    "or unknown.",
+	    { CONFIG, JSON },
+	},
+	{
+	    "certificate",
+	    "ID",
+	    cmd_certificate,
+	    "the proof of an account's move, as a JSON file to hand out",
+	    NULL,
+	    {
+	        CONFIG,
+	        { "epoch", "N", "of the move to this epoch (the last)" },
+	        { "output", "FILE", "write there instead of stdout" },
+	    },
+	},
+	{
+	    "trust",
+	    "DIR",
+	    cmd_trust,
+	    "write every region's public key into a folder, for `verify --trust`",
+	    NULL,
+	    {
+	        CONFIG,
+	        { "regions", "FILE", "regions.conf to take them from, instead of the config's" },
+	    },
+	},
+	{
+	    "verify",
+	    "FILE",
+	    cmd_verify,
+	    "check a certificate offline, with the regions' public keys alone",
+	    NULL,
+	    {
+	        { "trust", "DIR", "folder of <region>.pub files; see `domicile trust`", true },
+	        JSON,
+	    },
+	},
+	{ 0 },
+};

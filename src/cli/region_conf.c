@@ -1,0 +1,230 @@
+/* region_conf.c - see region_conf.h. docs/operating.md explains every word. */
+#include "cli/region_conf.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MIB ((uint64_t)1 << 20)
+
+/* VALUE as seen from the folder of FILE. */
+static int
+resolve(const char *file, const char *value, char out[static PATH_MAX], struct err *e)
+{
+	const char *slash = strrchr(file, '/');
+	int folder = slash && *value != '/' ? (int)(slash - file) + 1 : 0;
+
+	if (snprintf(out, PATH_MAX, "%.*s%s", folder, file, value) >= PATH_MAX)
+		return err_set(e, ERR_BAD, "%s: a path is too long", file);
+	return 0;
+}
+
+static int
+read_paths(struct region_conf *c, const char *file, struct err *e)
+{
+	const struct {
+		const char *word;
+		char *out;
+		bool is_needed;
+	} paths[] = {
+		{ "store", c->store, false },
+		{ "region_key", c->region_key, conf_get(c->conf, "", "store") != NULL },
+		{ "sign_key", c->sign_key, true },
+		{ "tls_cert", c->tls_cert, true },
+		{ "tls_key", c->tls_key, true },
+		{ "ca", c->ca, true },
+		{ "regions", c->regions, true },
+		{ "admin_socket", c->admin_socket, true },
+		{ "directory", c->directory, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		const char *value = conf_get(c->conf, "", paths[i].word);
+
+		if (!value && paths[i].is_needed &&
+		    conf_need(c->conf, "", paths[i].word, &value, e) < 0)
+			return -1;
+		if (value && resolve(file, value, paths[i].out, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+read_directory_at(struct region_conf *c, const char *file, struct err *e)
+{
+	const char *value = conf_get(c->conf, "", "directory_at");
+	const char *equals = value ? strchr(value, '=') : NULL;
+	size_t n = equals ? (size_t)(equals - value) : 0;
+
+	if (!value && !*c->directory)
+		return err_set(e, ERR_BAD,
+		    "%s: needs 'directory' (this node serves it) or 'directory_at' (another does)",
+		    file);
+	if (!value)
+		return 0;
+	if (*c->directory)
+		return err_set(e, ERR_BAD, "%s: either 'directory' or 'directory_at'", file);
+	if (n && n < sizeof(c->directory_name))
+		memcpy(c->directory_name, value, n);
+	if (!region_name_valid(c->directory_name) || !strchr(equals, ':'))
+		return err_set(
+		    e, ERR_BAD, "%s: directory_at = %.60s: expected NAME=HOST:PORT", file, value);
+	c->directory_at = equals + 1;
+	return 0;
+}
+
+static int
+read_names(struct region_conf *c, const char *file, struct err *e)
+{
+	const char *region, *jurisdiction;
+
+	if (conf_need(c->conf, "", "region", &region, e) < 0 ||
+	    conf_need(c->conf, "", "jurisdiction", &jurisdiction, e) < 0)
+		return -1;
+	if (!region_name_valid(region))
+		return err_set(
+		    e, ERR_BAD, "%s: region = %.40s: expected 1 to 31 of a-z 0-9 -", file, region);
+	if (strlen(jurisdiction) != 2)
+		return err_set(e, ERR_BAD,
+		    "%s: jurisdiction = %.40s: expected a country such as SG", file, jurisdiction);
+	strcpy(c->region, region);
+	strcpy(c->jurisdiction, jurisdiction);
+	return 0;
+}
+
+static int
+read_listeners(struct region_conf *c, const char *file, struct err *e)
+{
+	c->s3_listen = conf_get(c->conf, "", "s3_listen");
+	c->s3_plain_listen = conf_get(c->conf, "", "s3_plain_listen");
+	c->peer_listen = conf_get(c->conf, "", "peer_listen");
+	c->stream_listen = conf_get(c->conf, "", "stream_listen");
+	c->metrics_listen = conf_get(c->conf, "", "metrics_listen");
+	if (!c->peer_listen)
+		return conf_need(c->conf, "", "peer_listen", &c->peer_listen, e);
+	if (*c->store && !c->stream_listen)
+		return conf_need(c->conf, "", "stream_listen", &c->stream_listen, e);
+	if (!*c->store && (c->s3_listen || c->s3_plain_listen || c->stream_listen))
+		return err_set(e, ERR_BAD,
+		    "%s: without a store there is nothing for s3_listen, s3_plain_listen and "
+		    "stream_listen to serve",
+		    file);
+	return 0;
+}
+
+static int
+read_limits(struct region_conf *c, struct err *e)
+{
+	struct conf *f = c->conf;
+
+	if (conf_size(f, "", "vaults_open", 2048, 16, 1000000, &c->vaults_open, e) < 0 ||
+	    conf_size(
+	        f, "", "vaults_memory", 256 * MIB, 8 * MIB, UINT64_MAX, &c->vaults_memory, e) < 0 ||
+	    conf_size(f, "", "engine_cache", 64 * MIB, MIB, UINT64_MAX, &c->engine_cache, e) < 0 ||
+	    conf_size(f, "", "engine_write_buffer", 32 * MIB, MIB, UINT64_MAX,
+	        &c->engine_write_buffer, e) < 0 ||
+	    conf_ms(f, "", "hold", 30000, 100, 600000, &c->hold_ms, e) < 0 ||
+	    conf_ms(f, "", "read_lease", 2000, 0, 60000, &c->read_lease_ms, e) < 0 ||
+	    conf_size(f, "", "workers", 0, 4, 4096, &c->workers, e) < 0 ||
+	    conf_size(f, "", "threads", 0, 1, 256, &c->threads, e) < 0 ||
+	    conf_size(f, "", "connections", 0, 16, 1000000, &c->connections, e) < 0)
+		return -1;
+	return 0;
+}
+
+static int
+read_all(struct region_conf *c, const char *file, struct err *e)
+{
+	const char *level = conf_get(c->conf, "", "log_level");
+
+	if (!log_level_parse(level ? level : "info", &c->log_level))
+		return err_set(e, ERR_BAD,
+		    "%s: log_level = %.40s: expected debug, info, warn or error", file, level);
+	if (read_names(c, file, e) < 0 || read_paths(c, file, e) < 0 ||
+	    read_directory_at(c, file, e) < 0 || read_listeners(c, file, e) < 0 ||
+	    read_limits(c, e) < 0)
+		return -1;
+	if (!*c->store && !*c->directory)
+		return err_set(e, ERR_BAD, "%s: needs 'store', 'directory' or both", file);
+	return conf_check_unused(c->conf, e);
+}
+
+int
+region_conf_load(const char *path, struct region_conf *out, struct err *e)
+{
+	memset(out, 0, sizeof(*out));
+	out->conf = conf_load(path, e);
+	if (!out->conf || read_all(out, path, e) < 0) {
+		region_conf_close(out);
+		return -1;
+	}
+	return 0;
+}
+
+void
+region_conf_close(struct region_conf *c)
+{
+	conf_free(c->conf);
+	c->conf = NULL;
+}
+
+/* --- regions.conf --- */
+
+static int
+copy(struct conf *c, const char *section, const char *word, char *out, size_t size, struct err *e)
+{
+	const char *value;
+
+	if (conf_need(c, section, word, &value, e) < 0)
+		return -1;
+	if (strlen(value) >= size)
+		return err_set(e, ERR_BAD, "[%s]: %s = %.40s: too long", section, word, value);
+	strcpy(out, value);
+	return 0;
+}
+
+static int
+read_sign(struct conf *c, const char *section, struct peer_region *r, struct err *e)
+{
+	_cleanup_buf_ struct buf key = BUF_INIT(64);
+	const char *text;
+
+	if (conf_need(c, section, "sign", &text, e) < 0)
+		return -1;
+	if (base64_parse(text, strlen(text), &key, NULL) < 0 || key.len != SIGN_PUBLIC_BYTES)
+		return err_set(e, ERR_BAD,
+		    "[%s]: sign = %.50s: expected the region's sign.pub, 44 characters", section,
+		    text);
+	memcpy(r->sign_public, key.data, SIGN_PUBLIC_BYTES);
+	return 0;
+}
+
+int
+regions_read(struct conf *c, struct peer_region *out, size_t *n, struct err *e)
+{
+	const char *name;
+	size_t i;
+
+	for (i = 0; (name = conf_section(c, "region", i)); i++) {
+		struct peer_region *r = &out[i];
+		char section[REGION_NAME_SIZE + 8];
+
+		if (i == REGIONS_MAX)
+			return err_set(e, ERR_TOO_BIG, "more than %d regions", REGIONS_MAX);
+		if (!region_name_valid(name))
+			return err_set(
+			    e, ERR_BAD, "[region %.40s]: expected 1 to 31 of a-z 0-9 -", name);
+		memset(r, 0, sizeof(*r));
+		strcpy(r->name, name);
+		snprintf(section, sizeof(section), "region %s", name);
+		if (copy(c, section, "jurisdiction", r->jurisdiction, sizeof(r->jurisdiction), e) <
+		        0 ||
+		    copy(c, section, "s3", r->s3_url, sizeof(r->s3_url), e) < 0 ||
+		    copy(c, section, "peer", r->peer_at, sizeof(r->peer_at), e) < 0 ||
+		    copy(c, section, "stream", r->stream_at, sizeof(r->stream_at), e) < 0 ||
+		    read_sign(c, section, r, e) < 0)
+			return -1;
+	}
+	*n = i;
+	return 0;
+}

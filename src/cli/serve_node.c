@@ -1,0 +1,357 @@
+/* serve_node.c - joins all layers into a node. See struct node for who borrows what.
+ *
+ * The order below is the order of need; closing goes the other way round. Listeners come last and
+ * go first, so that nobody is answered by half a node.
+ */
+#include "cli/serve_node.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "cli/region_conf.h"
+#include "cli/sign_key.h"
+#include "directory/directory.h"
+#include "front/admin.h"
+#include "front/front.h"
+#include "move/mover.h"
+#include "sealed/keys.h"
+#include "service/access.h"
+#include "service/accounts.h"
+#include "service/policy.h"
+#include "service/routes.h"
+#include "vault/homes.h"
+#include "vault/pool.h"
+
+#define STOP_GRACE_MS  10000
+#define ACCESS_ENTRIES 20000
+#define ROUTES_ENTRIES 100000
+
+struct serving {
+	char *config;
+	struct region_conf conf;
+	struct node node;
+	struct front *front;
+	bool must_recover; /* accounts_recover has not been through yet */
+};
+
+/* --- regions, policy --- */
+
+/* Our own section must say what we are: other regions and certificates rely on it. */
+static int
+check_own_region(const struct region_conf *c, const struct peer_region *r, size_t n,
+    struct node *node, struct err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(r[i].name, c->region) != 0)
+			continue;
+		if (strcmp(r[i].jurisdiction, c->jurisdiction) != 0)
+			return err_set(e, ERR_BAD,
+			    "%s: [region %s] has jurisdiction %s, region.conf says %s", c->regions,
+			    c->region, r[i].jurisdiction, c->jurisdiction);
+		memcpy(node->sign_public, r[i].sign_public, SIGN_PUBLIC_BYTES);
+		return 0;
+	}
+	if (!*c->store)
+		return 0;
+	return err_set(e, ERR_BAD, "%s: has no [region %s]", c->regions, c->region);
+}
+
+/* All of it is read before anything is replaced. */
+static int
+load_regions(struct serving *s, struct err *e)
+{
+	_cleanup_(freep) struct peer_region *regions = calloc(REGIONS_MAX, sizeof(*regions));
+	_cleanup_(conf_freep) struct conf *c = conf_load(s->conf.regions, e);
+	_cleanup_(policy_freep) struct policy *trial = policy_new(e);
+	struct node own = { 0 };
+	size_t n = 0;
+
+	if (!regions)
+		return err_set(e, ERR_MEMORY, "no memory for the regions");
+	if (!c || !trial)
+		return -1;
+	if (regions_read(c, regions, &n, e) < 0)
+		return err_add(e, "%s", s->conf.regions);
+	if (check_own_region(&s->conf, regions, n, &own, e) < 0 || policy_load(trial, c, e) < 0 ||
+	    conf_check_unused(c, e) < 0)
+		return -1;
+	/* A node can't change its own key while it runs. */
+	if (s->front && memcmp(own.sign_public, s->node.sign_public, SIGN_PUBLIC_BYTES) != 0)
+		return err_set(e, ERR_BAD, "%s: 'sign' of [region %s] has changed", s->conf.regions,
+		    s->conf.region);
+	memcpy(s->node.sign_public, own.sign_public, SIGN_PUBLIC_BYTES);
+	if (peers_set_regions(s->node.peers, regions, n, e) < 0)
+		return -1;
+	return policy_load(s->node.policy, c, e);
+}
+
+static int
+open_peers(struct serving *s, struct err *e)
+{
+	struct region_conf *c = &s->conf;
+	struct peers_config config = {
+		.self = c->region,
+		.ca_path = c->ca,
+		.cert_path = c->tls_cert,
+		.key_path = c->tls_key,
+	};
+
+	if (private_file_check(c->tls_key, e) < 0)
+		return -1;
+	s->node.peers = peers_open(&config, e);
+	s->node.policy = s->node.peers ? policy_new(e) : NULL;
+	if (!s->node.policy)
+		return -1;
+	return load_regions(s, e);
+}
+
+static int
+open_directory(struct serving *s, struct err *e)
+{
+	struct region_conf *c = &s->conf;
+
+	s->node.serves_directory = *c->directory != 0;
+	if (*c->directory)
+		s->node.directory = directory_sqlite(c->directory, e);
+	else
+		s->node.directory = directory_client(
+		    s->node.peers, c->directory_name, c->directory_at, e);
+	return s->node.directory ? 0 : err_add(e, "directory");
+}
+
+/* --- the store --- */
+
+static int
+open_keys(struct serving *s, struct err *e)
+{
+	struct node *n = &s->node;
+
+	n->sign_secret = secret_alloc(SIGN_SECRET_BYTES, e);
+	if (!n->sign_secret)
+		return -1;
+	if (*s->conf.store &&
+	    sign_key_read(s->conf.sign_key, n->sign_public, n->sign_secret, e) < 0)
+		return -1;
+	if (!*s->conf.store)
+		return 0;
+	n->keys = keys_file_open(s->conf.region_key, e);
+	return n->keys ? 0 : -1;
+}
+
+static int
+open_engine(struct serving *s, struct err *e)
+{
+	char engine[PATH_MAX + 16], chunks[PATH_MAX + 16];
+	struct node *n = &s->node;
+
+	snprintf(engine, sizeof(engine), "%s/engine", s->conf.store);
+	snprintf(chunks, sizeof(chunks), "%s/chunks", s->conf.store);
+	if (fs_mkdir(s->conf.store, 0700, e) < 0)
+		return -1;
+	n->engine = engine_rocksdb(engine, s->conf.engine_cache, s->conf.engine_write_buffer, e);
+	if (!n->engine)
+		return err_add(e, "store");
+	n->flusher = flusher_start(n->engine, e);
+	if (!n->flusher)
+		return -1;
+	n->chunks = chunks_file(chunks, e);
+	return n->chunks ? 0 : -1;
+}
+
+static int
+open_vaults(struct serving *s, struct err *e)
+{
+	struct node *n = &s->node;
+	struct pool_config pool = {
+		.engine = n->engine,
+		.flusher = n->flusher,
+		.keys = n->keys,
+		.chunks = n->chunks,
+		.max_vaults = s->conf.vaults_open,
+		.max_bytes = s->conf.vaults_memory,
+	};
+	struct homes_config homes = {
+		.engine = n->engine,
+		.flusher = n->flusher,
+		.hold_ms = s->conf.hold_ms,
+		.read_lease_ms = s->conf.read_lease_ms,
+	};
+
+	n->pool = pool_open(&pool, e);
+	if (!n->pool)
+		return -1;
+	n->homes = homes_open(&homes, e);
+	return n->homes ? 0 : -1;
+}
+
+/* --- what works on it --- */
+
+/* A directory that is away must not keep accounts from being served: only the accounts that were
+ * just being made or removed wait for it. */
+static int
+recover_accounts(struct serving *s, struct err *e)
+{
+	if (accounts_recover(&s->node, e) == 0) {
+		s->must_recover = false;
+		return 0;
+	}
+	if (e->kind != ERR_PEER && e->kind != ERR_TIMEOUT && e->kind != ERR_BUSY)
+		return -1;
+	if (!s->must_recover)
+		log_warn("accounts.recover", NULL, "later: %s", e->text);
+	s->must_recover = true;
+	return 0;
+}
+
+static int
+start_services(struct serving *s, struct err *e)
+{
+	struct node *n = &s->node;
+	struct mover_config mover = {
+		.node = n,
+		.stream_at = s->conf.stream_listen,
+		.read_lease_ms = s->conf.read_lease_ms,
+	};
+
+	n->access = access_new(n, ACCESS_ENTRIES, e);
+	if (!n->access || recover_accounts(s, e) < 0)
+		return -1;
+	n->mover = mover_start(&mover, e);
+	return n->mover ? 0 : -1;
+}
+
+static int
+start_front(struct serving *s, struct err *e)
+{
+	struct region_conf *c = &s->conf;
+	struct front_config front = {
+		.node = &s->node,
+		.s3_tls_at = c->s3_listen,
+		.s3_plain_at = c->s3_plain_listen,
+		.peer_at = c->peer_listen,
+		.admin_socket = c->admin_socket,
+		.metrics_at = c->metrics_listen,
+		.cert_path = c->tls_cert,
+		.key_path = c->tls_key,
+		.threads = (unsigned)c->threads,
+		.workers = (unsigned)c->workers,
+		.connections = (unsigned)c->connections,
+	};
+
+	metrics_begin();
+	s->front = front_start(&front, e);
+	return s->front ? 0 : -1;
+}
+
+static int
+open_all(struct serving *s, struct err *e)
+{
+	struct node *n = &s->node;
+
+	log_set_level(s->conf.log_level);
+	memcpy(n->region, s->conf.region, sizeof(n->region));
+	memcpy(n->jurisdiction, s->conf.jurisdiction, sizeof(n->jurisdiction));
+	if (open_peers(s, e) < 0 || open_keys(s, e) < 0)
+		return -1;
+	if (*s->conf.store && (open_engine(s, e) < 0 || open_vaults(s, e) < 0))
+		return -1;
+	if (open_directory(s, e) < 0)
+		return -1;
+	n->routes = routes_new(n, ROUTES_ENTRIES, e);
+	if (!n->routes || (*s->conf.store && start_services(s, e) < 0))
+		return -1;
+	return start_front(s, e);
+}
+
+static void
+log_ready(const struct serving *s)
+{
+	const struct front *f = s->front;
+
+	log_info("ready", NULL,
+	    "region=%s s3=%u s3_plain=%u peer=%u stream=%u metrics=%u directory=%s version=%s",
+	    s->node.region, front_port(f, "s3"), front_port(f, "s3_plain"), front_port(f, "peer"),
+	    s->node.mover ? mover_stream_port(s->node.mover) : 0, front_port(f, "metrics"),
+	    s->node.serves_directory ? "here" : s->conf.directory_name, DOMICILE_VERSION);
+}
+
+struct serving *
+serving_open(const char *config, struct err *e)
+{
+	struct serving *s = calloc(1, sizeof(*s));
+
+	if (s)
+		s->config = strdup(config);
+	if (!s || !s->config) {
+		free(s);
+		err_set(e, ERR_MEMORY, "no memory");
+		return NULL;
+	}
+	if (region_conf_load(config, &s->conf, e) < 0 || open_all(s, e) < 0) {
+		serving_close(s);
+		return NULL;
+	}
+	log_ready(s);
+	return s;
+}
+
+void
+serving_close(struct serving *s)
+{
+	struct node *n;
+
+	if (!s)
+		return;
+	n = &s->node;
+	front_stop(s->front, STOP_GRACE_MS);
+	mover_stop(n->mover);
+	routes_free(n->routes);
+	access_free(n->access);
+	homes_close(n->homes);
+	pool_close(n->pool);
+	flusher_stop(n->flusher);
+	chunks_close(n->chunks);
+	engine_close(n->engine);
+	keys_close(n->keys);
+	secret_free(n->sign_secret, SIGN_SECRET_BYTES);
+	directory_close(n->directory);
+	policy_free(n->policy);
+	peers_close(n->peers);
+	region_conf_close(&s->conf);
+	free(s->config);
+	free(s);
+}
+
+int
+serving_reload(struct serving *s, struct err *e)
+{
+	_cleanup_(freep) struct region_conf *fresh = calloc(1, sizeof(*fresh));
+	enum log_level level;
+
+	if (!fresh)
+		return err_set(e, ERR_MEMORY, "no memory");
+	if (region_conf_load(s->config, fresh, e) < 0)
+		return -1;
+	level = fresh->log_level;
+	region_conf_close(fresh);
+	if (load_regions(s, e) < 0)
+		return -1;
+	log_set_level(level);
+	return 0;
+}
+
+bool
+serving_retry(struct serving *s)
+{
+	struct err e = { 0 };
+
+	if (s->must_recover && recover_accounts(s, &e) < 0) {
+		log_error("accounts.recover", NULL, "%s", e.text);
+		s->must_recover = false;
+	}
+	return s->must_recover;
+}

@@ -1,0 +1,71 @@
+/* metrics.c - /metrics for Prometheus, /healthz for whoever restarts or balances. */
+#include "front/admin.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "base/stats.h"
+#include "service/gauges.h"
+
+static struct counter vaults_open = GAUGE("domicile_vaults_open", NULL, "Vaults open in memory.");
+static struct counter requests_waiting = GAUGE(
+    "domicile_requests_waiting", NULL, "Requests waiting at the gate for a move to end.");
+static struct counter store_bytes = GAUGE(
+    "domicile_store_bytes", NULL, "Bytes of sealed records on disk, chunks not counted.");
+static struct counter flush_failures = GAUGE(
+    "domicile_flush_failures", NULL, "Flushes of the store that failed since the start.");
+static struct counter since_s = GAUGE(
+    "domicile_start_time_seconds", NULL, "When the node began to serve, seconds since 1970.");
+
+void
+metrics_begin(void)
+{
+	counter_set(&since_s, (int64_t)(host_wall_ms() / 1000));
+}
+
+static void
+answer_metrics(struct request *r)
+{
+	struct gauges g;
+
+	gauges_read(r->node, &g);
+	counter_set(&vaults_open, (int64_t)g.vaults_open);
+	counter_set(&requests_waiting, (int64_t)g.requests_waiting);
+	counter_set(&store_bytes, (int64_t)g.store_bytes);
+	counter_set(&flush_failures, (int64_t)g.flush_failures);
+	r->status = 200;
+	response_header(r, "Content-Type", "text/plain; version=0.0.4");
+	stats_write(&r->body);
+}
+
+/* Says that the node serves. Not that the directory or other regions can be reached: a node is of
+ * use without them, and must not be restarted for their sake. */
+static void
+answer_health(struct request *r)
+{
+	char since[25];
+
+	host_time_text((uint64_t)counter_get(&since_s) * 1000, since);
+	r->status = 200;
+	response_header(r, "Content-Type", "application/json");
+	buf_printf(&r->body,
+	    "{\"status\":\"ok\",\"region\":\"%s\",\"since\":\"%s\",\"store\":%s,"
+	    "\"directory\":\"%s\"}\n",
+	    r->node->region, since, r->node->engine ? "true" : "false",
+	    r->node->serves_directory ? "here" : "remote");
+}
+
+enum handle
+metrics_handle(struct request *r)
+{
+	bool is_get = strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0;
+
+	if (is_get && strcmp(r->path, "/metrics") == 0)
+		answer_metrics(r);
+	else if (is_get && strcmp(r->path, "/healthz") == 0)
+		answer_health(r);
+	else
+		problem(r, &(struct err){ ERR_MISSING, "here are /metrics and /healthz" });
+	return HANDLE_DONE;
+}

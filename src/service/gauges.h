@@ -1,0 +1,13 @@
+/* gauges.h - how much of a node is in use, for layers that may not see vaults. Any thread, cheap. */
+#pragma once
+#include "service/node.h"
+
+struct gauges {
+	uint64_t vaults_open;
+	uint64_t requests_waiting; /* at the gate, for a move to end */
+	uint64_t store_bytes;      /* of sealed records; not of chunks */
+	uint64_t flush_failures;
+};
+
+/* Zeros for a node without a store. */
+void gauges_read(struct node *n, struct gauges *out);
