@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,14 +20,18 @@
 #define NAME_CHARS  (2 * CHUNK_NAME_BYTES)
 #define VAULT_CHARS (ACCOUNT_TEXT_SIZE - 1)
 #define PART        ".part"
-#define TRIES       100 /* against somebody who drops or fills the same vault */
+#define GROUPS      256
 
 struct file_chunks {
 	struct chunks chunks;
 	char *root; /* short enough for PATH_SIZE */
+	/* By the account's first byte, held while a name appears in a vault's folder and while the
+	 * folder is dropped, so that neither spoils the other. */
+	pthread_mutex_t groups[GROUPS];
 };
 
 struct chunk_out {
+	pthread_mutex_t *group;
 	int fd;
 	size_t bytes;
 	char part[PATH_SIZE];
@@ -145,7 +150,7 @@ each_vault(struct file_chunks *f, vault_fn *fn, void *arg, struct err *e)
 {
 	int rc = 0;
 
-	for (unsigned first = 0; first < 256 && rc == 0; first++) {
+	for (unsigned first = 0; first < GROUPS && rc == 0; first++) {
 		_cleanup_(dir_closep) DIR *d = NULL;
 		const struct dirent *entry;
 		char path[PATH_SIZE];
@@ -163,24 +168,20 @@ each_vault(struct file_chunks *f, vault_fn *fn, void *arg, struct err *e)
 
 /* Writing */
 
+/* With the group's lock held. */
 static int
-open_part(struct file_chunks *f, const struct vault_id *id, const char *part, struct err *e)
+open_part(struct file_chunks *f, const struct vault_id *id, const char *part)
 {
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 	char vault[PATH_SIZE];
+	int fd = open(part, flags, 0600);
 
-	vault_path(f, id, vault);
-	for (int i = 0; i < TRIES; i++) {
-		int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-		if (fd >= 0)
-			return fd;
-		if (errno != ENOENT)
-			break;
-		/* The vault's first chunk, or its folder was dropped just now. */
-		if (mkdir(vault, 0700) < 0 && errno != EEXIST)
-			break;
-	}
-	return err_errno(e, errno, "begin a chunk");
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	vault_path(f, id, vault); /* it is the vault's first chunk */
+	if (mkdir(vault, 0700) < 0 && errno != EEXIST)
+		return -1;
+	return open(part, flags, 0600);
 }
 
 static struct chunk_out *
@@ -189,6 +190,7 @@ file_begin(
 {
 	struct file_chunks *f = file_of(c);
 	_cleanup_(freep) struct chunk_out *o = calloc(1, sizeof(*o));
+	int why;
 
 	if (!o) {
 		err_set(e, ERR_MEMORY, "no memory for a chunk");
@@ -196,9 +198,15 @@ file_begin(
 	}
 	chunk_path(f, id, name, PART, o->part);
 	chunk_path(f, id, name, "", o->path);
-	o->fd = open_part(f, id, o->part, e);
-	if (o->fd < 0)
+	o->group = &f->groups[id->account.b[0]];
+	pthread_mutex_lock(o->group);
+	o->fd = open_part(f, id, o->part);
+	why = errno;
+	pthread_mutex_unlock(o->group);
+	if (o->fd < 0) {
+		err_errno(e, why, "begin a chunk");
 		return NULL;
+	}
 	return take(&o);
 }
 
@@ -232,8 +240,7 @@ rename_new(const char *from, const char *to)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -1;
-	/* A file system that can't; only whoever holds the .part may name it, so nobody is
-	 * between these two. */
+	/* A file system that can't. With the group's lock held nobody is between these two. */
 	if (access(to, F_OK) == 0) {
 		errno = EEXIST;
 		return -1;
@@ -245,11 +252,16 @@ static int
 file_finish(struct chunk_out *o, struct err *e)
 {
 	_cleanup_(file_abortp) struct chunk_out *unfinished = o;
+	int rc, why;
 
 	if (fdatasync(o->fd) < 0)
 		return err_errno(e, errno, "finish a chunk");
-	if (rename_new(o->part, o->path) < 0)
-		return err_errno(e, errno, "finish a chunk");
+	pthread_mutex_lock(o->group);
+	rc = rename_new(o->part, o->path);
+	why = errno;
+	pthread_mutex_unlock(o->group);
+	if (rc < 0)
+		return err_errno(e, why, "finish a chunk");
 	close(o->fd);
 	free(take(&unfinished));
 	return 0;
@@ -372,30 +384,37 @@ empty_dir(DIR *d, bool only_parts, struct err *e)
 	return 0;
 }
 
+/* With the group's lock held. */
+static int
+drop_folder(const char *path, struct err *e)
+{
+	_cleanup_(dir_closep) DIR *d = NULL;
+
+	if (open_dir(path, &d, e) < 0)
+		return -1;
+	if (!d)
+		return 0;
+	if (empty_dir(d, false, e) < 0)
+		return -1;
+	if (fsync(dirfd(d)) < 0 || rmdir(path) < 0)
+		return err_errno(e, errno, "remove chunks");
+	return 0;
+}
+
 static int
 file_drop(struct chunks *c, const struct vault_id *id, struct err *e)
 {
 	struct file_chunks *f = file_of(c);
+	pthread_mutex_t *group = &f->groups[id->account.b[0]];
 	char path[PATH_SIZE];
+	int rc;
 
 	vault_path(f, id, path);
-	for (int i = 0; i < TRIES; i++) {
-		_cleanup_(dir_closep) DIR *d = NULL;
-
-		if (open_dir(path, &d, e) < 0)
-			return -1;
-		if (!d)
-			break;
-		if (empty_dir(d, false, e) < 0)
-			return -1;
-		if (fsync(dirfd(d)) < 0)
-			return err_errno(e, errno, "remove chunks");
-		if (rmdir(path) == 0 || errno == ENOENT)
-			break;
-		/* Somebody began a chunk meanwhile: that one goes too. */
-		if (errno != ENOTEMPTY || i + 1 == TRIES)
-			return err_errno(e, errno, "remove chunks");
-	}
+	pthread_mutex_lock(group);
+	rc = drop_folder(path, e);
+	pthread_mutex_unlock(group);
+	if (rc < 0)
+		return -1;
 	group_path(f, id->account.b[0], path);
 	return sync_if_there(path, e);
 }
@@ -444,6 +463,8 @@ file_close(struct chunks *c)
 {
 	struct file_chunks *f = file_of(c);
 
+	for (unsigned i = 0; i < GROUPS; i++)
+		pthread_mutex_destroy(&f->groups[i]);
 	free(f->root);
 	free(f);
 }
@@ -473,7 +494,7 @@ make_groups(struct file_chunks *f, struct err *e)
 	char path[PATH_SIZE];
 	bool any_new = false;
 
-	for (unsigned first = 0; first < 256; first++) {
+	for (unsigned first = 0; first < GROUPS; first++) {
 		group_path(f, first, path);
 		if (mkdir(path, 0700) == 0)
 			any_new = true;
@@ -518,6 +539,8 @@ chunks_file(const char *path, struct err *e)
 		return NULL;
 	}
 	f->chunks.ops = &file_ops;
+	for (unsigned i = 0; i < GROUPS; i++)
+		pthread_mutex_init(&f->groups[i], NULL);
 	c = &f->chunks;
 	if (make_groups(f, e) < 0 || each_vault(f, remove_parts, NULL, e) < 0)
 		return NULL;

@@ -14,7 +14,7 @@
  *
  * Compaction. To get rid of deleted values every table and log that exists must be rewritten or
  * emptied, and be gone: compact looks at the folder itself, since the C interface keeps errors of
- * a compaction to itself. Open iterators keep files, so it waits for the scans that run. Vault ids
+ * a compaction to itself. Scans that run keep old files, so it waits for those to end. Vault ids
  * and record keys, which are random and numbers, may stay in the manifest for a while.
  */
 #include "base/fs.h"
@@ -36,9 +36,6 @@
 #define DROP_ONE_BY_ONE_MAX 2000 /* more records than this: one range delete */
 #define OPEN_FILES_MAX      512
 #define REOPEN_EVERY_MS     1000
-#define COMPACT_ROUNDS      3
-#define SCANS_WAIT_MS       (60 * 1000)
-#define PURGE_WAIT_MS       (10 * 1000)
 
 struct rocks {
 	struct engine engine;
@@ -56,11 +53,6 @@ struct rocks {
 
 	pthread_mutex_t stripes[STRIPES];
 
-	/* The scans that run, by the parity of the turn in which they began. */
-	pthread_mutex_t scans_lock;
-	pthread_cond_t scans_ended;
-	unsigned turn;
-	unsigned scans[2];
 	pthread_mutex_t compacting; /* one at a time */
 };
 
@@ -320,63 +312,6 @@ rocks_get(
 	return rc;
 }
 
-static unsigned
-scan_begins(struct rocks *r)
-{
-	unsigned turn;
-
-	scan_depth++;
-	pthread_mutex_lock(&r->scans_lock);
-	turn = r->turn;
-	r->scans[turn]++;
-	pthread_mutex_unlock(&r->scans_lock);
-	return turn;
-}
-
-static void
-scan_ends(struct rocks *r, unsigned turn)
-{
-	pthread_mutex_lock(&r->scans_lock);
-	if (--r->scans[turn] == 0)
-		pthread_cond_broadcast(&r->scans_ended);
-	pthread_mutex_unlock(&r->scans_lock);
-	scan_depth--;
-}
-
-/* With scans_lock held. */
-static int
-await_parity(struct rocks *r, unsigned parity, const struct timespec *until)
-{
-	int rc = 0;
-
-	while (r->scans[parity] && rc == 0)
-		rc = pthread_cond_clockwait(
-		    &r->scans_ended, &r->scans_lock, CLOCK_MONOTONIC, until);
-	return rc;
-}
-
-/* Wait for every scan that runs now. Later ones may come and go meanwhile. */
-static int
-await_scans(struct rocks *r, struct err *e)
-{
-	struct timespec until;
-	unsigned old;
-	int rc;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += SCANS_WAIT_MS / 1000;
-	pthread_mutex_lock(&r->scans_lock);
-	old = r->turn;
-	/* Some may be left from a wait that was given up. */
-	rc = await_parity(r, !old, &until);
-	if (rc == 0) {
-		r->turn = !old;
-		rc = await_parity(r, old, &until);
-	}
-	pthread_mutex_unlock(&r->scans_lock);
-	return rc ? err_set(e, ERR_BUSY, "a scan goes on for too long") : 0;
-}
-
 struct walk {
 	rocksdb_readoptions_t *options;
 	rocksdb_iterator_t *at;
@@ -425,13 +360,12 @@ rocks_scan(struct engine *g, const struct vault_id *id, struct span from, struct
 {
 	struct rocks *r = rocks_of(g);
 	struct walk w = { .from = full_key(id, from) };
-	unsigned turn;
 	int rc = 0;
 
 	w.end = to.len ? full_key(id, to) : end_key(id);
 	if (enter(r, false, e) < 0)
 		return -1;
-	turn = scan_begins(r);
+	scan_depth++;
 	walk_open(r, &w);
 	rocksdb_iter_seek(w.at, w.from.bytes, w.from.len);
 	for (; rc == 0 && rocksdb_iter_valid(w.at); rocksdb_iter_next(w.at)) {
@@ -445,7 +379,7 @@ rocks_scan(struct engine *g, const struct vault_id *id, struct span from, struct
 			break;
 	}
 	rc = walk_close(&w, rc, e);
-	scan_ends(r, turn);
+	scan_depth--;
 	leave(r);
 	return rc;
 }
@@ -455,12 +389,11 @@ rocks_list(struct engine *g, engine_list_fn *fn, void *arg, struct err *e)
 {
 	struct rocks *r = rocks_of(g);
 	struct walk w = { 0 };
-	unsigned turn;
 	int rc = 0;
 
 	if (enter(r, false, e) < 0)
 		return -1;
-	turn = scan_begins(r);
+	scan_depth++;
 	walk_open(r, &w);
 	rocksdb_iter_seek_to_first(w.at);
 	while (rc == 0 && rocksdb_iter_valid(w.at)) {
@@ -476,7 +409,7 @@ rocks_list(struct engine *g, engine_list_fn *fn, void *arg, struct err *e)
 		rocksdb_iter_seek(w.at, w.from.bytes, w.from.len);
 	}
 	rc = walk_close(&w, rc, e);
-	scan_ends(r, turn);
+	scan_depth--;
 	leave(r);
 	return rc;
 }
@@ -670,12 +603,12 @@ sleep_ms(unsigned ms)
 	nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000L }, NULL);
 }
 
-/* RocksDB unlinks files in the background: have it look for those it forgot, and wait for a while
- * until none of NAMES is left. */
+/* RocksDB unlinks files in the background, and not before the last scan that reads them has ended:
+ * have it look for those it forgot, and wait up to WAIT_MS until none of NAMES is left. */
 static int
-purge(struct rocks *r, const struct buf *names, size_t *left, struct err *e)
+purge(struct rocks *r, const struct buf *names, unsigned wait_ms, size_t *left, struct err *e)
 {
-	uint64_t until = host_mono_ms() + PURGE_WAIT_MS;
+	uint64_t until = host_mono_ms() + wait_ms;
 
 	while ((*left = count_left(r, names)) > 0 && host_mono_ms() < until) {
 		char *text = NULL;
@@ -743,20 +676,21 @@ static int
 replace_files(struct rocks *r, struct err *e)
 {
 	_cleanup_buf_ struct buf names = BUF_INIT(0);
-	size_t left;
+	/* One round nearly always does it; a table that was only moved down a level needs two. */
+	static const unsigned round_wait_ms[] = { 2000, 10000, 60000 };
+	size_t left = 0;
 
 	if (each_file(r, "log", add_name, &names, e) < 0 || switch_log(r, e) < 0 ||
 	    each_file(r, "sst", add_name, &names, e) < 0 || buf_check(&names, e) < 0)
 		return -1;
-	/* One round nearly always does it; a table that was only moved down a level needs two. */
-	for (int i = 0; i < COMPACT_ROUNDS; i++) {
+	for (size_t i = 0; i < ARRAY_LEN(round_wait_ms); i++) {
 		rewrite_tables(r);
-		if (await_scans(r, e) < 0 || purge(r, &names, &left, e) < 0)
+		if (purge(r, &names, round_wait_ms[i], &left, e) < 0)
 			return -1;
 		if (!left)
 			return 0;
 	}
-	return err_set(e, ERR_IO, "compaction left %zu old files", left);
+	return err_set(e, ERR_BUSY, "%zu files of before the compaction are still there", left);
 }
 
 static int
@@ -821,8 +755,6 @@ rocks_close(struct engine *g)
 	for (size_t i = 0; i < STRIPES; i++)
 		pthread_mutex_destroy(&r->stripes[i]);
 	pthread_rwlock_destroy(&r->gate);
-	pthread_mutex_destroy(&r->scans_lock);
-	pthread_cond_destroy(&r->scans_ended);
 	pthread_mutex_destroy(&r->compacting);
 	free(r->path);
 	free(r);
@@ -866,8 +798,6 @@ engine_rocksdb(
 	pthread_rwlock_init(&r->gate, NULL);
 	for (size_t i = 0; i < STRIPES; i++)
 		pthread_mutex_init(&r->stripes[i], NULL);
-	pthread_mutex_init(&r->scans_lock, NULL);
-	pthread_cond_init(&r->scans_ended, NULL);
 	pthread_mutex_init(&r->compacting, NULL);
 	if (open_db(r, e) < 0) {
 		rocks_close(&r->engine);

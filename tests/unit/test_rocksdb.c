@@ -131,12 +131,19 @@ apply_step(struct engine *g, unsigned i, enum engine_when when, struct err *e)
 	return engine_apply(g, &mara, w, i ? 6 : 3, NULL, when, e);
 }
 
+struct counts {
+	unsigned last;
+	unsigned *of; /* each step */
+};
+
 static int
 count_record(void *arg, struct span key, struct span value, struct err *e)
 {
-	unsigned *counts = arg;
+	struct counts *c = arg;
+	unsigned step = (unsigned)atoi((const char *)key.data + 1);
 
-	counts[atoi((const char *)key.data + 1)]++;
+	CHECK(step <= c->last);
+	c->of[step]++;
 	return 0;
 }
 
@@ -144,18 +151,18 @@ count_record(void *arg, struct span key, struct span value, struct err *e)
 static int
 step_found(struct engine *g, unsigned steps)
 {
-	unsigned *counts = calloc(steps + 1, sizeof(*counts));
+	struct counts c = { steps, calloc(steps + 1, sizeof(*c.of)) };
 	struct err e = { 0 };
 	int found = -1;
 
-	CHECK_OK(engine_scan(g, &mara, span_of(""), span_of(""), count_record, counts, &e), &e);
+	CHECK_OK(engine_scan(g, &mara, span_of(""), span_of(""), count_record, &c, &e), &e);
 	for (unsigned i = 0; i <= steps; i++) {
-		if (counts[i] == 0)
+		if (c.of[i] == 0)
 			continue;
-		CHECK(counts[i] == 3 && found == -1);
+		CHECK(c.of[i] == 3 && found == -1);
 		found = (int)i;
 	}
-	free(counts);
+	free(c.of);
 	return found;
 }
 
@@ -551,7 +558,7 @@ static int
 child_full(const char *dir)
 {
 	struct err e = { 0 };
-	char ballast[600];
+	static char ballast[600], eaten[512];
 	struct engine *g;
 	unsigned n, more;
 	int fd;
@@ -561,7 +568,7 @@ child_full(const char *dir)
 		return NOT_POSSIBLE;
 	snprintf(ballast, sizeof(ballast), "%s/ballast", dir);
 	fd = open(ballast, O_RDWR | O_CREAT, 0600);
-	if (fd < 0 || posix_fallocate(fd, 0, 10 << 20) != 0)
+	if (fd < 0 || posix_fallocate(fd, 0, 10 << 20) != 0 || lseek(fd, 0, SEEK_END) < 0)
 		return NOT_POSSIBLE;
 	g = open_db(dir, &e);
 	if (!g)
@@ -571,12 +578,17 @@ child_full(const char *dir)
 	fprintf(stderr, "full after %u records: %s\n", n, e.text);
 	if (e.kind != ERR_FULL || n < 1000)
 		return 2;
-	/* still full: reads go on, writes say so */
-	for (int i = 0; i < 3; i++) {
+	/* Until not a byte is left: reads go on, writes say why they can't. */
+	for (int i = 0; i < 8; i++) {
+		while (write(fd, eaten, sizeof(eaten)) > 0)
+			;
 		if (all_there(g, n) < 0)
 			return 3;
-		if (put(g, &mara, "x", "y", &e) == 0 || e.kind != ERR_FULL)
-			break; /* RocksDB may have found a little room by compacting */
+		n = put_until_full(g, n, &e);
+		if (e.kind != ERR_FULL)
+			return 6;
+		if (engine_flush(g, &e) < 0 && e.kind != ERR_FULL)
+			return 7;
 	}
 	unlink(ballast);
 	close(fd);
