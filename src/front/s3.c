@@ -402,6 +402,9 @@ answer(struct s3_call *c, int rc, struct err *e)
 {
 	struct request *r = c->r;
 
+	/* A refusal too tells what was seen. */
+	if (c->files.ticket > r->ticket)
+		r->ticket = c->files.ticket;
 	if (rc < 0) {
 		if (!r->may_block && (c->again || c->files.would_block)) {
 			buf_clear(&r->body);
@@ -412,8 +415,6 @@ answer(struct s3_call *c, int rc, struct err *e)
 		s3_answer_error(c, e);
 		return HANDLE_DONE;
 	}
-	if (c->files.ticket > r->ticket)
-		r->ticket = c->files.ticket;
 	if (buf_check(&r->body, e) < 0)
 		s3_error_from(r, e);
 	return HANDLE_DONE;

@@ -154,13 +154,14 @@ static int
 receive_stream(struct s3_call *c, struct err *e)
 {
 	_cleanup_(receiving_free) struct receiving g = { 0 };
-	uint8_t sha[SHA256_BYTES] = { 0 }, md5[MD5_BYTES];
+	uint8_t sha[SHA256_BYTES] = { 0 }, md5[MD5_BYTES] = { 0 };
 
 	if (receiving_open(&g, c, e) < 0 || receive_all(&g, e) < 0)
 		return -1;
 	if (g.sha)
 		hash_end(g.sha, sha);
-	upload_md5(c->upload, md5);
+	if (request_header(c->r, "content-md5"))
+		upload_md5(c->upload, md5);
 	return s3_check_digests(c, sha, md5, e);
 }
 
