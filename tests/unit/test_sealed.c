@@ -1090,6 +1090,27 @@ an_import_refuses_what_comes_out_of_order(void **state)
 	CHECK(look(f->g, f->keys, &f->id, &f->e) == ERR_NONE);
 }
 
+static void
+an_import_that_failed_has_to_begin_again(void **state)
+{
+	struct fixture *f = *state;
+	static const uint8_t page[PAGE_BYTES];
+	struct sealed *to;
+
+	f->g = engine_fault(f->g, &f->e);
+	to = sealed_import(f->g, f->keys, &f->id, 3, 10, 1, &f->e);
+	CHECK(to);
+	CHECK_OK(sealed_import_page(to, 1, 1, page, &f->e), &f->e);
+	engine_fault_set(f->g, FAULT_FAIL, 1, false, false, 0);
+	CHECK(sealed_import_write(to, &f->e) < 0 && f->e.kind == ERR_IO);
+	CHECK(strstr(f->e.text, "not applied"));
+	CHECK(sealed_import_write(to, &f->e) < 0 && f->e.kind == ERR_IO);
+	CHECK(sealed_import_finish(to, &f->e) < 0 && f->e.kind == ERR_IO);
+	sealed_close(to);
+	CHECK(!sealed_import(f->g, f->keys, &f->id, 3, 10, 1, &f->e));
+	CHECK(f->e.kind == ERR_EXISTS);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int
@@ -1119,6 +1140,7 @@ main(void)
 		T(a_reader_opens_while_the_owner_writes_checkpoints),
 		T(an_export_says_so_when_the_owner_wrote_a_checkpoint),
 		T(an_import_refuses_what_comes_out_of_order),
+		T(an_import_that_failed_has_to_begin_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
