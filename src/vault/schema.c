@@ -17,21 +17,23 @@ static const char profile_sql[] =
     "CREATE TABLE consent(service INTEGER PRIMARY KEY, receipt TEXT NOT NULL,"
     " granted_ms INTEGER NOT NULL, withdrawn_ms INTEGER);";
 
-/* The same for files and backup. What an object holds sits in `body`, apart from its row, so that
- * a listing reads no page of content; `meta` comes last in a row because it may overflow. A body
- * is either `content` itself or `chunks`, a list of references. */
+/* The same for files and backup; service/files_internal.h tells what is in them. What an object
+ * holds sits in `body`, apart from its row, so that a listing reads no page of content. In rows
+ * that may overflow a page the long columns come last, so that the others are read without them. */
 static const char files_sql[] =
-    "CREATE TABLE bucket(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
-    " created_ms INTEGER NOT NULL);"
-    "CREATE TABLE object(bucket INTEGER NOT NULL, key BLOB NOT NULL, size INTEGER NOT NULL,"
-    " etag TEXT NOT NULL, modified_ms INTEGER NOT NULL, body INTEGER, type TEXT, meta TEXT,"
+    "CREATE TABLE bucket(id INTEGER NOT NULL, name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL)"
+    " WITHOUT ROWID;"
+    "CREATE TABLE object(bucket INTEGER, key BLOB, size INTEGER NOT NULL, etag BLOB NOT NULL,"
+    " modified_ms INTEGER NOT NULL, body INTEGER NOT NULL, kind INTEGER, headers BLOB,"
     " PRIMARY KEY(bucket, key)) WITHOUT ROWID;"
     "CREATE TABLE body(id INTEGER PRIMARY KEY, chunks BLOB, content BLOB);"
-    "CREATE TABLE upload(id TEXT PRIMARY KEY, bucket INTEGER NOT NULL, key BLOB NOT NULL,"
-    " started_ms INTEGER NOT NULL, type TEXT, meta TEXT) WITHOUT ROWID;"
-    "CREATE TABLE part(upload TEXT NOT NULL, number INTEGER NOT NULL, size INTEGER NOT NULL,"
-    " etag TEXT NOT NULL, modified_ms INTEGER NOT NULL, chunks BLOB, content BLOB,"
-    " PRIMARY KEY(upload, number)) WITHOUT ROWID;";
+    "CREATE TABLE upload(bucket INTEGER, key BLOB, id BLOB, body INTEGER NOT NULL,"
+    " started_ms INTEGER NOT NULL, headers BLOB, PRIMARY KEY(bucket, key, id)) WITHOUT ROWID;"
+    "CREATE TABLE part(body INTEGER, number INTEGER, size INTEGER NOT NULL, etag BLOB NOT NULL,"
+    " modified_ms INTEGER NOT NULL, chunks BLOB, content BLOB, PRIMARY KEY(body, number))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE completed(seq INTEGER PRIMARY KEY, upload BLOB NOT NULL, bucket INTEGER NOT NULL,"
+    " key BLOB NOT NULL, size INTEGER NOT NULL, modified_ms INTEGER NOT NULL, etag BLOB NOT NULL);";
 
 const char *
 schema_sql(enum service s)

@@ -1,0 +1,42 @@
+/* accounts.h - signing up, looking, suspending, removing. Blocking; any thread. */
+#pragma once
+#include <jansson.h>
+#include "service/node.h"
+
+struct account_credentials {
+	struct account_id account;
+	char region[REGION_NAME_SIZE];
+	char
+	    access_key[48]; /* "DM" + account id in capitals + 4 random digits: names the account */
+	char secret_key[48]; /* 40 characters; shown once */
+};
+
+/* Make N accounts of COUNTRY with SERVICES (profile is always added) at the home that policy picks; if
+ * that is another region, it is asked to (peer call /peer/v1/account/create). Each: record
+ * `creating`, vaults, directory row, record `here`; leftovers of a crash are swept by accounts_recover.
+ * OUT has N entries. */
+must_check
+int accounts_create(struct node *n, const char *country, unsigned services, size_t count,
+    struct account_credentials *out, struct err *e);
+/* The same, here and now: what the peer call does. ERR_DENIED if policy does not allow it. */
+must_check
+int accounts_create_here(struct node *n, const char *country, unsigned services, size_t count,
+    struct account_credentials *out, struct err *e);
+
+/* What the directory and, if it lives here, the home know: placement, state, services, and for each
+ * vault its pages, version, objects, bytes. Nothing personal. */
+must_check
+int accounts_show(struct node *n, const struct account_id *id, json_t **out, struct err *e);
+/* A suspended account is refused every request; its data stays and can be moved. Asks the home. */
+must_check
+int accounts_suspend(struct node *n, const struct account_id *id, bool on, struct err *e);
+/* Erase everything of the account and its directory row. Asks the home. ERR_BUSY while it moves. */
+must_check
+int accounts_remove(struct node *n, const struct account_id *id, struct err *e);
+/* After a start: accounts in `creating` or `removing` are finished or undone. */
+must_check
+int accounts_recover(struct node *n, struct err *e);
+/* The serving side of the peer calls /peer/v1/account/<op>. */
+must_check
+int accounts_serve(struct node *n, const char *caller, const char *op, json_t *arguments,
+    json_t **answer, struct err *e);

@@ -1,0 +1,171 @@
+/* files.h - buckets and objects of one account, in its vaults of the services files and backup.
+ *
+ * What S3 (and later WebDAV) share. The caller has passed the gate (homes_enter). Every call says
+ * whether it may block: if not, ERR_BUSY with `would_block` set means "do it again on a thread that
+ * may". Answers must wait for TICKET to be durable (flusher.h): reads too.
+ *
+ * Buckets `backup` and `backup-*` belong to the service backup, all others to files; a service that
+ * the account has not granted is ERR_CONSENT and the text says how to grant it.
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "service/node.h"
+
+#define FILES_KEY_MAX     1024
+#define FILES_BUCKET_MAX  63
+#define FILES_HEADERS_MAX 8192 /* stored headers of an object, all together */
+#define FILES_PART_MAX    10000
+#define FILES_OBJECT_MAX  ((uint64_t)5 << 40)
+#define FILES_PUT_MAX     ((uint64_t)5 << 30)
+
+struct files {
+	struct node *node;
+	struct account_id account;
+	unsigned services; /* granted mask, from the home record */
+	bool may_block;
+	bool would_block; /* out */
+	uint64_t ticket;  /* out: the highest that the answer must wait for */
+};
+
+enum service files_bucket_service(const char *bucket);
+/* S3's rules for names (3-63 of a-z 0-9 . -, ...): ERR_BAD. */
+must_check
+int files_bucket_check(const char *bucket, struct err *e);
+
+must_check
+int files_bucket_create(struct files *f, const char *bucket, struct err *e); /* ERR_EXISTS */
+must_check
+int files_bucket_remove(
+    struct files *f, const char *bucket, struct err *e); /* ERR_MISSING; ERR_BUSY: not empty */
+must_check
+int files_bucket_find(struct files *f, const char *bucket, struct err *e); /* ERR_MISSING */
+typedef int files_bucket_fn(void *arg, const char *name, uint64_t created_ms, struct err *e);
+must_check
+int files_buckets(
+    struct files *f, files_bucket_fn *fn, void *arg, struct err *e); /* all services, by name */
+
+struct object_info {
+	uint64_t size;
+	uint64_t modified_ms;
+	char etag[64];      /* without quotes: hex MD5, or "<md5>-<parts>" */
+	struct buf headers; /* "name: value\n" lines kept with it: content-type, cache-control,
+				 * content-*, expires, x-amz-meta-*; lower-case names */
+};
+void object_info_free(struct object_info *i);
+
+/* --- reading --- */
+
+struct object; /* an object open for reading: a snapshot, whatever happens to its key meanwhile */
+/* ERR_MISSING with text "no such key" or "no such bucket" (missing_bucket tells which). */
+must_check
+struct object *object_open(struct files *f, const char *bucket, const char *key, bool with_content,
+    bool *missing_bucket, struct err *e);
+const struct object_info *object_info(const struct object *o);
+/* Up to N bytes at OFFSET; 0 only at the end. One thread at a time. */
+must_check
+ssize_t object_read(struct object *o, uint64_t offset, void *p, size_t n, struct err *e);
+void object_close(struct object *o);
+CLEANUP(struct object, object_close)
+
+/* --- writing --- */
+
+/* What must hold of the key's present object, or nothing is changed and it is ERR_STALE
+ * (PreconditionFailed): etags without quotes, "*" any; NULL: no condition. */
+struct files_condition {
+	const char *if_match;
+	const char *if_none_match;
+};
+
+struct upload; /* a body on its way: in memory up to CONTENT_INLINE, then chunks */
+must_check
+struct upload *upload_begin(struct files *f, const char *bucket, struct err *e);
+/* Needs a vault once the body is larger than CONTENT_INLINE (then may_block must be true). */
+must_check
+int upload_add(struct upload *u, const void *p, size_t n, struct err *e);
+uint64_t upload_bytes(const struct upload *u);
+void upload_md5(struct upload *u, uint8_t out[static MD5_BYTES]); /* of what came so far */
+/* Read again what came so far: for carrying the upload over to the new home. */
+must_check
+ssize_t upload_read(struct upload *u, uint64_t offset, void *p, size_t n, struct err *e);
+/* Chunks durable (blocks if there are any); before passing the gate for the row. */
+must_check
+int upload_settle(struct upload *u, struct err *e);
+/* Commit the row; within ENTER_WRITE. HEADERS as in object_info. Replaces the key's former object. */
+must_check
+int upload_put(struct upload *u, struct files *f, const char *key, const char *headers,
+    const struct files_condition *c, struct object_info *out, struct err *e);
+/* Commit as a part of a multipart upload. ERR_MISSING: no such upload. */
+must_check
+int upload_part(struct upload *u, struct files *f, const char *key, const char *upload_id,
+    unsigned number, struct object_info *out, struct err *e);
+void upload_close(struct upload *u); /* what was not committed is removed; NULL is fine */
+CLEANUP(struct upload, upload_close)
+
+must_check
+int files_remove(struct files *f, const char *bucket, const char *key,
+    struct err *e); /* a missing key is fine; ERR_MISSING: the bucket */
+/* DeleteObjects: each key's outcome in ERRS (N entries, kind ERR_NONE if gone); one transaction. */
+must_check
+int files_remove_many(struct files *f, const char *bucket, const char *const *keys, size_t n,
+    struct err *errs, struct err *e);
+/* Server-side copy within the account; across services the content is read and sealed anew. HEADERS
+ * NULL: keep the source's. SOURCE_CONDITION is about the source. Blocks. Split in two because copying
+ * content must not happen inside the gate: prepare, then commit within ENTER_WRITE. */
+must_check
+struct upload *files_copy_begin(struct files *f, const char *from_bucket, const char *from_key,
+    const struct files_condition *source_condition, uint64_t offset,
+    uint64_t n /* UINT64_MAX: all */, const char *to_bucket, struct buf *headers, struct err *e);
+
+/* --- listing --- */
+
+struct list_query {
+	const char *bucket;
+	const char *prefix;    /* "" for none */
+	const char *delimiter; /* "" for none */
+	const char
+	    *after;   /* keys > this; "" from the start; common prefixes <= it are skipped too */
+	unsigned max; /* at most 1000 */
+};
+typedef int list_fn(void *arg, const char *key,
+    const struct object_info *i /* NULL: common prefix */, struct err *e);
+/* In key order (bytes); seeks past a common prefix instead of reading through it. IS_TRUNCATED tells
+ * that there is more, NEXT (FILES_KEY_MAX + 1) is then the `after` to go on with. */
+must_check
+int files_list(struct files *f, const struct list_query *q, list_fn *fn, void *arg,
+    bool *is_truncated, char *next, struct err *e);
+
+/* --- multipart --- */
+
+must_check
+int multipart_begin(struct files *f, const char *bucket, const char *key, const char *headers,
+    char upload_id[static 33], struct err *e);
+struct part_info {
+	unsigned number;
+	uint64_t size;
+	uint64_t modified_ms;
+	char etag[64];
+};
+/* PARTS as the client lists them (ascending, etags without quotes). ERR_BAD: an order or a part that is
+ * not there, or too small (5 MiB but the last): text says which, REASON gets S3's code
+ * ("InvalidPartOrder", "InvalidPart", "EntityTooSmall"). Completing twice gives the same answer. */
+must_check
+int multipart_complete(struct files *f, const char *bucket, const char *key, const char *upload_id,
+    const struct part_info *parts, size_t n, const struct files_condition *c,
+    struct object_info *out, const char **reason, struct err *e);
+must_check
+int multipart_abort(
+    struct files *f, const char *bucket, const char *key, const char *upload_id, struct err *e);
+/* Parts > AFTER, at most MAX; returns how many, -1. *MORE. */
+must_check
+int multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
+    unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e);
+typedef int multipart_fn(
+    void *arg, const char *key, const char *upload_id, uint64_t started_ms, struct err *e);
+must_check
+int multipart_list(struct files *f, const char *bucket, const char *prefix, const char *after_key,
+    const char *after_id, unsigned max, bool *more, multipart_fn *fn, void *arg, struct err *e);
+
+/* Counts for accounts_show: objects and their bytes in the vault of one service. */
+must_check
+int files_count(struct files *f, enum service s, uint64_t *objects, uint64_t *bytes, struct err *e);

@@ -1,0 +1,145 @@
+/* files_internal.h - what the files_*.c share: the vault of a bucket, an object's row, its content.
+ *
+ * The tables are in vault/schema.c. An object's content is one of three kinds:
+ *   inline   the bytes themselves, at most CONTENT_INLINE, in body.content
+ *   chunks   references to chunks, REF_BYTES each, in body.chunks
+ *   parts    as multipart uploads leave it: the rows of `part` in order of their numbers, each of
+ *            them inline or chunks likewise. Only the last of an object's parts can be inline.
+ */
+#pragma once
+#include "base/crypto.h"
+#include "service/files.h"
+#include "vault/pool.h"
+
+enum content_kind { KIND_INLINE, KIND_CHUNKS, KIND_PARTS };
+
+#define REF_BYTES  (CHUNK_NAME_BYTES + 8 + SHA256_BYTES)
+#define ETAG_BYTES (MD5_BYTES + 2) /* MD5; multipart: the number of parts too (big-endian) */
+#define NO_BUCKET  "no such bucket"
+
+/* --- files_bucket.c --- */
+
+/* The vault of a service, or NULL: ERR_CONSENT; ERR_BUSY, then perhaps f->would_block. */
+must_check
+struct vault *files_take(struct files *f, enum service s, struct err *e);
+/* ERR_CONSENT if S is not granted. */
+must_check
+int files_granted(const struct files *f, enum service s, struct err *e);
+/* The answer has to wait for TICKET. */
+void files_wait_for(struct files *f, uint64_t ticket);
+/* Commit, and wait for it in F. */
+must_check
+int files_commit(struct files *f, struct vault *v, struct err *e);
+/* 1 to FILES_KEY_MAX bytes: ERR_BAD, ERR_TOO_BIG. */
+must_check
+int files_key_check(const char *key, struct err *e);
+/* The bucket's number in V; ERR_MISSING. */
+must_check
+int files_bucket_id(struct vault *v, const char *bucket, int64_t *id, struct err *e);
+
+/* --- files_object.c --- */
+
+/* A key as it is before a change. */
+struct object_row {
+	int64_t bucket;
+	bool exists;
+	enum content_kind kind;
+	int64_t body;
+	uint8_t etag[ETAG_BYTES];
+	size_t etag_len;
+};
+
+/* ERR_MISSING: no such bucket. */
+must_check
+int object_row_find(
+    struct vault *v, const char *bucket, const char *key, struct object_row *out, struct err *e);
+/* ERR_STALE unless C (NULL is fine) holds for the row. */
+must_check
+int object_row_meets(const struct object_row *r, const struct files_condition *c, struct err *e);
+struct object_write {
+	const char *key;
+	uint64_t size;
+	uint64_t modified_ms;
+	const uint8_t *etag;
+	size_t etag_len;
+	enum content_kind kind;
+	int64_t body; /* 0: the row of `body` that was inserted last */
+	const char *headers;
+	size_t headers_len;
+};
+must_check
+int object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, struct err *e);
+/* Remove the row of R, with all its content. */
+must_check
+int object_row_remove(struct vault *v, const struct object_row *r, const char *key, struct err *e);
+
+/* Remove a row of `body` with its parts; their chunks go with it. */
+must_check
+int body_drop(struct vault *v, enum content_kind kind, int64_t body, struct err *e);
+/* Only what it refers to: chunks and parts; the row stays, to be written anew. */
+must_check
+int body_empty(struct vault *v, enum content_kind kind, int64_t body, struct err *e);
+/* Drop the chunks of a list of references. */
+must_check
+int refs_drop(struct vault *v, struct span refs, struct err *e);
+
+void refs_write(struct buf *out, const struct chunk_ref *refs, size_t n);
+/* Append the references in DATA to OUT (of struct chunk_ref), adding their bytes to *BYTES. */
+must_check
+int refs_read(struct span data, struct buf *out, uint64_t *bytes, struct err *e);
+
+/* "<32 hex>" or "<32 hex>-<parts>"; nothing for a length that is neither. */
+void etag_text(const uint8_t *etag, size_t n, char out[static 64]);
+
+/* --- files_digest.c: MD5 of a body, beside the caller's thread once the body is large --- */
+
+struct digest;
+must_check
+struct digest *digest_open(struct err *e);
+void digest_add(struct digest *d, const void *p, size_t n);
+void digest_now(struct digest *d, uint8_t out[static MD5_BYTES]); /* of what came so far */
+void digest_close(struct digest *d);
+CLEANUP(struct digest, digest_close)
+
+/* --- files_upload.c --- */
+
+struct upload {
+	struct files *files; /* borrowed from upload_begin */
+	char bucket[FILES_BUCKET_MAX + 1];
+	enum service service;
+	struct buf small; /* the body while it is at most CONTENT_INLINE */
+	/* From then on: */
+	struct digest *digest;
+	struct content_out *out;
+	struct content_key *key;
+	struct chunk_ref *refs; /* once settled */
+	size_t n_refs;
+	struct content_in *in; /* for upload_read once settled */
+	bool is_settled;
+	bool is_committed; /* the chunks are the vault's, or may be */
+};
+
+/* The kind of the body's content, and what belongs into its row; DATA lives as long as
+ * TEXT. ERR_INTERNAL: it was not settled. */
+must_check
+int upload_content(
+    struct upload *u, struct buf *text, enum content_kind *kind, struct span *data, struct err *e);
+/* Put the chunks into the transaction, just before its end. */
+must_check
+int upload_hand_over(struct upload *u, struct vault *v, struct err *e);
+
+/* --- files_multipart.c --- */
+
+#define UPLOAD_ID_BYTES 16
+
+struct upload_row {
+	int64_t bucket;
+	uint8_t id[UPLOAD_ID_BYTES];
+	int64_t body;
+	struct buf headers; /* the caller's to free, whatever happens */
+};
+
+/* ERR_MISSING: no such bucket, or upload; R->bucket is set in the second case. */
+must_check
+int upload_row_find(struct vault *v, const char *bucket, const char *key, const char *upload_id,
+    struct upload_row *r, struct err *e);

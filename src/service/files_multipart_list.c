@@ -1,0 +1,97 @@
+/* files_multipart_list.c - what uploads in parts are under way. See files.h. */
+#include "service/files_internal.h"
+
+#include <string.h>
+
+int
+multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
+    unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	struct upload_row r = { .headers = BUF_INIT(0) };
+	struct query *q;
+	unsigned n = 0;
+	int found, step;
+
+	if (!v)
+		return -1;
+	files_wait_for(f, vault_ticket(v));
+	found = upload_row_find(v, bucket, key, upload_id, &r, e);
+	buf_free(&r.headers);
+	if (found < 0)
+		return -1;
+	q = vault_query(v,
+	    "SELECT number,size,modified_ms,etag FROM part WHERE body=?1 AND number>?2"
+	    " ORDER BY number");
+	query_int(q, 1, r.body);
+	query_int(q, 2, after);
+	while ((step = query_step(q, e)) == 1 && n < max) {
+		struct span etag = column_blob(q, 3);
+
+		out[n].number = (unsigned)column_int(q, 0);
+		out[n].size = (uint64_t)column_int(q, 1);
+		out[n].modified_ms = (uint64_t)column_int(q, 2);
+		etag_text(etag.data, etag.len, out[n].etag);
+		n++;
+	}
+	query_end(q);
+	*more = step == 1;
+	return step < 0 ? -1 : (int)n;
+}
+
+/* Tell the row that Q stands on if its key has the prefix: 1; 2: FN is NULL, so it was not told;
+ * 0: past the prefix; -1. */
+static int
+tell_upload(struct query *q, const char *prefix, multipart_fn *fn, void *arg, struct err *e)
+{
+	struct span key = column_blob(q, 0), id = column_blob(q, 1);
+	char name[FILES_KEY_MAX + 1], text[2 * UPLOAD_ID_BYTES + 1];
+
+	if (key.len > FILES_KEY_MAX || id.len != UPLOAD_ID_BYTES)
+		return err_set(e, ERR_FORGED, "an upload's row is damaged");
+	memcpy(name, key.data, key.len);
+	name[key.len] = '\0';
+	if (strncmp(name, prefix, strlen(prefix)))
+		return 0;
+	if (!fn)
+		return 2;
+	hex_text(id.data, id.len, text);
+	return fn(arg, name, text, (uint64_t)column_int(q, 2), e) < 0 ? -1 : 1;
+}
+
+int
+multipart_list(struct files *f, const char *bucket, const char *prefix, const char *after_key,
+    const char *after_id, unsigned max, bool *more, multipart_fn *fn, void *arg, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	/* Behind every id unless one is named: then the uploads of AFTER_KEY itself go on. */
+	uint8_t id[UPLOAD_ID_BYTES + 1];
+	size_t id_len = sizeof(id);
+	const char *from = strcmp(after_key, prefix) < 0 ? prefix : after_key;
+	struct query *q;
+	int64_t number;
+	unsigned n = 0;
+	int step, told = 1;
+
+	memset(id, 0xff, sizeof(id));
+	if (from == prefix && strcmp(after_key, prefix))
+		id_len = 0;
+	else if (hex_parse(after_id, id, UPLOAD_ID_BYTES))
+		id_len = UPLOAD_ID_BYTES;
+	if (!v)
+		return -1;
+	files_wait_for(f, vault_ticket(v));
+	if (files_bucket_id(v, bucket, &number, e) < 0)
+		return -1;
+	q = vault_query(v,
+	    "SELECT key,id,started_ms FROM upload WHERE bucket=?1 AND (key,id)>(?2,?3)"
+	    " ORDER BY key,id");
+	query_int(q, 1, number);
+	query_blob(q, 2, from, strlen(from));
+	query_blob(q, 3, id, id_len);
+	while (told == 1 && (step = query_step(q, e)) == 1)
+		told = tell_upload(q, prefix, n++ < max ? fn : NULL, arg, e);
+	*more = told == 2;
+	query_end(q);
+	return told < 0 || step < 0 ? -1 : 0;
+}

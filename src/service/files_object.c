@@ -1,0 +1,484 @@
+/* files_object.c - objects: their rows, reading and removing them. See files.h, files_internal.h. */
+#include "service/files_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT_AT_A_TIME 4096
+
+struct object {
+	struct object_info info;
+	struct content_in *in; /* what lies in chunks; NULL: nothing does */
+	uint64_t chunked;      /* bytes of it */
+	size_t tail_len;
+	uint8_t tail[]; /* what lies in the vault, copied: comes after the chunks */
+};
+
+/* --- etags and references --- */
+
+void
+etag_text(const uint8_t *etag, size_t n, char out[static 64])
+{
+	*out = '\0';
+	if (n != MD5_BYTES && n != ETAG_BYTES)
+		return;
+	hex_text(etag, MD5_BYTES, out);
+	if (n == ETAG_BYTES)
+		snprintf(out + 2 * MD5_BYTES, 64 - 2 * MD5_BYTES, "-%u",
+		    (unsigned)etag[MD5_BYTES] << 8 | etag[MD5_BYTES + 1]);
+}
+
+void
+refs_write(struct buf *out, const struct chunk_ref *refs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		buf_add(out, refs[i].name, sizeof(refs[i].name));
+		put_u64(out, refs[i].bytes);
+		buf_add(out, refs[i].digest, sizeof(refs[i].digest));
+	}
+}
+
+int
+refs_read(struct span data, struct buf *out, uint64_t *bytes, struct err *e)
+{
+	struct reader r = READER(data.data, data.len);
+
+	if (data.len % REF_BYTES)
+		return err_set(e, ERR_FORGED, "a list of chunks is damaged");
+	while (r.left) {
+		struct chunk_ref ref;
+
+		read_copy(&r, ref.name, sizeof(ref.name));
+		ref.bytes = read_u64(&r);
+		read_copy(&r, ref.digest, sizeof(ref.digest));
+		buf_add(out, &ref, sizeof(ref));
+		*bytes += ref.bytes;
+	}
+	return buf_check(out, e);
+}
+
+int
+refs_drop(struct vault *v, struct span refs, struct err *e)
+{
+	for (; refs.len >= REF_BYTES; refs.data += REF_BYTES, refs.len -= REF_BYTES)
+		if (vault_drop_chunk(v, refs.data, e) < 0)
+			return -1;
+	return 0;
+}
+
+/* --- rows --- */
+
+int
+object_row_find(
+    struct vault *v, const char *bucket, const char *key, struct object_row *out, struct err *e)
+{
+	struct query *q = vault_query(v,
+	    "SELECT b.id,o.kind,o.body,o.etag FROM bucket b"
+	    " LEFT JOIN object o ON o.bucket=b.id AND o.key=?2 WHERE b.name=?1");
+	struct object_row row = { .bucket = 0 };
+	int r;
+
+	query_text(q, 1, bucket, strlen(bucket));
+	query_blob(q, 2, key, strlen(key));
+	r = query_step(q, e);
+	if (r == 1) {
+		struct span etag = column_blob(q, 3);
+
+		row.bucket = column_int(q, 0);
+		row.exists = !column_is_null(q, 2);
+		row.kind = (enum content_kind)column_int(q, 1);
+		row.body = column_int(q, 2);
+		row.etag_len = etag.len <= ETAG_BYTES ? etag.len : 0;
+		if (row.etag_len)
+			memcpy(row.etag, etag.data, row.etag_len);
+		*out = row;
+	}
+	query_end(q);
+	if (r == 0)
+		return err_set(e, ERR_MISSING, NO_BUCKET);
+	return r == 1 ? 0 : -1;
+}
+
+static bool
+names_etag(const char *wanted, const char *etag)
+{
+	return strcmp(wanted, "*") == 0 || strcmp(wanted, etag) == 0;
+}
+
+int
+object_row_meets(const struct object_row *r, const struct files_condition *c, struct err *e)
+{
+	char etag[64] = "";
+
+	if (!c)
+		return 0;
+	if (r->exists)
+		etag_text(r->etag, r->etag_len, etag);
+	if (c->if_match && (!r->exists || !names_etag(c->if_match, etag)))
+		return err_set(e, ERR_STALE, "the object is not the one that If-Match names");
+	if (c->if_none_match && r->exists && names_etag(c->if_none_match, etag))
+		return err_set(e, ERR_STALE, "the object is one that If-None-Match excludes");
+	return 0;
+}
+
+int
+object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, struct err *e)
+{
+	struct query *q = vault_query(v,
+	    "REPLACE INTO object(bucket,key,size,etag,modified_ms,body,kind,headers)"
+	    " VALUES(?1,?2,?3,?4,?5,coalesce(?6,last_insert_rowid()),?7,?8)");
+
+	query_int(q, 1, bucket);
+	query_blob(q, 2, w->key, strlen(w->key));
+	query_int(q, 3, (int64_t)w->size);
+	query_blob(q, 4, w->etag, w->etag_len);
+	query_int(q, 5, (int64_t)w->modified_ms);
+	if (w->body)
+		query_int(q, 6, w->body);
+	query_int(q, 7, w->kind);
+	if (w->headers_len)
+		query_blob(q, 8, w->headers, w->headers_len);
+	return query_run(q, e);
+}
+
+int
+object_row_remove(struct vault *v, const struct object_row *r, const char *key, struct err *e)
+{
+	struct query *q;
+
+	if (body_drop(v, r->kind, r->body, e) < 0)
+		return -1;
+	q = vault_query(v, "DELETE FROM object WHERE bucket=?1 AND key=?2");
+	query_int(q, 1, r->bucket);
+	query_blob(q, 2, key, strlen(key));
+	return query_run(q, e);
+}
+
+/* Drop the chunks that the rows refer to. */
+static int
+drop_listed(struct vault *v, struct query *q, struct err *e)
+{
+	int r;
+
+	while ((r = query_step(q, e)) == 1)
+		if (refs_drop(v, column_blob(q, 0), e) < 0)
+			break;
+	query_end(q);
+	return r == 0 ? 0 : -1;
+}
+
+int
+body_empty(struct vault *v, enum content_kind kind, int64_t body, struct err *e)
+{
+	struct query *q;
+
+	if (kind == KIND_INLINE)
+		return 0;
+	q = kind == KIND_PARTS ? vault_query(v, "SELECT chunks FROM part WHERE body=?1")
+	                       : vault_query(v, "SELECT chunks FROM body WHERE id=?1");
+	query_int(q, 1, body);
+	if (drop_listed(v, q, e) < 0)
+		return -1;
+	if (kind != KIND_PARTS)
+		return 0;
+	q = vault_query(v, "DELETE FROM part WHERE body=?1");
+	query_int(q, 1, body);
+	return query_run(q, e);
+}
+
+int
+body_drop(struct vault *v, enum content_kind kind, int64_t body, struct err *e)
+{
+	struct query *q;
+
+	if (body_empty(v, kind, body, e) < 0)
+		return -1;
+	q = vault_query(v, "DELETE FROM body WHERE id=?1");
+	query_int(q, 1, body);
+	return query_run(q, e);
+}
+
+/* --- reading --- */
+
+void
+object_info_free(struct object_info *i)
+{
+	buf_free(&i->headers);
+}
+
+void
+object_close(struct object *o)
+{
+	if (!o)
+		return;
+	content_in_close(o->in);
+	object_info_free(&o->info);
+	free(o);
+}
+
+/* An object of the present row of Q, with its inline content if it has CONTENT in a column. */
+static struct object *
+object_of_row(struct query *q, struct span content, struct err *e)
+{
+	_cleanup_(object_closep) struct object *o = calloc(1, sizeof(*o) + content.len);
+	struct span etag = column_blob(q, 3), headers = column_blob(q, 4);
+
+	if (!o) {
+		err_set(e, ERR_MEMORY, "object: no memory");
+		return NULL;
+	}
+	o->info.size = (uint64_t)column_int(q, 1);
+	o->info.modified_ms = (uint64_t)column_int(q, 2);
+	etag_text(etag.data, etag.len, o->info.etag);
+	o->info.headers = BUF_INIT(FILES_HEADERS_MAX + 1);
+	if (headers.len)
+		buf_add(&o->info.headers, headers.data, headers.len);
+	o->tail_len = content.len;
+	if (content.len)
+		memcpy(o->tail, content.data, content.len);
+	if (buf_check(&o->info.headers, e) < 0)
+		return NULL;
+	return take(&o);
+}
+
+static int
+open_refs(struct vault *v, struct object *o, const struct buf *refs, struct err *e)
+{
+	struct content_key *key = vault_content_key(v);
+
+	if (!key)
+		return err_set(e, ERR_IO, "the vault's key is gone");
+	o->in = content_open(vault_chunks(v), key, (const struct chunk_ref *)refs->data,
+	    refs->len / sizeof(struct chunk_ref), e);
+	content_key_unref(key);
+	return o->in ? 0 : -1;
+}
+
+/* The references of every part, then the bytes of the last if it is inline (*O grows by them). */
+static int
+read_parts(struct vault *v, int64_t body, struct buf *refs, struct object **o, struct err *e)
+{
+	struct query *q = vault_query(
+	    v, "SELECT chunks,content FROM part WHERE body=?1 ORDER BY number");
+	int r, bad = 0;
+
+	query_int(q, 1, body);
+	while (!bad && (r = query_step(q, e)) == 1) {
+		struct span chunks = column_blob(q, 0), data = column_blob(q, 1);
+
+		if ((*o)->tail_len) {
+			bad = err_set(e, ERR_FORGED, "a part follows the last one");
+		} else if (chunks.len) {
+			bad = refs_read(chunks, refs, &(*o)->chunked, e);
+		} else if (data.len) {
+			struct object *larger = realloc(*o, sizeof(**o) + data.len);
+
+			if (!larger) {
+				bad = err_set(e, ERR_MEMORY, "object: no memory");
+				continue;
+			}
+			*o = larger;
+			memcpy(larger->tail, data.data, data.len);
+			larger->tail_len = data.len;
+		}
+	}
+	query_end(q);
+	return bad || r < 0 ? -1 : 0;
+}
+
+/* O's content as its row says: of KIND, in row BODY, CHUNKS as that has them. */
+static int
+open_content(struct vault *v, struct object **o, enum content_kind kind, int64_t body,
+    struct span chunks, struct buf *refs, struct err *e)
+{
+	if (kind == KIND_PARTS && read_parts(v, body, refs, o, e) < 0)
+		return -1;
+	if (kind == KIND_CHUNKS && refs_read(chunks, refs, &(*o)->chunked, e) < 0)
+		return -1;
+	if ((*o)->chunked + (*o)->tail_len != (*o)->info.size)
+		return err_set(e, ERR_FORGED, "an object's size and content differ");
+	return refs->len ? open_refs(v, *o, refs, e) : 0;
+}
+
+static const char sql_open[] =
+    "SELECT o.kind,o.size,o.modified_ms,o.etag,o.headers,o.body,c.content,c.chunks FROM bucket b"
+    " LEFT JOIN object o ON o.bucket=b.id AND o.key=?2"
+    " LEFT JOIN body c ON c.id=o.body WHERE b.name=?1";
+static const char sql_look[] =
+    "SELECT o.kind,o.size,o.modified_ms,o.etag,o.headers,o.body FROM bucket b"
+    " LEFT JOIN object o ON o.bucket=b.id AND o.key=?2 WHERE b.name=?1";
+
+/* The object of the row that Q stands on, if there is one. */
+static struct object *
+open_row(struct vault *v, struct query *q, bool with_content, struct err *e)
+{
+	_cleanup_(object_closep) struct object *o = NULL;
+	_cleanup_buf_ struct buf refs = BUF_INIT(0);
+	struct span inside = { NULL, 0 };
+	enum content_kind kind = (enum content_kind)column_int(q, 0);
+
+	if (column_is_null(q, 5)) {
+		err_set(e, ERR_MISSING, "no such key");
+		return NULL;
+	}
+	if (with_content)
+		inside = column_blob(q, 6);
+	o = object_of_row(q, inside, e);
+	if (!o)
+		return NULL;
+	if (with_content &&
+	    open_content(v, &o, kind, column_int(q, 5), column_blob(q, 7), &refs, e) < 0)
+		return NULL;
+	return take(&o);
+}
+
+struct object *
+object_open(struct files *f, const char *bucket, const char *key, bool with_content,
+    bool *missing_bucket, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	struct object *o = NULL;
+	struct query *q;
+	int r;
+
+	*missing_bucket = false;
+	if (!v)
+		return NULL;
+	files_wait_for(f, vault_ticket(v));
+	q = vault_query(v, with_content ? sql_open : sql_look);
+	query_text(q, 1, bucket, strlen(bucket));
+	query_blob(q, 2, key, strlen(key));
+	r = query_step(q, e);
+	if (r == 1) {
+		o = open_row(v, q, with_content, e);
+	} else if (r == 0) {
+		*missing_bucket = true;
+		err_set(e, ERR_MISSING, NO_BUCKET);
+	}
+	query_end(q);
+	return o;
+}
+
+const struct object_info *
+object_info(const struct object *o)
+{
+	return &o->info;
+}
+
+ssize_t
+object_read(struct object *o, uint64_t offset, void *p, size_t n, struct err *e)
+{
+	if (offset >= o->chunked + o->tail_len)
+		return 0;
+	if (offset < o->chunked)
+		return content_read(o->in, offset, p, n, e);
+	offset -= o->chunked;
+	if (n > o->tail_len - offset)
+		n = o->tail_len - offset;
+	memcpy(p, o->tail + offset, n);
+	return (ssize_t)n;
+}
+
+/* --- removing --- */
+
+static int
+remove_key(struct vault *v, const char *bucket, const char *key, bool *removed, struct err *e)
+{
+	struct object_row row;
+
+	if (object_row_find(v, bucket, key, &row, e) < 0)
+		return -1;
+	*removed = row.exists;
+	return row.exists ? object_row_remove(v, &row, key, e) : 0;
+}
+
+int
+files_remove(struct files *f, const char *bucket, const char *key, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	bool removed = false;
+
+	if (!v || vault_begin(v, e) < 0)
+		return -1;
+	files_wait_for(f, vault_ticket(v));
+	if (remove_key(v, bucket, key, &removed, e) < 0)
+		return -1;
+	return removed ? files_commit(f, v, e) : 0;
+}
+
+int
+files_remove_many(struct files *f, const char *bucket, const char *const *keys, size_t n,
+    struct err *errs, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	bool removed, any = false;
+	int64_t id;
+
+	if (!v || vault_begin(v, e) < 0)
+		return -1;
+	files_wait_for(f, vault_ticket(v));
+	if (files_bucket_id(v, bucket, &id, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		errs[i].kind = ERR_NONE;
+		if (files_key_check(keys[i], &errs[i]) < 0)
+			continue;
+		if (remove_key(v, bucket, keys[i], &removed, e) < 0)
+			return -1;
+		any = any || removed;
+	}
+	return any ? files_commit(f, v, e) : 0;
+}
+
+/* --- counting --- */
+
+/* Some rows after (*BUCKET, LAST): 1 there may be more, 0, -1. The vault is free in between. */
+static int
+count_some(struct files *f, enum service s, int64_t *bucket, struct buf *last, uint64_t *objects,
+    uint64_t *bytes, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, s, e);
+	struct query *q;
+	unsigned n = 0;
+	int r;
+
+	if (!v)
+		return -1;
+	q = vault_query(v,
+	    "SELECT size,bucket,key FROM object WHERE (bucket,key)>(?1,?2)"
+	    " ORDER BY bucket,key LIMIT ?3");
+	query_int(q, 1, *bucket);
+	query_blob(q, 2, last->data, last->len);
+	query_int(q, 3, COUNT_AT_A_TIME);
+	while ((r = query_step(q, e)) == 1) {
+		*objects += 1;
+		*bytes += (uint64_t)column_int(q, 0);
+		if (++n < COUNT_AT_A_TIME)
+			continue;
+		*bucket = column_int(q, 1);
+		buf_clear(last);
+		buf_add(last, column_blob(q, 2).data, column_blob(q, 2).len);
+	}
+	query_end(q);
+	files_wait_for(f, vault_ticket(v));
+	return r < 0 || buf_check(last, e) < 0 ? -1 : n == COUNT_AT_A_TIME;
+}
+
+int
+files_count(struct files *f, enum service s, uint64_t *objects, uint64_t *bytes, struct err *e)
+{
+	_cleanup_buf_ struct buf last = BUF_INIT(0);
+	uint64_t n = 0, size = 0;
+	int64_t bucket = 0;
+	int r;
+
+	do
+		r = count_some(f, s, &bucket, &last, &n, &size, e);
+	while (r == 1);
+	if (r < 0)
+		return -1;
+	*objects = n;
+	*bytes = size;
+	return 0;
+}

@@ -1,0 +1,41 @@
+/* node.h - everything a serving node has, joined once by cmd_serve and borrowed by all.
+ *
+ * A node without a region (only `directory`) has NULL in every field from engine to homes.
+ */
+#pragma once
+#include <pthread.h>
+#include "base/crypto.h"
+#include "base/id.h"
+
+struct engine;
+struct flusher;
+struct keys;
+struct chunks;
+struct pool;
+struct homes;
+struct directory;
+struct peers;
+struct policy;
+struct access;
+struct routes;
+struct mover;
+
+struct node {
+	char region[REGION_NAME_SIZE];
+	char jurisdiction[3];
+	struct engine *engine;
+	struct flusher *flusher;
+	struct keys *keys;
+	struct chunks *chunks;
+	struct pool *pool;
+	struct homes *homes;
+	struct directory *directory; /* this node's own, or a client of another's */
+	bool serves_directory;       /* others may call ours */
+	struct peers *peers;
+	struct policy *policy; /* service/policy.h; has its own lock */
+	struct access *access; /* service/access.h */
+	struct routes *routes; /* service/routes.h */
+	struct mover *mover;   /* move/mover.h; NULL in tools */
+	uint8_t sign_public[SIGN_PUBLIC_BYTES];
+	uint8_t *sign_secret; /* SIGN_SECRET_BYTES in locked memory */
+};

@@ -1,0 +1,31 @@
+/* policy.h - for each jurisdiction, where its accounts may live, and how requests from elsewhere go.
+ *
+ * From the regions file, sections [policy XX]:  regions = in-mum, sg   (in order of preference)
+ * transit = proxy | redirect.  [policy *] is for the countries that have none of their own.
+ * Replaced as a whole on reload. Any thread.
+ */
+#pragma once
+#include "base/cleanup.h"
+#include "base/conf.h"
+#include "base/id.h"
+
+enum transit { TRANSIT_PROXY, TRANSIT_REDIRECT };
+
+struct policy;
+must_check
+struct policy *policy_new(struct err *e);
+/* ERR_BAD: an unknown word, a country that is not two capital letters, an invalid region. */
+must_check
+int policy_load(struct policy *p, struct conf *c, struct err *e);
+void policy_free(struct policy *p);
+CLEANUP(struct policy, policy_free)
+
+/* The most preferred region of COUNTRY for which EXISTS says true. ERR_DENIED: none. */
+must_check
+int policy_home(struct policy *p, const char *country,
+    bool (*exists)(void *arg, const char *region), void *arg, char out[static REGION_NAME_SIZE],
+    struct err *e);
+/* 0, or ERR_DENIED saying which regions are allowed. */
+must_check
+int policy_allows(struct policy *p, const char *country, const char *region, struct err *e);
+enum transit policy_transit(struct policy *p, const char *country);
