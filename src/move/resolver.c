@@ -17,7 +17,7 @@ struct settle {
 	struct settle *next;
 };
 
-/* --- outcomes, each in one durable batch --- */
+/* --- outcomes, each in one batch; those that the directory's row proves need no flush of their own --- */
 
 static void
 put_proof(struct region_batch *b, const struct move_record *r)
@@ -75,7 +75,7 @@ source_record_moved(struct mover *m, const struct move_record *r, size_t n, stru
 		if (r[i].received.is_there)
 			put_proof(b, &r[i]);
 	}
-	result = homes_set(m->node->homes, homes, n, b, e);
+	result = homes_set_soon(m->node->homes, homes, n, b, e);
 	for (size_t i = 0; i < n && result == 0; i++) {
 		access_forget(m->node->access, &r[i].account);
 		routes_forget(m->node->routes, &r[i].account);
@@ -103,7 +103,7 @@ target_record_home(
 		homes_delay_writes(m->node->homes, &r[i].account, m->config.read_lease_ms);
 		routes_forget(m->node->routes, &r[i].account);
 	}
-	if (homes_set(m->node->homes, h, n, b, e) < 0)
+	if (homes_set_soon(m->node->homes, h, n, b, e) < 0)
 		return -1;
 	counter_add(&moves_settled, (int64_t)n);
 	return 0;

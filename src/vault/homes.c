@@ -90,7 +90,7 @@ home_read(struct homes *h, const struct account_id *id, struct home *out, struct
 
 static int
 write_homes(struct homes *h, const struct home *const *homes, size_t n, struct region_batch *b,
-    struct err *e)
+    bool is_soon, struct err *e)
 {
 	_cleanup_buf_ struct buf value = BUF_INIT(4096);
 
@@ -106,6 +106,8 @@ write_homes(struct homes *h, const struct home *const *homes, size_t n, struct r
 		else
 			region_put(b, REGION_HOME, id, sizeof(*id), value.data, value.len);
 	}
+	if (is_soon)
+		return region_apply_soon(h->c.engine, b, e);
 	return region_apply(h->c.engine, h->c.flusher, b, e);
 }
 
@@ -298,8 +300,8 @@ change_begin(struct homes *h, const struct home *homes, size_t n, bool is_fence,
 
 /* The new states, or with OLD the former ones, together with B. */
 static int
-change_write(
-    struct homes *h, const struct change *c, bool old, struct region_batch *b, struct err *e)
+change_write(struct homes *h, const struct change *c, bool old, struct region_batch *b,
+    bool is_soon, struct err *e)
 {
 	_cleanup_(region_batch_freep) struct region_batch *own = NULL;
 	const struct home **homes = calloc(c->n ? c->n : 1, sizeof(*homes));
@@ -313,8 +315,22 @@ change_write(
 	}
 	for (size_t i = 0; i < c->n; i++)
 		homes[i] = old ? &c->items[i].old : c->items[i].new;
-	r = write_homes(h, homes, c->n, b, e);
+	r = write_homes(h, homes, c->n, b, is_soon, e);
 	free(homes);
+	return r;
+}
+
+static int
+set_homes(struct homes *h, const struct home *homes, size_t n, struct region_batch *b, bool is_soon,
+    struct err *e)
+{
+	_cleanup_(change_free) struct change c = { 0 };
+	int r;
+
+	if (change_begin(h, homes, n, false, &c, e) < 0)
+		return -1;
+	r = change_write(h, &c, false, b, is_soon, e);
+	publish_all(h, &c, r == 0);
 	return r;
 }
 
@@ -322,14 +338,14 @@ int
 homes_set(
     struct homes *h, const struct home *homes, size_t n, struct region_batch *b, struct err *e)
 {
-	_cleanup_(change_free) struct change c = { 0 };
-	int r;
+	return set_homes(h, homes, n, b, false, e);
+}
 
-	if (change_begin(h, homes, n, false, &c, e) < 0)
-		return -1;
-	r = change_write(h, &c, false, b, e);
-	publish_all(h, &c, r == 0);
-	return r;
+int
+homes_set_soon(
+    struct homes *h, const struct home *homes, size_t n, struct region_batch *b, struct err *e)
+{
+	return set_homes(h, homes, n, b, true, e);
 }
 
 /* The fenced state is durable: reads may see it. Writes wait already, those inside go on. */
@@ -377,7 +393,7 @@ put_back(struct homes *h, struct change *c, struct err *e)
 {
 	struct err second;
 
-	if (change_write(h, c, true, NULL, &second) < 0)
+	if (change_write(h, c, true, NULL, false, &second) < 0)
 		err_add(e, "put back, but not durably (%s)", second.text);
 	for (size_t i = 0; i < c->n; i++)
 		publish(h, &c->items[i], &c->items[i].old);
@@ -395,7 +411,7 @@ homes_fence(struct homes *h, const struct home *homes, size_t n, struct region_b
 			return err_set(e, ERR_INTERNAL, "a fence that does not fence");
 	if (change_begin(h, homes, n, true, &c, e) < 0)
 		return -1;
-	if (change_write(h, &c, false, b, e) < 0) {
+	if (change_write(h, &c, false, b, false, e) < 0) {
 		put_back(h, &c, e);
 		return -1;
 	}

@@ -115,6 +115,12 @@ int homes_get(struct homes *h, const struct account_id *id, struct home *out, st
 must_check
 int homes_set(
     struct homes *h, const struct home *homes, size_t n, struct region_batch *b, struct err *e);
+/* The same without waiting for the disk: for states that the directory's row proves, so that a restart
+ * which finds the former state comes to the same one (prepared -> here, fenced -> moved once the swap is
+ * done). */
+must_check
+int homes_set_soon(
+    struct homes *h, const struct home *homes, size_t n, struct region_batch *b, struct err *e);
 /* As homes_set with state HOME_FENCED (services and suspension as they are, or ERR_STALE: the record
  * has changed since it was read), and returns when every write that had entered has left
  * (ERR_TIMEOUT after WAIT_MS: then the accounts are put back to HOME_HERE, durably). From its

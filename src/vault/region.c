@@ -100,16 +100,26 @@ apply(struct engine *g, const struct region_batch *b, struct err *e)
 }
 
 int
-region_apply(struct engine *g, struct flusher *f, struct region_batch *b, struct err *e)
+region_apply_soon(struct engine *g, struct region_batch *b, struct err *e)
 {
 	int r = 0;
 
 	if (buf_check(&b->bytes, e) < 0 || buf_check(&b->places, e) < 0)
 		r = -1;
 	else if (b->n)
-		r = apply(g, b, e) < 0 ? -1 : flusher_wait(f, flusher_ticket(f), e);
+		r = apply(g, b, e);
 	empty(b);
 	return r < 0 ? err_add(e, "region records") : 0;
+}
+
+int
+region_apply(struct engine *g, struct flusher *f, struct region_batch *b, struct err *e)
+{
+	if (region_apply_soon(g, b, e) < 0)
+		return -1;
+	if (flusher_wait(f, flusher_ticket(f), e) < 0)
+		return err_add(e, "region records");
+	return 0;
 }
 
 int
