@@ -35,6 +35,17 @@ random_bytes(uint8_t *p, size_t n)
 		p[i] = (uint8_t)random_below(256);
 }
 
+/* Zeros, noise, or some of both. */
+static UNUSED void
+fill_page(uint8_t page[static PAGE_BYTES], unsigned how)
+{
+	memset(page, 0, PAGE_BYTES);
+	if (how % 3 == 1)
+		random_bytes(page, PAGE_BYTES);
+	else if (how % 3 == 2)
+		random_bytes(page + random_below(3000), 1 + random_below(1000));
+}
+
 static UNUSED int
 fixture_setup(void **state)
 {
