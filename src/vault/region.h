@@ -30,6 +30,10 @@ CLEANUP(struct region_batch, region_batch_free)
 /* Apply the batch and wait until it is durable (through F). The batch is empty afterwards. */
 must_check
 int region_apply(struct engine *g, struct flusher *f, struct region_batch *b, struct err *e);
+/* The same without waiting: it survives a power cut after the next flush, and never without everything
+ * that was applied before it. */
+must_check
+int region_apply_soon(struct engine *g, struct region_batch *b, struct err *e);
 /* 1, 0, -1. */
 must_check
 int region_get(struct engine *g, enum region_kind k, const void *key, size_t n, struct buf *value,
