@@ -95,11 +95,14 @@ create_empty(struct fixture *f)
 	"CREATE INDEX object_size ON object(size);" \
 	"CREATE VIRTUAL TABLE word USING fts5(text)"
 
+#define FILL \
+	"WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)" \
+	" INSERT OR IGNORE INTO object SELECT i, 'key/' || i, zeroblob(i % 700), i % 700 FROM n"
+
 static const char *const script[] = {
 	"INSERT OR IGNORE INTO object VALUES(1, 'first', zeroblob(20), 20)",
 	"INSERT INTO word VALUES('the quick brown fox'), ('jumps over the lazy dog')",
-	"WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
-	" INSERT OR IGNORE INTO object SELECT i, 'key/' || i, zeroblob(i % 700), i % 700 FROM n",
+	FILL,
 	"UPDATE object SET body = zeroblob(size + 3), size = size + 3 WHERE id % 7 = 0",
 	"DELETE FROM object WHERE id % 3 = 0",
 	"BEGIN; DELETE FROM object; INSERT INTO word VALUES('never'); ROLLBACK",
