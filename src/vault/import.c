@@ -6,6 +6,10 @@
 #include <string.h>
 #include <uthash.h>
 
+/* So many pages more than its bytes account for may an entry make: without a bound, a few bytes would
+ * have us digest millions of pages of zeros. */
+#define SPARE_PAGES 1024
+
 /* A chunk that the vault will refer to, as far as is known. */
 struct wanted {
 	struct chunk_ref ref;
@@ -25,6 +29,7 @@ struct import {
 	struct wanted *writing;      /* the chunk that is coming in */
 	struct wanted *wanted;
 	size_t missing; /* of them, not yet here */
+	uint32_t base_pages, pages;
 	bool has_unsynced;
 	bool is_broken;
 };
@@ -139,6 +144,7 @@ take_vault(struct import *i, struct reader *r, struct err *e)
 	i->s = sealed_import(i->engine, i->keys, &i->id, i->epoch, base, pages, e);
 	if (!i->s)
 		return -1;
+	i->base_pages = i->pages = pages;
 	sealed_data_key(i->s, key);
 	i->key = content_key_new(&i->id, key, e);
 	wipe(key, sizeof(key));
@@ -183,9 +189,13 @@ take_entry(struct import *i, struct reader *r, struct err *e)
 
 	if (read_check(r, "an entry item", e) < 0)
 		return -1;
-	if (sealed_import_entry(i->s, version, plain, n, e) < 0)
+	if (redo_visit(plain, n, &pages, &v, e) < 0)
 		return -1;
-	return redo_visit(plain, n, &pages, &v, e);
+	/* A page that is new has bytes in the entry, or its number has, in SQLite's list of free ones. */
+	if (pages > (uint64_t)i->pages + n + SPARE_PAGES)
+		return err_set(e, ERR_BAD, "an entry of %zu bytes makes %u pages", n, pages);
+	i->pages = pages;
+	return sealed_import_entry(i->s, version, plain, n, e);
 }
 
 /* The chunk that a D or E item is about. */
@@ -340,10 +350,16 @@ import_write(struct import *i, struct err *e)
 static int
 complete(const struct import *i, struct err *e)
 {
+	struct sealed_info info;
+
 	if (usable(i, e) < 0)
 		return -1;
 	if (!i->s)
 		return err_set(e, ERR_BAD, "nothing has arrived");
+	sealed_get_info(i->s, &info);
+	if (info.base_page_count != i->base_pages)
+		return err_set(
+		    e, ERR_BAD, "%u of %u pages have arrived", info.base_page_count, i->base_pages);
 	if (i->missing)
 		return err_set(e, ERR_BAD, "%zu chunks have not arrived", i->missing);
 	return 0;

@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* SQLite's own pages; the sealed store keeps those that changed since the last checkpoint. */
-#define CACHE_PAGES       6
+/* SQLite's own pages: few, since the sealed store keeps those that changed since the last checkpoint,
+ * but enough for the inner nodes of a large vault. */
+#define CACHE_PAGES_MIN   4
+#define CACHE_PAGES_MAX   128
+#define CACHE_SHARE       16
 /* What an open connection costs besides its pages, roughly: SQLite's count is taken now and then. */
 #define GIVES_PER_MEASURE 64
 
@@ -53,7 +56,8 @@ vault_sqlite_error(struct vault *v, int rc, struct err *e)
 	const struct err *cause = v->sealed ? sealed_vfs_error(v->sealed) : NULL;
 	enum err_kind kind = kind_of(rc);
 
-	if (kind == ERR_EXISTS)
+	/* The row's or the statement's fault; no value is quoted in these texts. */
+	if (kind == ERR_EXISTS || (rc & 0xff) == SQLITE_ERROR)
 		return err_set(
 		    e, kind, "%s: %s", service_name(v->id.service), sqlite3_errmsg(v->db));
 	/* Whatever else went wrong, the next one starts from what is stored. */
@@ -82,17 +86,23 @@ take_key(struct vault *v, struct err *e)
 static int
 open_database(struct vault *v, struct err *e)
 {
+	struct sealed_info info;
 	char name[32];
 	int rc;
 
 	sealed_vfs_name(v->sealed, name);
 	rc = sqlite3_open_v2(name, &v->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, SEALED_VFS);
 	if (rc == SQLITE_OK) {
+		unsigned pages;
 		char cache[48];
 
 		sqlite3_db_config(v->db, SQLITE_DBCONFIG_LOOKASIDE, NULL, 0, 0);
 		sqlite3_extended_result_codes(v->db, 1);
-		snprintf(cache, sizeof(cache), "PRAGMA cache_size=%d;", CACHE_PAGES);
+		sealed_get_info(v->sealed, &info);
+		pages = CACHE_PAGES_MIN + info.page_count / CACHE_SHARE;
+		if (pages > CACHE_PAGES_MAX)
+			pages = CACHE_PAGES_MAX;
+		snprintf(cache, sizeof(cache), "PRAGMA cache_size=%u;", pages);
 		rc = sqlite3_exec(v->db, cache, NULL, NULL, NULL);
 	}
 	if (rc == SQLITE_OK)

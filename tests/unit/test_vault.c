@@ -31,7 +31,7 @@ a_new_vault_is_few_pages_and_holds_rows(void **state)
 	id = store_new_vault(&s, SERVICE_FILES);
 	v = store_take(&s, &id);
 	CHECK_OK(vault_read_page(v, 1, page, &pages, &e), &e);
-	CHECK(pages == 7);
+	CHECK(pages >= 6 && pages <= 10);
 	pool_give(v);
 	id.service = SERVICE_MESSAGES;
 	CHECK(pool_create(s.pool, &id, 1, &e) < 0 && e.kind == ERR_BAD);
@@ -101,8 +101,7 @@ queries_bind_step_and_keep_their_errors(void **state)
 	query_int(q, 1, 1);
 	CHECK(query_step(q, &e) < 0 && e.kind == ERR_INTERNAL);
 	query_end(q);
-	/* Broken is this handle only. */
-	CHECK(get_word(v, "x", &e, 0, &e) == -2);
+	CHECK(strstr(e.text, "SELEKT") && get_word(v, "w05", &e, 0, &e) == -1);
 	pool_give(v);
 	CHECK(!store_has(&s, &id, "w05", "w05"));
 	store_close(&s);
@@ -612,7 +611,7 @@ no_plaintext_reaches_the_disk(void **state)
 
 	(void)state;
 	store_open(&s, true);
-	id = store_new_vault(&s, SERVICE_FILES);
+	id = store_new_bodies(&s);
 	for (size_t i = 0; i + 32 < sizeof(small); i += 32)
 		memcpy(small + i, "Numbat-Small-Content............", 32);
 	v = store_take(&s, &id);
@@ -625,16 +624,17 @@ no_plaintext_reaches_the_disk(void **state)
 		CHECK_OK(vault_begin(v, &e), &e);
 		if (!round) {
 			CHECK_OK(vault_add_chunks(v, refs, n, &e), &e);
-			q = vault_query(v, "INSERT INTO bucket VALUES(1, 'Zebra-Bucket-Name', 0)");
-			CHECK_OK(query_run(q, &e), &e);
+			CHECK_OK(query_run(vault_query(v,
+			                       "INSERT INTO test_body(name) "
+			                       "VALUES('Zebra-Bucket-Name')"),
+			             &e),
+			    &e);
 		}
-		q = vault_query(v, "INSERT INTO body(content) VALUES(?1)");
-		query_blob(q, 1, small, sizeof(small));
-		CHECK_OK(query_run(q, &e), &e);
 		q = vault_query(v,
-		    "INSERT INTO object VALUES(1, 'Quokka/Key/Name' || ?1, 1, 'e', 0, 1,"
-		    " NULL, 'Wombat-Metadata')");
+		    "INSERT INTO test_body(name, chunks, content) "
+		    "VALUES('Quokka/Key/Name' || ?1, 'Wombat-Metadata', ?2)");
 		query_int(q, 1, round);
+		query_blob(q, 2, small, sizeof(small));
 		CHECK_OK(query_run(q, &e), &e);
 		CHECK_OK(vault_commit(v, &ticket, &e), &e);
 	}

@@ -91,6 +91,26 @@ store_take(struct store *s, const struct vault_id *id)
 	return v;
 }
 
+/* A vault with a table of the tests' own, so that they do not hang on a service's schema. */
+static inline struct vault_id
+store_new_bodies(struct store *s)
+{
+	struct vault_id id = store_new_vault(s, SERVICE_FILES);
+	struct vault *v = store_take(s, &id);
+	uint64_t ticket;
+	struct err e;
+
+	CHECK_OK(vault_begin(v, &e), &e);
+	CHECK_OK(query_run(vault_query(v,
+	                       "CREATE TABLE test_body(id INTEGER PRIMARY KEY, name TEXT,"
+	                       " chunks BLOB, content BLOB)"),
+	             &e),
+	    &e);
+	CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	pool_give(v);
+	return id;
+}
+
 /* One row of the table that profile vaults have for settings. */
 static inline int
 put_word(struct vault *v, const char *word, const void *value, size_t n, struct err *e)
