@@ -119,26 +119,36 @@ client_add(struct directory *d, const struct placement *p, size_t n, struct err 
 }
 
 static int
-client_swap(struct directory *d, struct swap *s, size_t n, struct err *e)
+read_swapped(json_t *answer, struct swap *s, size_t n, struct err *e)
 {
-	_cleanup_(json_decrefp) json_t *answer = NULL;
-	json_t *list = json_array();
 	size_t got;
+	json_t *list = rows(answer, "swaps", n, &got);
 
-	assert(n <= DIRECTORY_BATCH_MAX);
-	for (size_t i = 0; i < n; i++) {
-		s[i].is_done = s[i].is_missing = false;
-		json_array_append_new(list, swap_pack(&s[i]));
-	}
-	if (call(d, "swap", json_pack("{s:o}", "swaps", list), CALL_WAIT_MS, &answer, e) < 0)
-		return -1;
-	list = rows(answer, "swaps", n, &got);
 	if (!list || got != n)
 		return bad_answer("swap", e);
 	for (size_t i = 0; i < n; i++)
 		if (swapped_unpack(json_array_get(list, i), &s[i], e) < 0)
 			return bad_answer("swap", e);
 	return 0;
+}
+
+static int
+client_swap(struct directory *d, struct swap *s, size_t n, struct err *e)
+{
+	_cleanup_(json_decrefp) json_t *answer = NULL;
+	json_t *list = json_array();
+	int rc;
+
+	assert(n <= DIRECTORY_BATCH_MAX);
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, swap_pack(&s[i]));
+	rc = call(d, "swap", json_pack("{s:o}", "swaps", list), CALL_WAIT_MS, &answer, e);
+	if (rc == 0)
+		rc = read_swapped(answer, s, n, e);
+	/* Nobody may believe in part of an answer. */
+	for (size_t i = 0; rc < 0 && i < n; i++)
+		s[i].is_done = s[i].is_missing = false;
+	return rc;
 }
 
 static int
