@@ -37,7 +37,7 @@ is_group(const char *words)
 
 /* Take words off ARGV as long as they lead towards a command; *N how many. WORDS gets them. */
 static const struct command *
-find_command(int argc, char *const *argv, char words[static WORDS_MAX], int *n)
+find_command(int argc, const char *const *argv, char words[static WORDS_MAX], int *n)
 {
 	const struct command *found = NULL;
 	char tried[WORDS_MAX] = "";
@@ -68,21 +68,25 @@ add_option_usage(struct buf *out, const struct option *o)
 	    o->value ? o->value : "", o->is_needed ? "" : "]");
 }
 
-/* Lines of at most 90 columns, the later ones indented. */
+/* Lines of at most 90 columns, the later ones indented; what is needed comes first. */
 static void
 add_usage(struct buf *out, const struct command *c)
 {
 	size_t line = out->len;
 
 	buf_printf(out, "usage: domicile %s%s%s", c->words, *c->operands ? " " : "", c->operands);
-	for (const struct option *o = c->options; o->name; o++) {
-		size_t wanted = strlen(o->name) + (o->value ? strlen(o->value) + 1 : 0) + 5;
+	for (int needed = 1; needed >= 0; needed--) {
+		for (const struct option *o = c->options; o->name; o++) {
+			size_t wanted = strlen(o->name) + (o->value ? strlen(o->value) + 1 : 0) + 5;
 
-		if (out->len - line + wanted > 90) {
-			line = out->len;
-			buf_add_str(out, "\n          ");
+			if (o->is_needed != (needed == 1))
+				continue;
+			if (out->len - line + wanted > 90) {
+				line = out->len;
+				buf_add_str(out, "\n          ");
+			}
+			add_option_usage(out, o);
 		}
-		add_option_usage(out, o);
 	}
 	buf_add_char(out, '\n');
 }
@@ -101,7 +105,7 @@ add_command_help(struct buf *out, const struct command *c)
 
 		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "",
 		    o->value ? o->value : "");
-		buf_printf(out, "  %-28s %s\n", left, o->help);
+		buf_printf(out, "  %-30s %s\n", left, o->help);
 	}
 }
 
@@ -115,7 +119,7 @@ add_list(struct buf *out, const char *words)
 			continue;
 		snprintf(
 		    left, sizeof(left), "%s%s%s", c->words, *c->operands ? " " : "", c->operands);
-		buf_printf(out, "  %-28s %s\n", left, c->summary);
+		buf_printf(out, "  %-30s %s\n", left, c->summary);
 	}
 }
 
@@ -155,7 +159,7 @@ unknown_option(const struct command *c, const char *given, struct err *e)
 
 /* argv[*I] is an option; its value may be the next argument. */
 static int
-take_option(struct args *a, int argc, char *const *argv, int *i, struct err *e)
+take_option(struct args *a, int argc, const char *const *argv, int *i, struct err *e)
 {
 	const char *given = argv[*i], *name = given + 2, *equals = strchr(name, '=');
 	size_t n = equals ? (size_t)(equals - name) : strlen(name);
@@ -219,7 +223,7 @@ is_help(const char *word)
 }
 
 static bool
-asks_for_help(int argc, char *const *argv)
+asks_for_help(int argc, const char *const *argv)
 {
 	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
 		if (is_help(argv[i]))
@@ -228,7 +232,7 @@ asks_for_help(int argc, char *const *argv)
 }
 
 static int
-no_command(int argc, char *const *argv, const char *words, int used, struct err *e)
+no_command(int argc, const char *const *argv, const char *words, int used, struct err *e)
 {
 	const char *space = *words ? " " : "";
 
@@ -240,7 +244,7 @@ no_command(int argc, char *const *argv, const char *words, int used, struct err 
 }
 
 int
-cli_parse(int argc, char *const *argv, struct args *args, struct buf *out, struct err *e)
+cli_parse(int argc, const char *const *argv, struct args *args, struct buf *out, struct err *e)
 {
 	char words[WORDS_MAX];
 	bool operands_only = false;
@@ -289,7 +293,7 @@ cli_main(int argc, char **argv)
 	_cleanup_buf_ struct buf out = BUF_INIT(1 << 20);
 	struct err e = { 0 };
 	struct args args;
-	int rc = cli_parse(argc, argv, &args, &out, &e);
+	int rc = cli_parse(argc, (const char *const *)argv, &args, &out, &e);
 
 	if (rc == 0 && args.command)
 		rc = args.command->run(&args, &e);

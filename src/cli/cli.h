@@ -44,7 +44,7 @@ struct args {
 /* What to do with a command line: a command to run, or text to show (then COMMAND is NULL and OUT
  * has it). ERR_USAGE names what is wrong and the way out. ARGV is borrowed by ARGS. */
 must_check
-int cli_parse(int argc, char *const *argv, struct args *args, struct buf *out, struct err *e);
+int cli_parse(int argc, const char *const *argv, struct args *args, struct buf *out, struct err *e);
 /* The help of the command WORDS, of all that begin with them, or of everything ("").
  * ERR_USAGE: there is none. */
 must_check
