@@ -73,7 +73,7 @@ sealed_import_page(struct sealed *s, uint32_t number, uint64_t version,
 	buf_clear(&s->record);
 	if (page_seal(s->a, &s->h.id, number, version, plain, &s->record, e) < 0 ||
 	    set_toggle(s, next->page_set, s->record.data + PAGE_RECORD_NONCE, e) < 0 ||
-	    digest_add(s, plain, e) < 0)
+	    page_digest_add(s, plain, e) < 0)
 		return import_broken(s);
 	batch_put(&s->batch, key_page(number), s->record.data, s->record.len);
 	next->stored = number;

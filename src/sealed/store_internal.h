@@ -273,5 +273,5 @@ int chunk_erase(
 /* --- store_transfer.c --- */
 
 must_check
-int digest_add(struct sealed *s, const uint8_t page[static PAGE_BYTES], struct err *e);
+int page_digest_add(struct sealed *s, const uint8_t page[static PAGE_BYTES], struct err *e);
 void digests_clear(struct sealed *s);

@@ -7,7 +7,7 @@
 /* --- digests of pages as in their P records ------------------------------------------------ */
 
 int
-digest_add(struct sealed *s, const uint8_t page[static PAGE_BYTES], struct err *e)
+page_digest_add(struct sealed *s, const uint8_t page[static PAGE_BYTES], struct err *e)
 {
 	if (s->digest_count == s->digest_cap) {
 		uint32_t cap = s->digest_cap ? 2 * s->digest_cap : 64;
@@ -59,7 +59,7 @@ scan_page(void *arg, struct span key, struct span value, struct err *e)
 		return sealed_forged(
 		    e, &s->h.id, "page %" PRIu32 ": of a version that is not yet", number);
 	if (set_toggle(s, p->set, value.data + PAGE_RECORD_NONCE, e) < 0 ||
-	    digest_add(s, p->page, e) < 0)
+	    page_digest_add(s, p->page, e) < 0)
 		return -1;
 	return p->fn ? p->fn(p->arg, number, version, p->page, e) : 0;
 }

@@ -221,7 +221,7 @@ mark(struct homes *h, struct item *i, bool is_fence, struct err *e)
 			break;
 		}
 		if (x->is_changing) {
-			gate_wait(s, x, GATE_NEVER);
+			stripe_wait(s, x, GATE_NEVER);
 			continue;
 		}
 		r = check_following(&x->home, i->new, is_fence, e);
@@ -377,7 +377,7 @@ drain(struct homes *h, struct change *c, uint64_t until_ns, struct err *e)
 
 		pthread_mutex_lock(&s->lock);
 		while (x->inside[ENTER_WRITE] && host_mono_ns() < until_ns)
-			gate_wait(s, x, until_ns);
+			stripe_wait(s, x, until_ns);
 		left = x->inside[ENTER_WRITE];
 		pthread_mutex_unlock(&s->lock);
 		if (left)

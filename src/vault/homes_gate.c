@@ -103,7 +103,7 @@ gate_find_or_add(struct stripe *s, const struct account_id *id)
 }
 
 void
-gate_wait(struct stripe *s, struct entry *x, uint64_t until_ns)
+stripe_wait(struct stripe *s, struct entry *x, uint64_t until_ns)
 {
 	x->pins++;
 	gate_wait_until(&s->changed, &s->lock, until_ns);
@@ -150,7 +150,7 @@ gate_entry(struct homes *h, struct stripe *s, const struct account_id *id, struc
 		if (x->is_loaded)
 			return x;
 		if (x->is_loading)
-			gate_wait(s, x, GATE_NEVER);
+			stripe_wait(s, x, GATE_NEVER);
 		else if (load(h, s, x, e) < 0)
 			return NULL;
 	}

@@ -69,7 +69,7 @@ struct entry *gate_entry(
 /* The entry without its record. */
 struct entry *gate_find_or_add(struct stripe *s, const struct account_id *id);
 /* Wait on the stripe's condition until UNTIL_NS (mono, or GATE_NEVER). X stays. */
-void gate_wait(struct stripe *s, struct entry *x, uint64_t until_ns);
+void stripe_wait(struct stripe *s, struct entry *x, uint64_t until_ns);
 void gate_drop(struct stripe *s, struct entry *x);
 
 /* --- homes_wait.c --- */
