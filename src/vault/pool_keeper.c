@@ -2,7 +2,7 @@
  *
  * A dropped chunk's file is removed when the commit that dropped it is durable, nobody exports the
  * vault, and everyone who may have learned its name before has finished (see content_internal.h).
- * If a flush failed since, the drop may have been taken back: the file then stays for a sweep.
+ * If a flush failed before it was durable, it has been taken back, and the file stays.
  */
 #include "vault/vault_internal.h"
 
@@ -88,26 +88,28 @@ is_due(const struct pool *p, const struct removal *r)
 	    flusher_is_durable(p->c.flusher, r->ticket);
 }
 
+static bool
+is_taken_back(const struct pool *p, const struct removal *r)
+{
+	return !flusher_is_durable(p->c.flusher, r->ticket) &&
+	    r->failures != flusher_failures(p->c.flusher);
+}
+
 /* LOCK held, released while files are removed. */
 static void
 carry_out(struct pool *p, struct removal *r)
 {
 	struct err e;
 
-	/* Durability first, then the failures: a ticket that a failed flush lost counts as durable
-	 * after the next one. */
-	if (r->failures == flusher_failures(p->c.flusher)) {
-		pthread_mutex_unlock(&p->lock);
-		for (size_t i = 0; i < r->n; i++) {
-			struct chunk_name name;
+	pthread_mutex_unlock(&p->lock);
+	for (size_t i = 0; i < r->n; i++) {
+		struct chunk_name name;
 
-			memcpy(name.b, r->names[i], sizeof(name.b));
-			if (chunks_remove(p->c.chunks, &r->vault->id, &name, &e) < 0)
-				log_warn("chunk.remove", NULL, "error=\"%s\"", e.text);
-		}
-		pthread_mutex_lock(&p->lock);
+		memcpy(name.b, r->names[i], sizeof(name.b));
+		if (chunks_remove(p->c.chunks, &r->vault->id, &name, &e) < 0)
+			log_warn("chunk.remove", NULL, "error=\"%s\"", e.text);
 	}
-	removal_free(r);
+	pthread_mutex_lock(&p->lock);
 }
 
 static void
@@ -116,9 +118,13 @@ do_removals(struct pool *p)
 	struct removal *r = STAILQ_FIRST(&p->removals);
 
 	while (r) {
-		if (is_due(p, r)) {
+		bool is_void = is_taken_back(p, r);
+
+		if (is_void || is_due(p, r)) {
 			STAILQ_REMOVE(&p->removals, r, removal, link);
-			carry_out(p, r);
+			if (!is_void)
+				carry_out(p, r);
+			removal_free(r);
 			r = STAILQ_FIRST(&p->removals);
 		} else {
 			r = STAILQ_NEXT(r, link);

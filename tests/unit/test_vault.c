@@ -338,45 +338,72 @@ a_failed_commit_is_all_or_nothing(void **state)
 	}
 }
 
+/* Some more than SEALED_CHECKPOINT_BYTES, less than would have the writer pay for the checkpoint. */
+static void
+write_past_the_bound(struct store *s, const struct vault_id *id, const char *prefix)
+{
+	char value[200];
+
+	memset(value, 'v', sizeof(value) - 1);
+	value[sizeof(value) - 1] = 0;
+	for (int n = 0; n < 2600; n++) {
+		char word[32];
+
+		snprintf(word, sizeof(word), "%s%d", prefix, n);
+		store_put(s, id, word, value);
+	}
+}
+
+static uint64_t
+base_of(struct store *s, const struct vault_id *id)
+{
+	struct sealed_info i = { 0 };
+	struct err e;
+	struct sealed *r = sealed_open(s->engine, s->keys, id, SEALED_READ, &e);
+
+	if (r)
+		sealed_get_info(r, &i);
+	sealed_close(r);
+	return i.base;
+}
+
+static bool
+base_leaves(struct store *s, const struct vault_id *id, uint64_t base, int tries)
+{
+	for (; tries && base_of(s, id) <= base; tries--)
+		usleep(10000);
+	return base_of(s, id) > base;
+}
+
 static void
 checkpoints_come_by_themselves_unless_held(void **state)
 {
-	struct sealed_info i = { 0 };
 	struct store s;
 	struct vault_id id;
-	char value[200];
-	struct err e;
+	uint64_t base;
 
 	(void)state;
 	store_open(&s, false);
 	id = store_new_vault(&s, SERVICE_PROFILE);
-	memset(value, 'v', sizeof(value) - 1);
-	value[sizeof(value) - 1] = 0;
-	for (int held = 1; held >= 0; held--) {
-		if (held)
-			pool_hold(s.pool, &id);
-		else
-			pool_unhold(s.pool, &id);
-		for (int n = 0; n < 4000; n++) {
-			char word[32];
+	write_past_the_bound(&s, &id, "a");
+	CHECK(base_leaves(&s, &id, 1, 300));
+	pool_hold(s.pool, &id);
+	base = base_of(&s, &id);
+	write_past_the_bound(&s, &id, "b");
+	write_past_the_bound(&s, &id, "c");
+	CHECK(!base_leaves(&s, &id, base, 5));
+	pool_unhold(s.pool, &id);
+	CHECK(base_leaves(&s, &id, base, 300));
+	pool_evict(s.pool, &id);
+	for (const char *p = "abc"; *p; p++) {
+		char word[8] = { *p, '7' }, value[256];
+		struct vault *v = store_take(&s, &id);
+		struct err e;
 
-			snprintf(word, sizeof(word), "%d-%d", held, n);
-			store_put(&s, &id, word, value);
-		}
-		for (int tries = 0; tries < 100; tries++) {
-			struct sealed *r = sealed_open(s.engine, s.keys, &id, SEALED_READ, &e);
-
-			if (r) {
-				sealed_get_info(r, &i);
-				sealed_close(r);
-			}
-			if (i.base > 1)
-				break;
-			usleep(held ? 1000 : 20000);
-		}
-		CHECK(held ? i.base == 1 : i.base > 1);
+		CHECK(get_word(v, word, value, sizeof(value), &e) == 199);
+		CHECK_OK(vault_check(v, &e), &e);
+		pool_give(v);
 	}
-	CHECK(store_has(&s, &id, "1-0", value) && store_has(&s, &id, "0-3999", value));
 	store_close(&s);
 }
 
@@ -518,6 +545,47 @@ a_drop_that_was_taken_back_removes_nothing(void **state)
 	CHECK_OK(pool_sweep(s.pool, &id, &removed, &e), &e);
 	CHECK(removed == 0 && files_of(&s, &id) == 1);
 	free(refs);
+	store_close(&s);
+}
+
+/* Neither its rows nor its chunk entries. */
+static void
+a_transaction_that_was_not_committed_leaves_nothing(void **state)
+{
+	struct chunk_ref ref = { .bytes = 5, .name = "not-committed" };
+	struct store s;
+	struct vault_id id;
+	struct vault *v;
+	uint64_t ticket, version;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_PROFILE);
+	v = store_take(&s, &id);
+	version = vault_version(v);
+	CHECK_OK(vault_begin(v, &e), &e);
+	CHECK_OK(put_word(v, "a", "1", 1, &e), &e);
+	CHECK_OK(vault_add_chunks(v, &ref, 1, &e), &e);
+	vault_rollback(v);
+	CHECK_OK(vault_begin(v, &e), &e);
+	CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	CHECK(vault_version(v) == version);
+	CHECK_OK(vault_begin(v, &e), &e);
+	CHECK_OK(vault_add_chunks(v, &ref, 1, &e), &e);
+	pool_give(v);
+	store_put(&s, &id, "b", "2");
+	CHECK(!store_has(&s, &id, "a", "1") && store_has(&s, &id, "b", "2"));
+
+	/* A chunk list may change without a row. */
+	v = store_take(&s, &id);
+	version = vault_version(v);
+	CHECK(vault_drop_chunk(v, ref.name, &e) < 0 && e.kind == ERR_MISSING);
+	CHECK_OK(vault_begin(v, &e), &e);
+	CHECK_OK(vault_add_chunks(v, &ref, 1, &e), &e);
+	CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	CHECK(vault_version(v) == version + 1);
+	pool_give(v);
 	store_close(&s);
 }
 
@@ -671,6 +739,7 @@ main(void)
 		cmocka_unit_test(checkpoints_come_by_themselves_unless_held),
 		cmocka_unit_test(dropped_chunks_go_when_durable_and_unread),
 		cmocka_unit_test(a_drop_that_was_taken_back_removes_nothing),
+		cmocka_unit_test(a_transaction_that_was_not_committed_leaves_nothing),
 		cmocka_unit_test(a_sweep_removes_only_what_nobody_refers_to),
 		cmocka_unit_test(no_plaintext_reaches_the_disk),
 	};

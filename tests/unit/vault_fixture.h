@@ -44,7 +44,8 @@ store_open(struct store *s, bool is_real)
 	s->dir = check_dir_make();
 	s->inner = is_real ? engine_rocksdb(check_path(s->dir, "db"), 8 << 20, 8 << 20, &e)
 	                   : engine_memory(&e);
-	CHECK(s->inner);
+	if (!s->inner)
+		fail_msg("engine: %s", e.text);
 	s->engine = engine_fault(s->inner, &e);
 	CHECK(s->engine);
 	s->flusher = flusher_start(s->engine, &e);
