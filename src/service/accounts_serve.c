@@ -1,0 +1,409 @@
+/* accounts_serve.c - finding an account's home, asking it, and answering those who ask. See accounts.h. */
+#include "service/accounts_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "directory/peer.h"
+#include "service/access.h"
+#include "service/files.h"
+#include "service/policy.h"
+#include "service/routes.h"
+#include "vault/homes.h"
+#include "vault/pool.h"
+
+#define CREATE_WAIT_MS 120000
+#define CALL_WAIT_MS   60000
+
+#define _cleanup_json_ _cleanup_(json_decrefp)
+
+static int
+made(json_t *j, json_t **out, struct err *e)
+{
+	if (!j)
+		return err_set(e, ERR_MEMORY, "no memory for an answer");
+	*out = j;
+	return 0;
+}
+
+static int
+ask(struct node *n, const char *region, const char *op, json_t *arguments, uint64_t wait_ms,
+    json_t **answer, struct err *e)
+{
+	_cleanup_json_ json_t *body = arguments;
+	char path[64];
+
+	if (!body)
+		return err_set(e, ERR_MEMORY, "no memory for a call");
+	snprintf(path, sizeof(path), "/peer/v1/account/%s", op);
+	if (peer_call(n->peers, region, NULL, path, NULL, body, answer, wait_ms, e) < 0)
+		return err_add(e, "%s", region);
+	return 0;
+}
+
+static bool
+is_here(const struct node *n, const char *region)
+{
+	return n->engine && strcmp(n->region, region) == 0;
+}
+
+/* --- creating --- */
+
+static int
+take_text(json_t *row, const char *name, char *out, size_t size, struct err *e)
+{
+	const char *text = json_string_value(json_object_get(row, name));
+
+	if (!text || strlen(text) >= size)
+		return err_set(e, ERR_PEER, "an answer without '%s'", name);
+	snprintf(out, size, "%s", text);
+	return 0;
+}
+
+static int
+take_credentials(json_t *row, struct account_credentials *out, struct err *e)
+{
+	char id[ACCOUNT_TEXT_SIZE];
+
+	if (take_text(row, "account", id, sizeof(id), e) < 0 ||
+	    take_text(row, "region", out->region, sizeof(out->region), e) < 0 ||
+	    take_text(row, "access_key", out->access_key, sizeof(out->access_key), e) < 0 ||
+	    take_text(row, "secret_key", out->secret_key, sizeof(out->secret_key), e) < 0)
+		return -1;
+	return account_parse(id, &out->account) ? 0
+	                                        : err_set(e, ERR_PEER, "'%s' is no account", id);
+}
+
+static int
+create_there(struct node *n, const char *region, const char *country, unsigned services,
+    size_t count, struct account_credentials *out, struct err *e)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	char granted[64];
+	json_t *rows;
+
+	services_text(services, granted);
+	if (ask(n, region, "create",
+	        json_pack("{s:s, s:s, s:I}", "country", country, "services",
+	            services & ~BIT(SERVICE_PROFILE) ? granted : "", "count", (json_int_t)count),
+	        CREATE_WAIT_MS, &answer, e) < 0)
+		return -1;
+	rows = json_object_get(answer, "accounts");
+	if (json_array_size(rows) != count)
+		return err_set(e, ERR_PEER, "%s answered %zu accounts, not %zu", region,
+		    json_array_size(rows), count);
+	for (size_t i = 0; i < count; i++)
+		if (take_credentials(json_array_get(rows, i), &out[i], e) < 0)
+			return err_add(e, "%s", region);
+	return 0;
+}
+
+static bool
+exists(void *arg, const char *region)
+{
+	struct node *n = arg;
+	struct peer_region r;
+
+	return is_here(n, region) || (n->peers && peers_find(n->peers, region, &r));
+}
+
+int
+accounts_create(struct node *n, const char *country, unsigned services, size_t count,
+    struct account_credentials *out, struct err *e)
+{
+	char region[REGION_NAME_SIZE];
+
+	if (policy_home(n->policy, country, exists, n, region, e) < 0)
+		return -1;
+	if (is_here(n, region))
+		return accounts_create_here(n, country, services, count, out, e);
+	for (size_t done = 0; done < count;) {
+		size_t some = count - done < DIRECTORY_BATCH_MAX ? count - done
+		                                                 : DIRECTORY_BATCH_MAX;
+
+		if (create_there(n, region, country, services, some, out + done, e) < 0)
+			return err_add(e, "%zu of %zu accounts were made", done, count);
+		done += some;
+	}
+	return 0;
+}
+
+/* --- at an account's home --- */
+
+static int
+find_row(struct node *n, const struct account_id *id, struct placement *out, struct err *e)
+{
+	if (directory_find(n->directory, id, 1, out, e) < 0)
+		return -1;
+	return out->epoch ? 0 : err_set(e, ERR_MISSING, "no such account");
+}
+
+static json_t *
+account_json(const struct account_id *id)
+{
+	char text[ACCOUNT_TEXT_SIZE];
+
+	account_text(id, text);
+	return json_pack("{s:s}", "account", text);
+}
+
+int
+accounts_suspend(struct node *n, const struct account_id *id, bool on, struct err *e)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	struct placement row;
+	json_t *j;
+
+	if (find_row(n, id, &row, e) < 0)
+		return -1;
+	if (is_here(n, row.home))
+		return accounts_suspend_here(n, id, on, e);
+	j = account_json(id);
+	json_object_set_new(j, "on", json_boolean(on));
+	return ask(n, row.home, "suspend", j, CALL_WAIT_MS, &answer, e);
+}
+
+int
+accounts_remove(struct node *n, const struct account_id *id, struct err *e)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	struct placement row;
+	struct home home;
+
+	if (directory_find(n->directory, id, 1, &row, e) < 0)
+		return -1;
+	if (!row.epoch) {
+		/* A removal that got as far as the directory, and no farther. */
+		int r = n->engine ? homes_get(n->homes, id, &home, e) : 0;
+
+		if (r < 0)
+			return -1;
+		if (r == 0 || home.state != HOME_REMOVING)
+			return err_set(e, ERR_MISSING, "no such account");
+		return accounts_remove_here(n, id, e);
+	}
+	if (is_here(n, row.home))
+		return accounts_remove_here(n, id, e);
+	if (ask(n, row.home, "remove", account_json(id), CALL_WAIT_MS, &answer, e) < 0)
+		return -1;
+	if (n->routes)
+		routes_forget(n->routes, id);
+	return 0;
+}
+
+/* --- showing --- */
+
+static int
+count_vault(
+    struct node *n, const struct vault_id *id, uint32_t *pages, uint64_t *version, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = pool_take(n->pool, id, true, e);
+	uint8_t page[4096];
+
+	if (!v)
+		return -1;
+	*version = vault_version(v);
+	return vault_read_page(v, 1, page, pages, e);
+}
+
+static json_t *
+vault_json(struct node *n, const struct home *home, enum service s)
+{
+	struct vault_id id = { .account = home->account, .service = (uint8_t)s };
+	struct files f = {
+		.node = n,
+		.account = home->account,
+		.services = home->services,
+		.may_block = true,
+	};
+	uint64_t objects = 0, bytes = 0, version = 0;
+	uint32_t pages = 0;
+	struct err e = { .kind = ERR_NONE };
+
+	if (count_vault(n, &id, &pages, &version, &e) < 0 ||
+	    (s != SERVICE_PROFILE && files_count(&f, s, &objects, &bytes, &e) < 0))
+		return json_pack("{s:s, s:s}", "service", service_name(s), "error", e.text);
+	return json_pack("{s:s, s:I, s:I, s:I, s:I}", "service", service_name(s), "pages",
+	    (json_int_t)pages, "version", (json_int_t)version, "objects", (json_int_t)objects,
+	    "bytes", (json_int_t)bytes);
+}
+
+static json_t *
+vaults_json(struct node *n, const struct home *home)
+{
+	json_t *list = json_array();
+
+	if (home->state != HOME_HERE && home->state != HOME_FENCED)
+		return list;
+	for (enum service s = SERVICE_PROFILE; s < SERVICES; s++)
+		if (home->services & BIT(s))
+			json_array_append_new(list, vault_json(n, home, s));
+	return list;
+}
+
+int
+accounts_show_here(struct node *n, const struct account_id *id, json_t **out, struct err *e)
+{
+	char services[64];
+	struct home home;
+	int r = homes_get(n->homes, id, &home, e);
+
+	if (r < 0)
+		return -1;
+	if (r == 0)
+		return err_set(e, ERR_MISSING, "%s knows no such account", n->region);
+	services_text(home.services, services);
+	return made(json_pack("{s:s, s:s, s:o}", "state", home_state_name(home.state), "services",
+	                services, "vaults", vaults_json(n, &home)),
+	    out, e);
+}
+
+int
+accounts_show(struct node *n, const struct account_id *id, json_t **out, struct err *e)
+{
+	_cleanup_json_ json_t *at_home = NULL, *shown = NULL;
+	char text[ACCOUNT_TEXT_SIZE];
+	struct placement row;
+	struct err why = { .kind = ERR_NONE };
+	int r;
+
+	if (find_row(n, id, &row, e) < 0)
+		return -1;
+	account_text(id, text);
+	shown = json_pack("{s:s, s:s, s:s, s:I, s:I, s:b}", "account", text, "country", row.country,
+	    "home", row.home, "epoch", (json_int_t)row.epoch, "attempt", (json_int_t)row.attempt,
+	    "suspended", (int)row.is_suspended);
+	if (!shown)
+		return err_set(e, ERR_MEMORY, "no memory for an answer");
+	if (is_here(n, row.home))
+		r = accounts_show_here(n, id, &at_home, &why);
+	else
+		r = ask(n, row.home, "show", account_json(id), CALL_WAIT_MS, &at_home, &why);
+	/* What the directory says is worth telling by itself. */
+	if (r < 0)
+		json_object_set_new(shown, "home_error", json_string(why.text));
+	else
+		json_object_update_missing(shown, at_home);
+	return made(take(&shown), out, e);
+}
+
+/* --- serving --- */
+
+static json_t *
+credentials_json(const struct account_credentials *c)
+{
+	char id[ACCOUNT_TEXT_SIZE];
+
+	account_text(&c->account, id);
+	return json_pack("{s:s, s:s, s:s, s:s}", "account", id, "region", c->region, "access_key",
+	    c->access_key, "secret_key", c->secret_key);
+}
+
+static int
+bad_arguments(const json_error_t *why, struct err *e)
+{
+	return err_set(e, ERR_BAD, "arguments: %.120s", why->text);
+}
+
+static int
+serve_create(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	_cleanup_(freep) struct account_credentials *list = NULL;
+	_cleanup_json_ json_t *rows = NULL;
+	const char *country, *granted;
+	unsigned services = 0;
+	json_int_t count;
+	json_error_t why;
+	int r;
+
+	if (json_unpack_ex(in, &why, JSON_STRICT, "{s:s, s:s, s:I}", "country", &country,
+	        "services", &granted, "count", &count) < 0)
+		return bad_arguments(&why, e);
+	if (count < 1 || count > DIRECTORY_BATCH_MAX)
+		return err_set(e, ERR_BAD, "count is 1 to %d", DIRECTORY_BATCH_MAX);
+	if (*granted && services_parse(granted, &services, e) < 0)
+		return -1;
+	list = calloc((size_t)count, sizeof(*list));
+	rows = json_array();
+	if (!list || !rows)
+		return err_set(e, ERR_MEMORY, "no memory for %d accounts", (int)count);
+	r = accounts_create_here(n, country, services, (size_t)count, list, e);
+	for (json_int_t i = 0; r == 0 && i < count; i++)
+		json_array_append_new(rows, credentials_json(&list[i]));
+	wipe(list, (size_t)count * sizeof(*list));
+	return r < 0 ? -1 : made(json_pack("{s:O}", "accounts", rows), out, e);
+}
+
+static int
+parse_account(const char *text, struct account_id *id, struct err *e)
+{
+	return account_parse(text, id)
+	    ? 0
+	    : err_set(e, ERR_BAD, "an account is 32 lower-case hexadecimal digits");
+}
+
+static int
+unpack_account(json_t *in, struct account_id *id, struct err *e)
+{
+	const char *text;
+	json_error_t why;
+
+	if (json_unpack_ex(in, &why, JSON_STRICT, "{s:s}", "account", &text) < 0)
+		return bad_arguments(&why, e);
+	return parse_account(text, id, e);
+}
+
+static int
+serve_show(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	struct account_id id;
+
+	return unpack_account(in, &id, e) < 0 ? -1 : accounts_show_here(n, &id, out, e);
+}
+
+static int
+serve_suspend(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	struct account_id id;
+	const char *text;
+	json_error_t why;
+	int on;
+
+	if (json_unpack_ex(in, &why, JSON_STRICT, "{s:s, s:b}", "account", &text, "on", &on) < 0)
+		return bad_arguments(&why, e);
+	if (parse_account(text, &id, e) < 0 || accounts_suspend_here(n, &id, on != 0, e) < 0)
+		return -1;
+	return made(json_object(), out, e);
+}
+
+static int
+serve_remove(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	struct account_id id;
+
+	if (unpack_account(in, &id, e) < 0 || accounts_remove_here(n, &id, e) < 0)
+		return -1;
+	return made(json_object(), out, e);
+}
+
+static const struct {
+	const char *op;
+	int (*serve)(struct node *n, json_t *in, json_t **out, struct err *e);
+} calls[] = {
+	{ "create", serve_create },
+	{ "show", serve_show },
+	{ "suspend", serve_suspend },
+	{ "remove", serve_remove },
+};
+
+int
+accounts_serve(struct node *n, const char *caller, const char *op, json_t *arguments,
+    json_t **answer, struct err *e)
+{
+	(void)caller;
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+		if (strcmp(calls[i].op, op) == 0)
+			return calls[i].serve(n, arguments, answer, e);
+	return err_set(e, ERR_MISSING, "no call account/%.40s", op);
+}
