@@ -43,7 +43,7 @@ struct job {
 	struct queue cold, hot;
 	struct wave_item *updates;
 	size_t n_updates, cap_updates;
-	char last_error[200];
+	char last_error[240];
 
 	/* the rate limit: what may have been sent by now */
 	uint64_t began_ns, sent_bytes, sent_accounts;

@@ -41,7 +41,8 @@ static void
 refuse(struct arrival *a, const struct err *e)
 {
 	a->verdict.kind = e->kind == ERR_NONE ? ERR_INTERNAL : e->kind;
-	snprintf(a->verdict.text, sizeof a->verdict.text, "%s", e->text);
+	snprintf(a->verdict.text, sizeof a->verdict.text, "%.*s",
+	    (int)sizeof a->verdict.text - 1, e->text);
 }
 
 static void
@@ -608,7 +609,7 @@ say_failed(struct target *t, const struct err *e)
 	char text[WAVE_REASON_SIZE];
 	struct err ignored;
 
-	snprintf(text, sizeof text, "%s", e->text);
+	snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, e->text);
 	put_str(&b, text);
 	if (stream_send(t->stream, FRAME_FAILED, b.data, b.len, &ignored) == 0 &&
 	    stream_flush(t->stream, &ignored) < 0)

@@ -221,7 +221,7 @@ mover_serve(struct node *n, const char *caller, const char *op, json_t *argument
     struct err *e)
 {
 	struct account_id id;
-	uint64_t epoch;
+	uint64_t epoch = 0;
 
 	(void)caller;
 	if (account_of(arguments, &id, &epoch, e) < 0)
