@@ -117,7 +117,8 @@ serve_status(struct node *n, const char *caller, json_t *in, json_t **out, struc
 	return admin_made(status, out, e);
 }
 
-/* What an account's vaults hold, from what accounts_show says of each. */
+/* About what an account's vaults hold, from what accounts_show says of each: small content lies in
+ * the pages, large content in chunks, and whichever is more makes the sum. */
 static uint64_t
 shown_bytes(json_t *shown)
 {
@@ -127,8 +128,10 @@ shown_bytes(json_t *shown)
 
 	json_array_foreach(vaults, i, vault)
 	{
-		sum += (uint64_t)json_integer_value(json_object_get(vault, "bytes"));
-		sum += 4096 * (uint64_t)json_integer_value(json_object_get(vault, "pages"));
+		uint64_t pages = (uint64_t)json_integer_value(json_object_get(vault, "pages"));
+		uint64_t bytes = (uint64_t)json_integer_value(json_object_get(vault, "bytes"));
+
+		sum += pages * 4096 > bytes ? pages * 4096 : bytes;
 	}
 	return sum;
 }
