@@ -324,7 +324,7 @@ def test_the_admin_socket_is_the_owners_alone(node):
 
 @pytest.mark.parametrize("old, new, says", [
     ("region = cn-bj\n", "region = cn-bj\nhodl = 3 s\n", "hodl"),
-    ("region = cn-bj\n", "region = sg\n", "no [region sg]"),
+    ("region = cn-bj\n", "region = sg\n", "region sg"),
     ("jurisdiction = CN\n", "jurisdiction = SG\n", "jurisdiction"),
     ("store = store\n", "", "store"),
     ("peer_listen", "# peer_listen", "peer_listen"),
