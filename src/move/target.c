@@ -41,8 +41,8 @@ static void
 refuse(struct arrival *a, const struct err *e)
 {
 	a->verdict.kind = e->kind == ERR_NONE ? ERR_INTERNAL : e->kind;
-	snprintf(a->verdict.text, sizeof a->verdict.text, "%.*s",
-	    (int)sizeof a->verdict.text - 1, e->text);
+	snprintf(a->verdict.text, sizeof a->verdict.text, "%.*s", (int)sizeof a->verdict.text - 1,
+	    e->text);
 }
 
 static void

@@ -38,8 +38,8 @@ fail_account(struct unit_account *a, const struct err *e)
 	if (!is_alive(a))
 		return;
 	a->verdict.kind = e->kind == ERR_NONE ? ERR_INTERNAL : e->kind;
-	snprintf(a->verdict.text, sizeof a->verdict.text, "%.*s",
-	    (int)sizeof a->verdict.text - 1, e->text);
+	snprintf(a->verdict.text, sizeof a->verdict.text, "%.*s", (int)sizeof a->verdict.text - 1,
+	    e->text);
 }
 
 static void
