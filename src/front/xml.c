@@ -1,0 +1,278 @@
+/* xml.c - see xml.h. */
+#include "front/xml.h"
+
+#include <expat.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define BODY_MAX     ((size_t)2 << 20)
+#define DEPTH_MAX    8
+#define ELEMENTS_MAX 10000
+#define PATH_SIZE    512
+
+struct reading {
+	XML_Parser parser;
+	xml_fn *fn;
+	void *arg;
+	struct err *e;
+	bool is_refused; /* *e is set */
+
+	char path[PATH_SIZE];
+	size_t path_len[DEPTH_MAX + 1]; /* at each depth */
+	unsigned depth;
+	unsigned elements;
+	bool is_leaf; /* nothing has begun since the innermost element did */
+	struct buf text;
+};
+
+/* --- reading --- */
+
+static void
+refuse(struct reading *x, enum err_kind kind, const char *text)
+{
+	if (x->is_refused)
+		return;
+	err_set(x->e, kind, "%s", text);
+	x->is_refused = true;
+	XML_StopParser(x->parser, XML_FALSE);
+}
+
+static void XMLCALL
+on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
+{
+	struct reading *x = arg;
+	const char *colon = strrchr(name, ':');
+	size_t at = x->path_len[x->depth], n;
+
+	(void)attributes;
+	if (x->is_refused)
+		return;
+	if (x->depth == DEPTH_MAX) {
+		refuse(x, ERR_TOO_BIG, "the XML is nested too deeply");
+		return;
+	}
+	if (++x->elements > ELEMENTS_MAX) {
+		refuse(x, ERR_TOO_BIG, "the XML has too many elements");
+		return;
+	}
+	name = colon ? colon + 1 : name;
+	n = strlen(name);
+	if (n + 2 > PATH_SIZE - at) {
+		refuse(x, ERR_BAD, "the XML has too long names");
+		return;
+	}
+	if (x->depth)
+		x->path[at++] = '/';
+	memcpy(x->path + at, name, n + 1);
+	x->path_len[++x->depth] = at + n;
+	x->is_leaf = true;
+	buf_clear(&x->text);
+}
+
+static void XMLCALL
+on_end(void *arg, const XML_Char *name)
+{
+	struct reading *x = arg;
+
+	(void)name;
+	if (x->is_refused)
+		return;
+	if (buf_check(&x->text, x->e) < 0 ||
+	    x->fn(x->arg, x->path, x->is_leaf ? buf_str(&x->text) : "", x->e) < 0) {
+		x->is_refused = true;
+		XML_StopParser(x->parser, XML_FALSE);
+		return;
+	}
+	x->path[x->path_len[--x->depth]] = '\0';
+	x->is_leaf = false;
+	buf_clear(&x->text);
+}
+
+static void XMLCALL
+on_text(void *arg, const XML_Char *s, int n)
+{
+	struct reading *x = arg;
+
+	if (x->is_leaf && !x->is_refused)
+		buf_add(&x->text, s, (size_t)n);
+}
+
+static void XMLCALL
+on_doctype(
+    void *arg, const XML_Char *name, const XML_Char *system, const XML_Char *public, int internal)
+{
+	(void)name, (void)system, (void)public, (void)internal;
+	refuse(arg, ERR_BAD, "the XML has a document type, which is not allowed");
+}
+
+static void XMLCALL
+on_instruction(void *arg, const XML_Char *target, const XML_Char *data)
+{
+	(void)target, (void)data;
+	refuse(arg, ERR_BAD, "the XML has a processing instruction, which is not allowed");
+}
+
+int
+xml_read(struct span body, xml_fn *fn, void *arg, struct err *e)
+{
+	struct reading x = { .fn = fn, .arg = arg, .e = e, .text = BUF_INIT(BODY_MAX) };
+	int rc = 0;
+
+	if (body.len > BODY_MAX)
+		return err_set(e, ERR_TOO_BIG, "the XML is larger than 2 MiB");
+	x.parser = XML_ParserCreate(NULL);
+	if (!x.parser)
+		return err_set(e, ERR_MEMORY, "no memory for an XML parser");
+	XML_SetUserData(x.parser, &x);
+	XML_SetElementHandler(x.parser, on_start, on_end);
+	XML_SetCharacterDataHandler(x.parser, on_text);
+	XML_SetStartDoctypeDeclHandler(x.parser, on_doctype);
+	XML_SetProcessingInstructionHandler(x.parser, on_instruction);
+	if (XML_Parse(x.parser, body.len ? (const char *)body.data : "", (int)body.len, XML_TRUE) !=
+	        XML_STATUS_OK ||
+	    x.is_refused)
+		rc = x.is_refused ? -1
+		                  : err_set(e, ERR_BAD, "the XML is not well-formed: line %lu: %s",
+		                        (unsigned long)XML_GetCurrentLineNumber(x.parser),
+		                        XML_ErrorString(XML_GetErrorCode(x.parser)));
+	XML_ParserFree(x.parser);
+	buf_free(&x.text);
+	return rc;
+}
+
+/* --- writing --- */
+
+void
+xml_open(struct buf *b, const char *tag)
+{
+	buf_add_char(b, '<');
+	buf_add_str(b, tag);
+	buf_add_char(b, '>');
+}
+
+void
+xml_close(struct buf *b, const char *tag)
+{
+	buf_add(b, "</", 2);
+	buf_add_str(b, tag);
+	buf_add_char(b, '>');
+}
+
+/* How many bytes the character at S has that XML 1.0 can carry as it stands; 0: it can't. */
+static size_t
+char_bytes(const unsigned char *s)
+{
+	unsigned c = s[0], n, least, code;
+
+	if (c < 0x80)
+		return c >= 0x20 || c == '\t' || c == '\n';
+	if (c >= 0xc2 && c <= 0xdf)
+		n = 1, least = 0x80, code = c & 0x1f;
+	else if (c >= 0xe0 && c <= 0xef)
+		n = 2, least = 0x800, code = c & 0x0f;
+	else if (c >= 0xf0 && c <= 0xf4)
+		n = 3, least = 0x10000, code = c & 0x07;
+	else
+		return 0;
+	for (unsigned i = 1; i <= n; i++) {
+		if ((s[i] & 0xc0) != 0x80) /* a NUL too, so nothing past it is read */
+			return 0;
+		code = code << 6 | (s[i] & 0x3f);
+	}
+	if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) ||
+	    code == 0xfffe || code == 0xffff)
+		return 0;
+	return n + 1;
+}
+
+/* What stands for S's first character, or NULL if it stands for itself in *N bytes. */
+static const char *
+char_instead(const char *s, size_t *n)
+{
+	*n = 1;
+	switch (*s) {
+	case '&':
+		return "&amp;";
+	case '<':
+		return "&lt;";
+	case '>':
+		return "&gt;";
+	case '"':
+		return "&quot;";
+	case '\'':
+		return "&apos;";
+	case '\r':
+		return "&#13;"; /* a bare one would be read as a newline */
+	}
+	*n = char_bytes((const unsigned char *)s);
+	if (*n)
+		return NULL;
+	*n = 1;
+	return "\xef\xbf\xbd";
+}
+
+static void
+add_escaped(struct buf *b, const char *text)
+{
+	const char *plain = text, *instead;
+	size_t n;
+
+	for (; *text; text += n) {
+		instead = char_instead(text, &n);
+		if (!instead)
+			continue;
+		buf_add(b, plain, (size_t)(text - plain));
+		buf_add_str(b, instead);
+		plain = text + n;
+	}
+	buf_add(b, plain, (size_t)(text - plain));
+}
+
+void
+xml_text(struct buf *b, const char *tag, const char *text)
+{
+	xml_open(b, tag);
+	add_escaped(b, text);
+	xml_close(b, tag);
+}
+
+void
+xml_printf(struct buf *b, const char *tag, const char *format, ...)
+{
+	_cleanup_(freep) char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	if (text)
+		xml_text(b, tag, text);
+	else
+		b->failed = ERR_MEMORY;
+}
+
+void
+xml_text_url(struct buf *b, const char *tag, const char *text)
+{
+	static const char digits[] = "0123456789ABCDEF";
+
+	xml_open(b, tag);
+	for (; *text; text++) {
+		unsigned c = (unsigned char)*text;
+
+		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+		    strchr("-._~/", (int)c)) {
+			buf_add_char(b, (char)c);
+		} else {
+			const char code[3] = { '%', digits[c >> 4], digits[c & 15] };
+
+			buf_add(b, code, sizeof code);
+		}
+	}
+	xml_close(b, tag);
+}

@@ -1,0 +1,22 @@
+/* xml.h - reading S3's small XML bodies (expat) and writing answers.
+ *
+ * Ceilings: 2 MiB, depth 8, 10,000 elements; DTDs, entities and processing instructions are refused.
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/frame.h"
+
+/* Called at each element's end with its slash-separated path without the root's namespace
+ * ("Delete/Object/Key") and its text (only of leaves; else ""). 0 or -1. */
+typedef int xml_fn(void *arg, const char *path, const char *text, struct err *e);
+/* ERR_BAD: not well-formed or refused; ERR_TOO_BIG. */
+must_check
+int xml_read(struct span body, xml_fn *fn, void *arg, struct err *e);
+
+void xml_open(struct buf *b, const char *tag);
+void xml_close(struct buf *b, const char *tag);
+/* <tag>escaped text</tag>; characters XML 1.0 can't carry become U+FFFD. */
+void xml_text(struct buf *b, const char *tag, const char *text);
+void xml_printf(struct buf *b, const char *tag, const char *format, ...) printf_like(3, 4);
+/* As encoding-type=url wants it: percent-encoded. */
+void xml_text_url(struct buf *b, const char *tag, const char *text);
