@@ -1,0 +1,17 @@
+/* What the listeners' requests are given to. */
+#include "front/admin.h"
+#include "front/http_internal.h"
+#include "front/s3.h"
+
+struct front *
+front_start(const struct front_config *c, struct err *e)
+{
+	static const struct front_table table = {
+		.s3 = { s3_handle, s3_is_stream, s3_error_from },
+		.peer = { peer_handle, s3_is_stream, s3_error_from },
+		.admin = { admin_handle, NULL, problem },
+		.metrics = { metrics_handle, NULL, problem },
+	};
+
+	return front_start_with(c, &table, e);
+}

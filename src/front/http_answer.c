@@ -1,0 +1,301 @@
+/* From struct request to an MHD response.
+ *
+ * A body in memory is sent from where it is: the request outlives its sending. A body that is read is asked for block by
+ * block on the HTTP thread; when there is none yet the connection is suspended until response_more.
+ */
+#include "front/http_internal.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "base/log.h"
+#include "base/stats.h"
+
+/* --- statistics --- */
+
+#define ANSWERED(m, class) \
+	COUNTER("domicile_http_requests_total", "method=\"" m "\",status=\"" class "\"", \
+	    "Requests answered.")
+#define METHOD(m) \
+	{ \
+		ANSWERED(m, "2xx"), ANSWERED(m, "3xx"), ANSWERED(m, "4xx"), ANSWERED(m, "5xx") \
+	}
+static const char *const methods[] = { "GET", "HEAD", "PUT", "POST", "DELETE", "other" };
+static struct counter answered[][4] = { METHOD("GET"), METHOD("HEAD"), METHOD("PUT"),
+	METHOD("POST"), METHOD("DELETE"), METHOD("other") };
+
+static struct histogram read_time = HISTOGRAM("domicile_http_seconds", "kind=\"read\"",
+    "From a request's first line to its answer, GET and HEAD.");
+static struct histogram write_time = HISTOGRAM("domicile_http_seconds", "kind=\"write\"",
+    "From a request's first line to its answer, others.");
+
+static void
+count_answer(const struct http_request *h)
+{
+	unsigned m = 0, status = h->r.status / 100;
+
+	while (m + 1 < ARRAY_LEN(methods) && strcmp(methods[m], h->method) != 0)
+		m++;
+	counter_add(&answered[m][status >= 2 && status <= 5 ? status - 2 : 3], 1);
+	histogram_add(m < 2 ? &read_time : &write_time, (host_mono_ns() - h->r.started_ns) / 1000);
+}
+
+/* --- what handlers call --- */
+
+static bool
+has_controls(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < ' ' || *s == 0x7f)
+			return true;
+	return false;
+}
+
+void
+response_header(struct request *r, const char *name, const char *format, ...)
+{
+	char small[512], *value = small;
+	va_list args;
+	int n;
+
+	assert(*name && !has_controls(name) && !strpbrk(name, ": "));
+	va_start(args, format);
+	n = vsnprintf(small, sizeof small, format, args);
+	va_end(args);
+	if (n >= (int)sizeof small) {
+		va_start(args, format);
+		n = vasprintf(&value, format, args);
+		va_end(args);
+	}
+	if (n < 0)
+		return;
+	if (!has_controls(value)) {
+		buf_add_str(&r->headers, name);
+		buf_add(&r->headers, ": ", 2);
+		buf_add(&r->headers, value, (size_t)n);
+		buf_add_char(&r->headers, '\n');
+	}
+	if (value != small)
+		free(value);
+}
+
+void
+response_begin(struct request *r)
+{
+	struct http_request *h = http_of(r);
+
+	assert(r->may_block && !h->has_begun);
+	/* The connection may end while the handler still looks at the headers. */
+	if (http_head_own(h) < 0) {
+		struct err e;
+
+		err_set(&e, ERR_MEMORY, "no memory for an answer");
+		http_answer_error(h, 0, &e);
+	}
+	h->has_begun = true;
+	http_done(h);
+}
+
+void
+response_more(struct request *r)
+{
+	struct http_request *h = http_of(r);
+	struct front *f = r->front;
+	bool was_away;
+
+	pthread_mutex_lock(&h->lock);
+	h->more++;
+	was_away = h->suspended == FOR_MORE;
+	if (was_away) {
+		h->suspended = NOT_SUSPENDED;
+		MHD_resume_connection(h->conn);
+	}
+	pthread_mutex_unlock(&h->lock);
+	if (was_away)
+		http_return(f);
+}
+
+/* --- making it --- */
+
+void
+http_answer_clear(struct http_request *h)
+{
+	struct request *r = &h->r;
+
+	if (r->read && r->read_free)
+		r->read_free(r->read_arg);
+	r->read = NULL;
+	r->read_arg = NULL;
+	r->read_free = NULL;
+	r->read_bytes = 0;
+	r->status = 0;
+	buf_clear(&r->headers);
+	buf_clear(&r->body);
+}
+
+void
+http_answer_error(struct http_request *h, unsigned status, const struct err *e)
+{
+	http_answer_clear(h);
+	h->listener->ops->fail(&h->r, e);
+	if (status)
+		h->r.status = status;
+}
+
+/* Suspend, unless there is more since it was SEEN. */
+static bool
+wait_for_more(struct http_request *h, unsigned seen, bool *may_wait)
+{
+	bool is_over;
+
+	pthread_mutex_lock(&h->lock);
+	is_over = h->more == seen && !h->is_aborted;
+	*may_wait = is_over && http_leave(h->r.front);
+	if (*may_wait) {
+		h->suspended = FOR_MORE;
+		MHD_suspend_connection(h->conn);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return is_over;
+}
+
+static ssize_t
+give_block(void *arg, uint64_t at, char *p, size_t n)
+{
+	struct http_request *h = arg;
+	struct request *r = &h->r;
+
+	for (;;) {
+		unsigned seen;
+		bool is_aborted, may_wait;
+		ssize_t got;
+
+		pthread_mutex_lock(&h->lock);
+		seen = h->more;
+		is_aborted = h->is_aborted;
+		pthread_mutex_unlock(&h->lock);
+		got = is_aborted ? -1 : r->read(r->read_arg, at, p, n);
+		if (got > 0)
+			return got;
+		if (got < 0)
+			return got == RESPONSE_END ? MHD_CONTENT_READER_END_OF_STREAM
+			                           : MHD_CONTENT_READER_END_WITH_ERROR;
+		if (wait_for_more(h, seen, &may_wait))
+			return may_wait ? 0 : MHD_CONTENT_READER_END_WITH_ERROR;
+	}
+}
+
+static void
+end_blocks(void *arg)
+{
+	struct http_request *h = arg;
+
+	if (h->r.read_free)
+		h->r.read_free(h->r.read_arg);
+	h->r.read_free = NULL;
+	h->r.read = NULL;
+	http_unref(h);
+}
+
+static ssize_t
+give_nothing(void *arg, uint64_t at, char *p, size_t n)
+{
+	(void)arg, (void)at, (void)p, (void)n;
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static struct MHD_Response *
+make_read(struct http_request *h)
+{
+	uint64_t n = h->r.read_bytes == UINT64_MAX ? MHD_SIZE_UNKNOWN : h->r.read_bytes;
+	size_t block = n < HTTP_BLOCK_BYTES ? (size_t)n + !n : HTTP_BLOCK_BYTES;
+	struct MHD_Response *m;
+
+	http_live(h);
+	atomic_fetch_add(&h->refs, 1);
+	m = MHD_create_response_from_callback(n, block, give_block, h, end_blocks);
+	if (!m)
+		http_unref(h);
+	return m;
+}
+
+static struct MHD_Response *
+make_body(struct http_request *h)
+{
+	struct request *r = &h->r;
+
+	if (r->read)
+		return make_read(h);
+	if (!r->body.len && r->read_bytes && !strcmp(h->method, "HEAD"))
+		return MHD_create_response_from_callback(
+		    r->read_bytes, 1, give_nothing, NULL, NULL);
+	return MHD_create_response_from_buffer(
+	    r->body.len, r->body.len ? r->body.data : NULL, MHD_RESPMEM_PERSISTENT);
+}
+
+/* Lines of "Name: value", cut apart in place. */
+static int
+add_headers(struct MHD_Response *m, struct request *r)
+{
+	char *line = (char *)r->headers.data, *end = line + r->headers.len;
+
+	while (line < end) {
+		char *next = memchr(line, '\n', (size_t)(end - line));
+		char *colon = memchr(line, ':', (size_t)(end - line));
+
+		if (!next || !colon || colon > next)
+			return -1;
+		*next = '\0';
+		*colon = '\0';
+		/* MHD refuses an empty value; it says nothing. */
+		if (colon[2] && MHD_add_response_header(m, line, colon + 2) != MHD_YES)
+			return -1;
+		line = next + 1;
+	}
+	if (MHD_add_response_header(m, "x-amz-request-id", r->id) != MHD_YES ||
+	    MHD_add_response_header(m, "Server", "Domicile") != MHD_YES)
+		return -1;
+	if (atomic_load(&r->front->is_stopping))
+		MHD_add_response_header(m, "Connection", "close");
+	return 0;
+}
+
+static void
+check_answer(struct http_request *h)
+{
+	struct request *r = &h->r;
+	struct err e;
+
+	if (h->flush_error.kind)
+		http_answer_error(h, 0, &h->flush_error);
+	else if (buf_check(&r->headers, &e) < 0 || (!r->read && buf_check(&r->body, &e) < 0))
+		http_answer_error(h, 0, &e);
+	if (r->status < 200 || r->status > 599) {
+		err_set(&e, ERR_INTERNAL, "the handler gave no answer");
+		http_answer_error(h, 500, &e);
+	}
+}
+
+enum MHD_Result
+http_answer_queue(struct http_request *h)
+{
+	struct MHD_Response *m;
+	enum MHD_Result result = MHD_NO;
+
+	check_answer(h);
+	h->phase = PHASE_ANSWERED;
+	m = make_body(h);
+	if (!m)
+		return MHD_NO;
+	if (add_headers(m, &h->r) == 0)
+		result = MHD_queue_response(h->conn, h->r.status, m);
+	else
+		log_error("http.header", h->r.id, "a header of the answer can't be sent");
+	count_answer(h);
+	MHD_destroy_response(m);
+	return result;
+}

@@ -1,0 +1,270 @@
+/* http_internal.h - what the files of the HTTP server share.
+ *
+ *   http.c          start and stop: listeners, their shards (one MHD daemon with one thread each)
+ *   http_listen.c   addresses, sockets, the thread that accepts and deals out connections
+ *   http_request.c  a request's life on the HTTP thread: the access handler as a table of phases
+ *   http_head.c     request line and headers: what is refused, what handlers may ask for
+ *   http_body.c     streamed bodies: a bounded ring between HTTP thread and worker
+ *   http_answer.c   from struct request to an MHD response; readers; statistics
+ *   http_workers.c  the elastic pool of threads that may block
+ *
+ * MHD calls us on a shard's thread only. Three facts about it decide the shape of this code:
+ *
+ * 1. An answer can be queued in the first call for a request (headers only: the connection is then
+ *    closed) or in the last one (the whole body is in), not in between.
+ * 2. A connection is suspended and its answer queued on its own thread only; any thread may resume
+ *    it. Resuming one that is not suspended is undefined. So whoever suspends does it before the
+ *    request can be seen by the thread that will resume it, or under the same h->lock that the
+ *    other side needs for resuming. `suspended` tells which of the two sides owes a resume.
+ * 3. MHD must not be stopped with suspended connections. Everything that owes a resume is counted
+ *    in f->away, from before the suspending to after the resuming; once f->is_aborting nothing new
+ *    goes away.
+ */
+#pragma once
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/cleanup.h"
+#include "engine/flusher.h"
+#include "front/front.h"
+#include "front/request.h"
+
+/* MHD clears a connection's pool after every request, so a large one costs on small requests. One
+ * read takes up to half of it. */
+#define HTTP_POOL_BYTES    ((size_t)64 << 10)
+#define HTTP_HEADERS_MAX   100
+#define HTTP_HEADERS_BYTES ((size_t)32 << 10)
+#define HTTP_SMALL_BODY    ((size_t)64 << 10) /* up to this the handler runs on the HTTP thread */
+#define HTTP_RING_BYTES    ((size_t)512 << 10)
+#define HTTP_BLOCK_BYTES   ((size_t)128 << 10) /* of a body that is read */
+/* A streamed body larger than this waits for the handler's first look at it, so that a refusal
+ * goes out before the body comes. */
+#define HTTP_HOLD_BYTES    ((uint64_t)1 << 20)
+/* What is taken in and thrown away after an early answer, before we close without one. */
+#define HTTP_DRAIN_BYTES   ((uint64_t)64 << 20)
+#define HTTP_SHARDS_MAX    64
+
+/* What a listener's requests are given to. */
+struct front_ops {
+	handler_fn *handle;
+	bool (*is_stream)(struct request *r); /* NULL: never */
+	void (*fail)(struct request *r, const struct err *e);
+};
+
+struct front_table {
+	struct front_ops s3, peer, admin, metrics;
+};
+
+must_check
+struct front *front_start_with(
+    const struct front_config *c, const struct front_table *t, struct err *e);
+
+struct listener;
+
+/* What is kept of a connection at the peer listener. */
+struct peer_connection {
+	bool is_checked;
+	char name[REGION_NAME_SIZE];
+};
+
+/* One MHD daemon, one thread. */
+struct shard {
+	struct listener *listener;
+	struct MHD_Daemon *daemon;
+	_Atomic int connections;
+};
+
+enum listener_kind {
+	LISTEN_S3,
+	LISTEN_S3_PLAIN,
+	LISTEN_PEER,
+	LISTEN_ADMIN,
+	LISTEN_METRICS,
+	LISTENERS
+};
+
+struct listener {
+	struct front *front;
+	enum listener_kind kind;
+	const struct front_ops *ops;
+	int fd; /* -1: not configured */
+	unsigned port;
+	char *unix_path;
+	struct shard shards[HTTP_SHARDS_MAX];
+	unsigned n_shards;
+};
+
+struct workers;
+struct front {
+	struct node *node;
+	struct front_table table;
+	struct listener listeners[LISTENERS];
+	struct workers *workers;
+	unsigned connections_max;
+	uint64_t idle_ms;
+	pthread_t acceptor;
+	bool has_acceptor;
+	int stop_fd;       /* eventfd: the acceptor ends */
+	char message[160]; /* the first one of MHD's while it starts */
+	_Atomic bool is_started;
+
+	_Atomic int connections;  /* of users and regions */
+	_Atomic int inside;       /* requests from their headers to their answer's last byte */
+	_Atomic int away;         /* owe a resume, or run on a worker */
+	_Atomic bool is_stopping; /* every answer closes its connection */
+	_Atomic bool is_aborting; /* nothing may go away any more */
+	pthread_mutex_t live_lock;
+	struct http_request *live; /* those that is_aborting has to wake */
+
+	uint64_t id_base;
+	_Atomic uint64_t ids;
+};
+
+/* Where a request is, seen from the HTTP thread. */
+enum phase {
+	PHASE_HEAD,    /* nothing but the request line is known */
+	PHASE_COLLECT, /* its body is being collected */
+	PHASE_REFUSE,  /* the answer is there; its body is thrown away first */
+	PHASE_HOLD,    /* streamed; MHD still asks whether to let the body come */
+	PHASE_STREAM,  /* streamed; body comes or has come, the handler is at it */
+	PHASE_READY,   /* to be answered at the next call */
+	PHASE_ANSWERED
+};
+
+/* What a suspended connection waits for; protected by the request's lock. */
+enum suspended {
+	NOT_SUSPENDED,
+	FOR_FIRST_READ, /* or the answer */
+	FOR_ROOM,       /* in the ring, or the answer */
+	FOR_ANSWER,
+	FOR_MORE, /* of the answer's body */
+};
+
+struct header {
+	const char *name, *value;
+};
+
+/* A body on its way through; protected by the request's lock. */
+struct ring {
+	uint8_t *data;
+	size_t head, len;
+	bool at_end;
+	pthread_cond_t changed;
+	bool is_waiting; /* the worker, for bytes */
+};
+
+struct http_request {
+	struct request r;
+	struct listener *listener;
+	_Atomic unsigned refs; /* connection, worker, response */
+	enum phase phase;
+
+	/* The head. */
+	char method[16];
+	char *owned; /* header strings once they must outlive the connection */
+	char *args;  /* decoded query */
+	struct header *arg;
+	size_t n_args;
+	uint64_t length; /* UINT64_MAX: it will show */
+	size_t header_bytes;
+	bool has_length, has_encoding, has_host, is_bad, is_too_large, expects;
+
+	struct buf collected;
+	size_t collected_at; /* request_read on a collected body */
+	uint64_t drained;
+
+	struct flush_wait wait;
+	struct err flush_error; /* kind ERR_NONE: none */
+
+	pthread_mutex_t lock;
+	struct MHD_Connection *conn; /* NULL once it is gone */
+	enum suspended suspended;
+	bool is_stream;
+	bool is_done;    /* the answer is there */
+	bool has_begun;  /* by response_begin: the handler goes on after it */
+	bool is_aborted; /* reads and the answer's reader fail */
+	bool is_counted; /* in f->inside */
+	bool is_live;    /* in f->live */
+	unsigned more;   /* how often response_more was called */
+	struct ring ring;
+
+	struct http_request *next_job;
+	struct http_request *live_next, **live_at;
+
+	size_t n_headers;
+	struct header headers[HTTP_HEADERS_MAX]; /* last: not cleared */
+};
+
+static inline struct http_request *
+http_of(struct request *r)
+{
+	return r->internal;
+}
+
+/* http_request.c */
+void *http_uri_seen(void *arg, const char *uri, struct MHD_Connection *conn);
+enum MHD_Result http_access(void *arg, struct MHD_Connection *conn, const char *url,
+    const char *method, const char *version, const char *data, size_t *size, void **context);
+void http_completed(
+    void *arg, struct MHD_Connection *conn, void **context, enum MHD_RequestTerminationCode code);
+void http_unref(struct http_request *h);
+/* Make the request wakeable by front_stop. */
+void http_live(struct http_request *h);
+/* Count as away; false: too late, the node stops. */
+must_check
+bool http_leave(struct front *f);
+static inline void
+http_return(struct front *f)
+{
+	atomic_fetch_sub(&f->away, 1);
+}
+/* The answer is there: resume the connection if it waits for that. */
+void http_done(struct http_request *h);
+/* On a worker: run the handler, see to its ticket, answer. Owns a reference and a count in away. */
+void http_work(struct http_request *h);
+
+/* http_head.c */
+/* Read method and headers. 0, or the status to refuse with. */
+must_check
+unsigned http_head_read(struct http_request *h, struct MHD_Connection *conn, const char *method);
+/* Copy what points into MHD's memory. -1: no memory. */
+must_check
+int http_head_own(struct http_request *h);
+void http_head_free(struct http_request *h);
+
+/* http_body.c */
+/* The first call for a streamed request: start its worker and hold the connection. */
+enum MHD_Result http_stream_start(struct http_request *h);
+/* After the hold. True: answer now; false: let the body come. */
+bool http_stream_answered(struct http_request *h);
+enum MHD_Result http_stream_feed(struct http_request *h, const char *p, size_t *n);
+/* The body is complete. True: answer now. */
+bool http_stream_end(struct http_request *h);
+void http_stream_free(struct http_request *h);
+/* The node stops: reads fail from now on, and the reader of the answer's body. */
+void http_abort(struct http_request *h);
+
+/* http_answer.c */
+/* Empty the answer, so that a handler can be run again or another answer made. */
+void http_answer_clear(struct http_request *h);
+/* Make the answer an error one. STATUS 0: what the handler of errors says. */
+void http_answer_error(struct http_request *h, unsigned status, const struct err *e);
+enum MHD_Result http_answer_queue(struct http_request *h);
+
+/* http_workers.c */
+must_check
+struct workers *workers_start(unsigned most, struct err *e);
+/* Queue H; ERR_BUSY: the queue is full. */
+must_check
+int workers_add(struct workers *w, struct http_request *h, struct err *e);
+void workers_stop(struct workers *w); /* nothing is queued or running any more; NULL is fine */
+
+/* http_listen.c */
+must_check
+int listener_open_tcp(struct listener *l, const char *at, bool loopback_only, struct err *e);
+must_check
+int listener_open_unix(struct listener *l, const char *path, struct err *e);
+void listener_close(struct listener *l);
+must_check
+int acceptor_start(struct front *f, struct err *e);
+void acceptor_stop(struct front *f);

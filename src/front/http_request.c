@@ -1,0 +1,384 @@
+/* A request's life on the HTTP thread.
+ *
+ * MHD calls http_access once when the headers are there, then for every piece of the body, then
+ * once more when the request is complete, and again after each resuming. h->phase says what a call
+ * is. The fast path: HEAD, COLLECT, the handler here, the answer at once or, if what it tells is
+ * not yet durable, after the flusher has resumed the connection (READY). No other thread has a part
+ * in it but the flusher.
+ */
+#include "front/http_internal.h"
+
+#include <string.h>
+
+#include "base/host.h"
+#include "base/log.h"
+#include "directory/peer.h"
+
+/* --- coming and going --- */
+
+static void
+make_id(struct front *f, char id[static REQUEST_ID_SIZE])
+{
+	uint64_t x = f->id_base + atomic_fetch_add(&f->ids, 1) * 0x9e3779b97f4a7c15u;
+	uint8_t bytes[8];
+
+	/* splitmix64, so that ids do not look consecutive */
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	be64_put(bytes, x ^ x >> 31);
+	hex_text(bytes, sizeof bytes, id);
+}
+
+/* The target before MHD takes it apart in place. Becomes the request's context. */
+void *
+http_uri_seen(void *arg, const char *uri, struct MHD_Connection *conn)
+{
+	struct listener *l = arg;
+	size_t n = uri ? strlen(uri) : 0;
+	struct http_request *h = malloc(sizeof *h + 2 * (n + 1));
+	char *target, *path, *query;
+
+	(void)conn;
+	if (!h)
+		return NULL;
+	memset(h, 0, offsetof(struct http_request, headers));
+	target = (char *)(h + 1);
+	path = target + n + 1;
+	memcpy(target, n ? uri : "", n + 1);
+	memcpy(path, target, n + 1);
+	query = strchr(path, '?');
+	if (query)
+		*query++ = '\0';
+	h->r = (struct request){
+		.front = l->front,
+		.node = l->front->node,
+		.method = h->method,
+		.target = target,
+		.path = path,
+		.query = query ? query : path + n, /* "" */
+		.is_peer = l->kind == LISTEN_PEER,
+		.started_ns = host_mono_ns(),
+		.internal = h,
+	};
+	h->listener = l;
+	h->collected.max = BODY_COLLECT_MAX;
+	atomic_init(&h->refs, 1);
+	pthread_mutex_init(&h->lock, NULL);
+	make_id(l->front, h->r.id);
+	return h;
+}
+
+void
+http_unref(struct http_request *h)
+{
+	struct front *f = h->r.front;
+
+	if (atomic_fetch_sub(&h->refs, 1) != 1)
+		return;
+	if (h->is_live) {
+		pthread_mutex_lock(&f->live_lock);
+		*h->live_at = h->live_next;
+		if (h->live_next)
+			h->live_next->live_at = h->live_at;
+		pthread_mutex_unlock(&f->live_lock);
+	}
+	if (h->is_counted)
+		atomic_fetch_sub(&f->inside, 1);
+	http_answer_clear(h);
+	buf_free(&h->r.headers);
+	buf_free(&h->r.body);
+	buf_free(&h->collected);
+	http_stream_free(h);
+	http_head_free(h);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+void
+http_live(struct http_request *h)
+{
+	struct front *f = h->r.front;
+
+	if (h->is_live)
+		return;
+	pthread_mutex_lock(&f->live_lock);
+	h->live_next = f->live;
+	h->live_at = &f->live;
+	if (f->live)
+		f->live->live_at = &h->live_next;
+	f->live = h;
+	h->is_live = true;
+	pthread_mutex_unlock(&f->live_lock);
+}
+
+/* Counted first and looked second, front_stop the other way round: one of us sees the other. */
+bool
+http_leave(struct front *f)
+{
+	atomic_fetch_add(&f->away, 1);
+	if (!atomic_load(&f->is_aborting))
+		return true;
+	http_return(f);
+	return false;
+}
+
+void
+http_completed(
+    void *arg, struct MHD_Connection *conn, void **context, enum MHD_RequestTerminationCode code)
+{
+	struct http_request *h = *context;
+
+	(void)arg, (void)conn, (void)code;
+	if (!h)
+		return;
+	*context = NULL;
+	pthread_mutex_lock(&h->lock);
+	h->conn = NULL;
+	if (h->ring.is_waiting)
+		pthread_cond_signal(&h->ring.changed);
+	pthread_mutex_unlock(&h->lock);
+	http_unref(h);
+}
+
+/* --- the handler --- */
+
+void
+http_done(struct http_request *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->is_done = true;
+	if (h->conn && h->suspended != NOT_SUSPENDED && h->suspended != FOR_MORE) {
+		h->suspended = NOT_SUSPENDED;
+		MHD_resume_connection(h->conn);
+	}
+	pthread_mutex_unlock(&h->lock);
+}
+
+static void
+flushed(struct flush_wait *w, const struct err *e)
+{
+	struct http_request *h = container_of(w, struct http_request, wait);
+	struct front *f = h->r.front;
+
+	if (e)
+		h->flush_error = *e;
+	http_done(h);
+	http_unref(h);
+	http_return(f);
+}
+
+static bool
+must_wait(const struct request *r)
+{
+	return r->ticket && !flusher_is_durable(r->node->flusher, r->ticket);
+}
+
+/* The answer leaves when its ticket is durable. Takes a reference and a count in away. */
+static void
+answer_when_durable(struct http_request *h)
+{
+	h->wait.done = flushed;
+	flusher_notify(h->r.node->flusher, h->r.ticket, &h->wait);
+}
+
+void
+http_work(struct http_request *h)
+{
+	struct front *f = h->r.front;
+
+	h->r.may_block = true;
+	if (h->listener->ops->handle(&h->r) != HANDLE_DONE) {
+		struct err e;
+
+		err_set(&e, ERR_INTERNAL, "the handler would not block");
+		if (!h->has_begun)
+			http_answer_error(h, 0, &e);
+	}
+	if (!h->has_begun) {
+		if (must_wait(&h->r)) {
+			answer_when_durable(h);
+			return;
+		}
+		http_done(h);
+	}
+	http_unref(h);
+	http_return(f);
+}
+
+static enum MHD_Result
+refuse(struct http_request *h, unsigned status, enum err_kind kind, const char *why)
+{
+	struct err e;
+
+	err_set(&e, kind, "%s", why);
+	http_answer_error(h, status, &e);
+	return http_answer_queue(h);
+}
+
+/* Under the lock that the worker needs for resuming, so that it can't come before the suspending. */
+static enum MHD_Result
+run_on_worker(struct http_request *h)
+{
+	struct front *f = h->r.front;
+	struct err e;
+	int rc;
+
+	http_answer_clear(h);
+	h->r.ticket = 0;
+	if (!http_leave(f))
+		return MHD_NO;
+	h->phase = PHASE_READY;
+	atomic_fetch_add(&h->refs, 1);
+	pthread_mutex_lock(&h->lock);
+	rc = workers_add(f->workers, h, &e);
+	if (rc == 0) {
+		h->suspended = FOR_ANSWER;
+		MHD_suspend_connection(h->conn);
+	}
+	pthread_mutex_unlock(&h->lock);
+	if (rc == 0)
+		return MHD_YES;
+	http_unref(h);
+	http_return(f);
+	return refuse(h, 0, e.kind, e.text);
+}
+
+static enum MHD_Result
+run(struct http_request *h)
+{
+	struct front *f = h->r.front;
+
+	if (h->collected.len > HTTP_SMALL_BODY)
+		return run_on_worker(h);
+	h->r.may_block = false;
+	if (h->listener->ops->handle(&h->r) == HANDLE_AGAIN)
+		return run_on_worker(h);
+	if (!must_wait(&h->r))
+		return http_answer_queue(h);
+	if (!http_leave(f))
+		return MHD_NO;
+	h->phase = PHASE_READY;
+	atomic_fetch_add(&h->refs, 1);
+	h->suspended = FOR_ANSWER;
+	MHD_suspend_connection(h->conn);
+	answer_when_durable(h);
+	return MHD_YES;
+}
+
+/* --- the body --- */
+
+static enum MHD_Result
+drain(struct http_request *h, size_t *n)
+{
+	h->drained += *n;
+	*n = 0;
+	return h->drained > HTTP_DRAIN_BYTES ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result
+collect(struct http_request *h, const char *p, size_t *n)
+{
+	struct err e;
+
+	buf_add(&h->collected, p, *n);
+	if (buf_check(&h->collected, &e) == 0) {
+		*n = 0;
+		return MHD_YES;
+	}
+	buf_free(&h->collected);
+	err_set(&e, ERR_TOO_BIG, "the body is larger than %zu bytes", BODY_COLLECT_MAX);
+	http_answer_error(h, 413, &e);
+	h->phase = PHASE_REFUSE;
+	return drain(h, n);
+}
+
+/* --- the head --- */
+
+static bool
+is_region(struct http_request *h)
+{
+	const union MHD_ConnectionInfo *kept = MHD_get_connection_info(
+	    h->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	const union MHD_ConnectionInfo *tls = MHD_get_connection_info(
+	    h->conn, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	struct peer_connection *peer = kept ? kept->socket_context : NULL;
+	struct err e;
+
+	if (!peer || !tls)
+		return false;
+	if (!peer->is_checked) {
+		if (peers_check_session(h->r.node->peers, tls->tls_session, peer->name, &e) < 0) {
+			log_warn("http.peer", h->r.id, "refused=%s", e.text);
+			return false;
+		}
+		peer->is_checked = true;
+	}
+	memcpy(h->r.peer, peer->name, sizeof h->r.peer);
+	return true;
+}
+
+static const char *
+why_bad(unsigned status)
+{
+	return status == 431 ? "the headers are too large"
+	    : status == 501  ? "no such method"
+	                     : "the request is malformed";
+}
+
+/* A refusal here closes the connection: what follows it is not to be trusted, or not wanted. */
+static enum MHD_Result
+begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
+{
+	struct front *f = h->r.front;
+	const struct front_ops *ops = h->listener->ops;
+	unsigned status;
+
+	h->conn = conn;
+	h->is_counted = true;
+	atomic_fetch_add(&f->inside, 1);
+	if (atomic_load(&f->is_aborting))
+		return MHD_NO;
+	status = http_head_read(h, conn, method);
+	if (status)
+		return refuse(h, status, ERR_BAD, why_bad(status));
+	if (h->r.is_peer && !is_region(h))
+		return refuse(h, 403, ERR_DENIED, "only regions may call here");
+	if (ops->is_stream && ops->is_stream(&h->r))
+		return http_stream_start(h);
+	if (h->length != UINT64_MAX && h->length > BODY_COLLECT_MAX)
+		return refuse(h, 413, ERR_TOO_BIG, "the body is too large for this request");
+	if (h->length && h->length != UINT64_MAX)
+		buf_room(&h->collected, (size_t)h->length);
+	h->phase = PHASE_COLLECT;
+	return MHD_YES;
+}
+
+enum MHD_Result
+http_access(void *arg, struct MHD_Connection *conn, const char *url, const char *method,
+    const char *version, const char *data, size_t *size, void **context)
+{
+	struct http_request *h = *context;
+
+	(void)arg, (void)url, (void)version;
+	if (!h)
+		return MHD_NO;
+	switch (h->phase) {
+	case PHASE_HEAD:
+		return begin(h, conn, method);
+	case PHASE_COLLECT:
+		return *size ? collect(h, data, size) : run(h);
+	case PHASE_REFUSE:
+		return *size ? drain(h, size) : http_answer_queue(h);
+	case PHASE_HOLD:
+		return http_stream_answered(h) ? http_answer_queue(h) : MHD_YES;
+	case PHASE_STREAM:
+		if (*size)
+			return http_stream_feed(h, data, size);
+		return http_stream_end(h) ? http_answer_queue(h) : MHD_YES;
+	case PHASE_READY:
+		return http_answer_queue(h);
+	case PHASE_ANSWERED:
+		break;
+	}
+	return MHD_NO;
+}
