@@ -99,7 +99,9 @@ void engine_memory_cut(struct engine *g);
 
 /* RocksDB in folder PATH, created if absent. No compression (values are sealed), write-ahead log
  * on; BLOCK_CACHE_BYTES and WRITE_BUFFER_BYTES bound its memory. After a failed write the engine
- * answers ERR_IO until a reopen inside the next call succeeds. ERR_BUSY if another process has it. */
+ * answers ERR_IO until a reopen inside the next call succeeds. ERR_BUSY if another process has it.
+ * Puts answer ERR_FULL while less than four write buffers of disk space are left, so that deleting
+ * and reading go on. */
 must_check
 struct engine *engine_rocksdb(
     const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes, struct err *e);

@@ -12,6 +12,10 @@
  * closes it and opens it again (with the gate held alone). When the disk is too full for that it
  * is opened for reading only, and a write tries again from time to time.
  *
+ * Space. Puts are refused with ERR_FULL while there is little space left: deleting needs some to
+ * make more. It also keeps RocksDB from meeting a full disk: built with assertions, as Debian's is,
+ * it may abort the process when a log that could not be written is synced for the first time.
+ *
  * Compaction. To get rid of deleted values every table and log that exists must be rewritten or
  * emptied, and be gone: compact looks at the folder itself, since the C interface keeps errors of
  * a compaction to itself. Scans that run keep old files, so it waits for those to end. Vault ids
@@ -29,6 +33,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #define STRIPES             1024
@@ -36,6 +41,8 @@
 #define DROP_ONE_BY_ONE_MAX 2000 /* more records than this: one range delete */
 #define OPEN_FILES_MAX      512
 #define REOPEN_EVERY_MS     1000
+#define LOOK_EVERY_MS       50 /* for space */
+#define RESERVE_BUFFERS     4  /* as much as so many write buffers is kept free */
 
 struct rocks {
 	struct engine engine;
@@ -50,6 +57,10 @@ struct rocks {
 	bool is_readonly;
 	uint64_t reopened_ms;
 	_Atomic bool is_broken;
+
+	uint64_t reserve_bytes;
+	_Atomic uint64_t looked_ms;
+	_Atomic bool is_low;
 
 	pthread_mutex_t stripes[STRIPES];
 
@@ -134,9 +145,10 @@ db_options(uint64_t cache_bytes, uint64_t buffer_bytes)
 	rocksdb_options_set_WAL_size_limit_MB(o, 0);
 	rocksdb_options_set_wal_recovery_mode(o, rocksdb_point_in_time_recovery);
 
-	/* RocksDB's own log: we report what matters ourselves. */
-	rocksdb_options_set_info_log_level(o, 3); /* errors */
-	rocksdb_options_set_max_log_file_size(o, 1 << 20);
+	/* RocksDB's own log stays empty. A level above all others, since even its header aborts the
+	 * process when the disk is full: 7.8 built with assertions, as Debian's is, allows no write
+	 * to a file after one that failed. What matters comes back as an error of some call. */
+	rocksdb_options_set_info_log_level(o, 6);
 	rocksdb_options_set_keep_log_file_num(o, 2);
 	rocksdb_options_set_stats_dump_period_sec(o, 0);
 	rocksdb_options_set_stats_persist_period_sec(o, 0);
@@ -468,6 +480,34 @@ write_batch(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when when,
 	return text ? broke(r, e, text, "write") : 0;
 }
 
+/* Whether there is less space than what is to be kept free. */
+static bool
+is_low(struct rocks *r)
+{
+	uint64_t now_ms = host_mono_ms();
+	struct statvfs st;
+
+	if (now_ms - atomic_load(&r->looked_ms) >= LOOK_EVERY_MS && statvfs(r->path, &st) == 0) {
+		bool low = (uint64_t)st.f_bavail * st.f_frsize < r->reserve_bytes;
+
+		atomic_store(&r->looked_ms, now_ms);
+		if (low && !atomic_exchange(&r->is_low, true))
+			log_error("engine.low", NULL, "no space left but for deleting");
+		else if (!low)
+			atomic_store(&r->is_low, false);
+	}
+	return atomic_load(&r->is_low);
+}
+
+static bool
+has_put(const struct engine_write *w, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (w[i].op == ENGINE_PUT)
+			return true;
+	return false;
+}
+
 static int
 rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_write *w, size_t n,
     const struct engine_guard *guard, enum engine_when when, struct err *e)
@@ -476,7 +516,11 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 	rocksdb_writebatch_t *batch;
 	int rc;
 
-	if (engine_check_writes(w, n, e) < 0 || enter(r, true, e) < 0)
+	if (engine_check_writes(w, n, e) < 0)
+		return -1;
+	if (has_put(w, n) && is_low(r))
+		return err_set(e, ERR_FULL, "no space left but for deleting");
+	if (enter(r, true, e) < 0)
 		return -1;
 	batch = batch_of(id, w, n);
 	pthread_mutex_lock(stripe_of(r, id));
@@ -790,6 +834,7 @@ engine_rocksdb(
 		return NULL;
 	}
 	r->engine.ops = &rocks_ops;
+	r->reserve_bytes = RESERVE_BUFFERS * write_buffer_bytes;
 	r->options = db_options(block_cache_bytes, write_buffer_bytes);
 	r->reading = rocksdb_readoptions_create();
 	r->later = rocksdb_writeoptions_create();
