@@ -1,0 +1,841 @@
+/* Accounts are there as a whole or not at all; access keys, policy and routes say what is so. */
+#include "service_fixture.h"
+
+#include "base/crypto.h"
+#include "service/accounts_internal.h"
+
+/* --- a directory that can be out of reach --- */
+
+struct shaky {
+	struct directory directory;
+	struct directory *next;
+	bool find_fails, add_fails, add_fails_late, remove_fails;
+	unsigned finds;
+};
+
+static int
+away(struct err *e)
+{
+	return err_set(e, ERR_PEER, "the directory can't be reached");
+}
+
+static struct shaky *
+shaky(struct directory *d)
+{
+	return container_of(d, struct shaky, directory);
+}
+
+static int
+shaky_find(struct directory *d, const struct account_id *ids, size_t n, struct placement *out,
+    struct err *e)
+{
+	shaky(d)->finds++;
+	return shaky(d)->find_fails ? away(e) : directory_find(shaky(d)->next, ids, n, out, e);
+}
+
+static int
+shaky_add(struct directory *d, const struct placement *p, size_t n, struct err *e)
+{
+	if (shaky(d)->add_fails)
+		return away(e);
+	if (directory_add(shaky(d)->next, p, n, e) < 0)
+		return -1;
+	return shaky(d)->add_fails_late ? away(e) : 0;
+}
+
+static int
+shaky_remove(struct directory *d, const struct placement *p, struct err *e)
+{
+	return shaky(d)->remove_fails ? away(e) : directory_remove(shaky(d)->next, p, e);
+}
+
+static int
+shaky_suspend(struct directory *d, const struct account_id *id, bool on, struct err *e)
+{
+	return directory_suspend(shaky(d)->next, id, on, e);
+}
+
+static int
+shaky_list(struct directory *d, const struct account_id *after, const char *home,
+    const char *countries, size_t limit, directory_fn *fn, void *arg, struct err *e)
+{
+	return directory_list(shaky(d)->next, after, home, countries, limit, fn, arg, e);
+}
+
+static void
+shaky_close(struct directory *d)
+{
+	directory_close(shaky(d)->next);
+}
+
+static const struct directory_ops shaky_ops = {
+	.find = shaky_find,
+	.add = shaky_add,
+	.remove = shaky_remove,
+	.suspend = shaky_suspend,
+	.list = shaky_list,
+	.close = shaky_close,
+};
+
+/* --- the region under test --- */
+
+struct bench {
+	struct region region;
+	struct shaky shaky;
+};
+
+static void
+wrap_directory(struct bench *b)
+{
+	b->shaky = (struct shaky){ .directory.ops = &shaky_ops, .next = b->region.node.directory };
+	b->region.node.directory = &b->shaky.directory;
+}
+
+static int
+setup(void **state)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+
+	region_open(&b->region, false);
+	wrap_directory(b);
+	*state = b;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	region_close(&((struct bench *)*state)->region);
+	free(*state);
+	return 0;
+}
+
+/* A power cut, and a start after it. */
+static void
+restart(struct bench *b)
+{
+	struct store *s = &b->region.store;
+	struct err e;
+
+	engine_fault_set(s->engine, FAULT_FAIL, 1, false, true, 0);
+	region_stop(&b->region);
+	pool_close(s->pool);
+	flusher_stop(s->flusher);
+	engine_memory_cut(s->inner);
+	engine_fault_set(s->engine, FAULT_NONE, 0, false, false, 0);
+	s->flusher = flusher_start(s->engine, &e);
+	CHECK(s->flusher);
+	store_open_pool(s, 8);
+	region_start(&b->region);
+	region_policy(&b->region, "[policy IN]\nregions = in-mum, sg\n");
+	wrap_directory(b);
+}
+
+struct census {
+	struct node *node;
+	size_t rows, vaults, homes;
+};
+
+static int
+count_row(void *arg, const struct placement *p, struct err *e)
+{
+	struct census *c = arg;
+	struct home home;
+
+	CHECK(homes_get(c->node->homes, &p->account, &home, e) == 1);
+	CHECK(home.state == HOME_HERE && home.services == (ALL_SERVICES | BIT(SERVICE_PROFILE)));
+	CHECK_STR(home.country, "IN");
+	for (enum service s = SERVICE_PROFILE; s <= SERVICE_BACKUP; s++) {
+		struct vault_id id = { .account = p->account, .service = (uint8_t)s };
+		struct vault *v = pool_take(c->node->pool, &id, true, e);
+
+		CHECK(v);
+		CHECK_OK(vault_check(v, e), e);
+		pool_give(v);
+	}
+	c->rows++;
+	return 0;
+}
+
+static int
+count_vault(void *arg, const struct vault_id *id, struct err *e)
+{
+	(void)e;
+	((struct census *)arg)->vaults += id->service != SERVICE_REGION;
+	return 0;
+}
+
+static int
+count_home(void *arg, const struct home *home, struct err *e)
+{
+	(void)home, (void)e;
+	((struct census *)arg)->homes++;
+	return 0;
+}
+
+/* Each account in the directory is complete, and there is nothing of any other. How many there are. */
+static size_t
+accounts_all_whole(struct bench *b)
+{
+	struct census c = { .node = &b->region.node };
+	struct err e = { 0 };
+
+	CHECK_OK(directory_list(c.node->directory, NULL, "", "", 100000, count_row, &c, &e), &e);
+	CHECK_OK(engine_list(c.node->engine, count_vault, &c, &e), &e);
+	CHECK_OK(homes_scan(c.node->homes, count_home, &c, &e), &e);
+	CHECK(c.vaults == 3 * c.rows);
+	CHECK(c.homes == c.rows);
+	return c.rows;
+}
+
+/* --- making --- */
+
+static int
+read_receipt(struct node *n, const struct account_id *id, enum service s, struct buf *out)
+{
+	struct vault_id vault = { .account = *id, .service = SERVICE_PROFILE };
+	struct err e = { 0 };
+	struct vault *v = pool_take(n->pool, &vault, true, &e);
+	struct query *q = vault_query(v, "SELECT receipt FROM consent WHERE service=?1");
+	int r;
+
+	query_int(q, 1, s);
+	r = query_step(q, &e);
+	buf_clear(out);
+	if (r == 1)
+		buf_add(out, column_blob(q, 0).data, column_blob(q, 0).len);
+	query_end(q);
+	pool_give(v);
+	return r;
+}
+
+static void
+a_new_account_has_what_it_granted_and_receipts_for_it(void **state)
+{
+	static const char *const fields[] = { "schema", "receipt", "principal", "service",
+		"purpose", "notice", "notice_version", "time", "jurisdiction", "storage_location",
+		"retention", "recipients" };
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c;
+	_cleanup_buf_ struct buf text = BUF_INIT(0);
+	struct account_id id;
+	struct err e = { 0 };
+	json_t *j;
+
+	CHECK_OK(accounts_create(n, "IN", BIT(SERVICE_BACKUP), 1, &c, &e), &e);
+	CHECK(access_account(c.access_key, &id) && account_equal(&id, &c.account));
+	CHECK(strlen(c.access_key) == 38 && strlen(c.secret_key) == 40);
+	CHECK(strspn(c.secret_key,
+	          "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") == 40);
+	CHECK_STR(c.region, "in-mum");
+	CHECK(read_receipt(n, &c.account, SERVICE_FILES, &text) == 0);
+	CHECK(read_receipt(n, &c.account, SERVICE_PROFILE, &text) == 1);
+	CHECK(read_receipt(n, &c.account, SERVICE_BACKUP, &text) == 1);
+	j = json_loads(buf_str(&text), 0, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+		CHECK(json_object_get(j, fields[i]));
+	CHECK_STR(json_string_value(json_object_get(j, "service")), "backup");
+	CHECK_STR(json_string_value(json_object_get(j, "jurisdiction")), "IN");
+	json_decref(j);
+}
+
+static void
+what_can_not_be_made_is_refused(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c;
+	struct err e = { 0 };
+
+	CHECK(accounts_create(n, "CN", 0, 1, &c, &e) < 0 && e.kind == ERR_DENIED);
+	CHECK(accounts_create_here(n, "CN", 0, 1, &c, &e) < 0 && e.kind == ERR_DENIED);
+	CHECK(accounts_create(n, "in", 0, 1, &c, &e) < 0 && e.kind == ERR_BAD);
+	CHECK(accounts_create(n, "IN", BIT(SERVICE_MESSAGES), 1, &c, &e) < 0 && e.kind == ERR_BAD);
+	CHECK(accounts_create(n, "IN", 1u << 20, 1, &c, &e) < 0 && e.kind == ERR_BAD);
+	CHECK(accounts_all_whole(b) == 0);
+}
+
+/* More than one batch, more than the pool holds. */
+static void
+many_accounts_are_made_at_once(void **state)
+{
+	struct bench *b = *state;
+	size_t n = DIRECTORY_BATCH_MAX + 20;
+	struct account_credentials *c = calloc(n, sizeof(*c));
+	uint8_t key[SHA256_BYTES];
+	struct err e = { 0 };
+
+	CHECK_OK(accounts_create(&b->region.node, "IN", ALL_SERVICES, n, c, &e), &e);
+	restart(b);
+	CHECK(accounts_all_whole(b) == n);
+	for (size_t i = 0; i < n; i += n - 1)
+		CHECK_OK(access_signing_key(b->region.node.access, c[i].access_key, "20310409",
+		             "in-mum", "s3", true, key, &e),
+		    &e);
+	free(c);
+}
+
+/* Fail the first call that changes something, then the second, until none is left to fail; with and
+ * without going on to fail until the power is cut. */
+static void
+an_account_is_whole_or_absent_whatever_call_fails(void **state)
+{
+	static const enum fault_kind kinds[] = { FAULT_FAIL, FAULT_FAIL_LATE };
+	struct bench *b = *state;
+	size_t made = 0;
+
+	for (unsigned round = 0; round < 4; round++) {
+		bool fired = true;
+
+		for (unsigned nth = 1; fired; nth++) {
+			struct account_credentials c[2];
+			struct err e = { 0 };
+			size_t now;
+			bool acked;
+
+			engine_fault_set(
+			    b->region.store.engine, kinds[round / 2], nth, false, round % 2, 0);
+			acked = accounts_create(&b->region.node, "IN", ALL_SERVICES, 2, c, &e) == 0;
+			fired = engine_fault_fired(b->region.store.engine);
+			restart(b);
+			CHECK_OK(accounts_recover(&b->region.node, &e), &e);
+			now = accounts_all_whole(b);
+			CHECK(now == made + 2 || (now == made && !acked));
+			made = now;
+		}
+	}
+	CHECK(made >= 8);
+}
+
+static void
+the_directory_decides_what_was_made(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c;
+	struct err e = { 0 };
+
+	b->shaky.add_fails = true;
+	CHECK(accounts_create(n, "IN", ALL_SERVICES, 1, &c, &e) < 0 && e.kind == ERR_PEER);
+	CHECK(accounts_all_whole(b) == 0);
+	/* Its yes got lost, but it can be asked. */
+	b->shaky.add_fails = false;
+	b->shaky.add_fails_late = true;
+	CHECK_OK(accounts_create(n, "IN", ALL_SERVICES, 1, &c, &e), &e);
+	CHECK(accounts_all_whole(b) == 1);
+	/* It can't be asked before the next start, and then one is there and one is not. */
+	b->shaky.find_fails = true;
+	CHECK(accounts_create(n, "IN", ALL_SERVICES, 1, &c, &e) < 0 && e.kind == ERR_PEER);
+	b->shaky.add_fails = true;
+	CHECK(accounts_create(n, "IN", ALL_SERVICES, 1, &c, &e) < 0 && e.kind == ERR_PEER);
+	CHECK(accounts_recover(n, &e) < 0 && e.kind == ERR_PEER);
+	restart(b);
+	CHECK_OK(accounts_recover(n, &e), &e);
+	CHECK(accounts_all_whole(b) == 2);
+}
+
+/* --- removing, suspending --- */
+
+static void
+a_removed_account_leaves_nothing(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c;
+	struct files f = region_account(&b->region, ALL_SERVICES, &c);
+	uint8_t *a = noise(5000000, 1), key[SHA256_BYTES];
+	struct placement row;
+	struct home home;
+	struct err e = { 0 };
+
+	CHECK_OK(files_bucket_create(&f, "photos", &e), &e);
+	put(&f, "photos", "large", a, 5000000);
+	CHECK_OK(access_signing_key(n->access, c.access_key, "d", "r", "s3", true, key, &e), &e);
+	CHECK_OK(routes_find(n->routes, &c.account, true, &row, &e), &e);
+	CHECK_OK(accounts_remove(n, &c.account, &e), &e);
+	for (enum service s = SERVICE_PROFILE; s < SERVICES; s++) {
+		struct vault_id id = { .account = c.account, .service = (uint8_t)s };
+
+		CHECK_OK(transfer_is_gone(n->engine, n->chunks, &id, &e), &e);
+	}
+	CHECK(homes_get(n->homes, &c.account, &home, &e) == 0);
+	CHECK(access_signing_key(n->access, c.access_key, "d", "r", "s3", true, key, &e) < 0);
+	CHECK(e.kind == ERR_MISSING);
+	CHECK(routes_find(n->routes, &c.account, true, &row, &e) < 0 && e.kind == ERR_MISSING);
+	CHECK(accounts_remove(n, &c.account, &e) < 0 && e.kind == ERR_MISSING);
+	CHECK(accounts_all_whole(b) == 0);
+	free(a);
+}
+
+static void
+a_removal_is_finished_or_never_was_whatever_call_fails(void **state)
+{
+	static const enum fault_kind kinds[] = { FAULT_FAIL, FAULT_FAIL_LATE };
+	struct bench *b = *state;
+	size_t made = 0;
+
+	for (unsigned round = 0; round < 4; round++) {
+		bool fired = true;
+
+		for (unsigned nth = 1; fired; nth++) {
+			struct account_credentials c;
+			struct err e = { 0 };
+			size_t now;
+			bool acked;
+
+			region_account(&b->region, ALL_SERVICES, &c);
+			engine_fault_set(
+			    b->region.store.engine, kinds[round / 2], nth, false, round % 2, 0);
+			acked = accounts_remove(&b->region.node, &c.account, &e) == 0;
+			fired = engine_fault_fired(b->region.store.engine);
+			restart(b);
+			CHECK_OK(accounts_recover(&b->region.node, &e), &e);
+			now = accounts_all_whole(b);
+			CHECK(now == made || (now == made + 1 && !acked));
+			made = now;
+		}
+	}
+}
+
+static void
+a_removal_goes_on_where_the_directory_stopped_it(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c;
+	struct err e = { 0 };
+
+	region_account(&b->region, ALL_SERVICES, &c);
+	b->shaky.remove_fails = true;
+	CHECK(accounts_remove(n, &c.account, &e) < 0 && e.kind == ERR_PEER);
+	b->shaky.remove_fails = false;
+	CHECK_OK(accounts_remove(n, &c.account, &e), &e);
+	CHECK(accounts_all_whole(b) == 0);
+}
+
+static void
+an_account_that_moves_is_not_removed(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct region_batch *batch;
+	struct account_credentials c;
+	struct home home;
+	struct err e = { 0 };
+
+	region_account(&b->region, ALL_SERVICES, &c);
+	batch = region_batch(&e);
+	region_put(batch, REGION_MOVE, &c.account, sizeof(c.account), "x", 1);
+	CHECK_OK(region_apply(n->engine, n->flusher, batch, &e), &e);
+	CHECK(accounts_remove(n, &c.account, &e) < 0 && e.kind == ERR_BUSY);
+	region_delete(batch, REGION_MOVE, &c.account, sizeof(c.account));
+	CHECK_OK(region_apply(n->engine, n->flusher, batch, &e), &e);
+	region_batch_free(batch);
+	CHECK(homes_get(n->homes, &c.account, &home, &e) == 1);
+	home.state = HOME_FENCED;
+	snprintf(home.peer, sizeof(home.peer), "sg");
+	CHECK_OK(homes_fence(n->homes, &home, 1, NULL, 1000, &e), &e);
+	CHECK(accounts_remove(n, &c.account, &e) < 0 && e.kind == ERR_BUSY);
+	CHECK(accounts_suspend(n, &c.account, true, &e) < 0 && e.kind == ERR_BUSY);
+	home.state = HOME_MOVED;
+	CHECK_OK(homes_set(n->homes, &home, 1, NULL, &e), &e);
+	CHECK(accounts_remove_here(n, &c.account, &e) < 0 && e.kind == ERR_STALE);
+}
+
+static void
+a_suspended_account_is_shut_and_keeps_its_data(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	enum enter_answer answer;
+	struct home_pass pass;
+	struct placement row;
+	struct account_credentials c;
+	struct err e = { 0 };
+
+	region_account(&b->region, ALL_SERVICES, &c);
+	CHECK_OK(accounts_suspend(n, &c.account, true, &e), &e);
+	CHECK_OK(homes_enter(n->homes, &c.account, ENTER_READ, &answer, &pass, NULL, &e), &e);
+	CHECK(answer == ENTER_SUSPENDED);
+	homes_leave(n->homes, &pass);
+	CHECK_OK(directory_find(n->directory, &c.account, 1, &row, &e), &e);
+	CHECK(row.is_suspended);
+	CHECK_OK(accounts_suspend(n, &c.account, false, &e), &e);
+	CHECK_OK(homes_enter(n->homes, &c.account, ENTER_READ, &answer, &pass, NULL, &e), &e);
+	CHECK(answer == ENTER_GO);
+	homes_leave(n->homes, &pass);
+	CHECK(accounts_all_whole(b) == 1);
+}
+
+/* --- showing and serving --- */
+
+static json_int_t
+number_of(json_t *vaults, size_t i, const char *name)
+{
+	return json_integer_value(json_object_get(json_array_get(vaults, i), name));
+}
+
+static void
+an_account_is_shown_by_numbers_only(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c;
+	struct files f = region_account(&b->region, ALL_SERVICES, &c);
+	struct err e = { 0 };
+	json_t *shown, *vaults;
+	char *text;
+
+	CHECK_OK(files_bucket_create(&f, "secret-bucket", &e), &e);
+	put(&f, "secret-bucket", "secret-key", "hello", 5);
+	put(&f, "secret-bucket", "secret-key2", "hello", 5);
+	CHECK_OK(accounts_show(n, &c.account, &shown, &e), &e);
+	vaults = json_object_get(shown, "vaults");
+	CHECK(json_array_size(vaults) == 3);
+	CHECK(number_of(vaults, 1, "objects") == 2 && number_of(vaults, 1, "bytes") == 10);
+	CHECK(number_of(vaults, 1, "pages") >= 5 && number_of(vaults, 1, "version") >= 4);
+	CHECK(number_of(vaults, 2, "objects") == 0);
+	CHECK_STR(json_string_value(json_object_get(shown, "home")), "in-mum");
+	CHECK_STR(json_string_value(json_object_get(shown, "state")), "here");
+	CHECK_STR(json_string_value(json_object_get(shown, "services")), "files,backup");
+	CHECK(!json_object_get(shown, "home_error"));
+	text = json_dumps(shown, 0);
+	CHECK(
+	    !strstr(text, "secret") && !strstr(text, c.secret_key) && !strstr(text, c.access_key));
+	free(text);
+	json_decref(shown);
+}
+
+static int
+serve(struct node *n, const char *op, json_t *in, json_t **out, struct err *e)
+{
+	int r;
+
+	*out = NULL;
+	r = accounts_serve(n, "sg", op, in, out, e);
+	json_decref(in);
+	return r;
+}
+
+static void
+peers_make_show_suspend_and_remove(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct err e = { 0 };
+	char id[ACCOUNT_TEXT_SIZE];
+	json_t *out;
+
+	CHECK_OK(serve(n, "create",
+	             json_pack("{s:s, s:s, s:i}", "country", "IN", "services", "files,backup",
+	                 "count", 2),
+	             &out, &e),
+	    &e);
+	CHECK(json_array_size(json_object_get(out, "accounts")) == 2);
+	snprintf(id, sizeof(id), "%s",
+	    json_string_value(
+	        json_object_get(json_array_get(json_object_get(out, "accounts"), 1), "account")));
+	json_decref(out);
+	CHECK(accounts_all_whole(b) == 2);
+	CHECK_OK(serve(n, "show", json_pack("{s:s}", "account", id), &out, &e), &e);
+	CHECK_STR(json_string_value(json_object_get(out, "services")), "files,backup");
+	json_decref(out);
+	CHECK_OK(
+	    serve(n, "suspend", json_pack("{s:s, s:b}", "account", id, "on", 1), &out, &e), &e);
+	json_decref(out);
+	CHECK_OK(serve(n, "remove", json_pack("{s:s}", "account", id), &out, &e), &e);
+	json_decref(out);
+	CHECK(accounts_all_whole(b) == 1);
+	CHECK(serve(n, "remove", json_pack("{s:s}", "account", id), &out, &e) < 0);
+	CHECK(e.kind == ERR_STALE);
+}
+
+static void
+arguments_of_peers_are_not_believed(void **state)
+{
+	static const struct {
+		const char *op, *in;
+		enum err_kind kind;
+	} cases[] = {
+		{ "nonsense", "{}", ERR_MISSING },
+		{ "create", "{}", ERR_BAD },
+		{ "create", "[]", ERR_BAD },
+		{ "create", "{\"country\":\"IN\",\"services\":\"\",\"count\":0}", ERR_BAD },
+		{ "create", "{\"country\":\"IN\",\"services\":\"\",\"count\":1025}", ERR_BAD },
+		{ "create", "{\"country\":\"IN\",\"services\":\"\",\"count\":1,\"x\":1}", ERR_BAD },
+		{ "create", "{\"country\":\"IN\",\"services\":\"region\",\"count\":1}", ERR_BAD },
+		{ "create", "{\"country\":\"in\",\"services\":\"\",\"count\":1}", ERR_BAD },
+		{ "create", "{\"country\":\"DE\",\"services\":\"\",\"count\":1}", ERR_DENIED },
+		{ "show", "{\"account\":\"xyz\"}", ERR_BAD },
+		{ "show", "{\"account\":5}", ERR_BAD },
+		{ "show", "{\"account\":\"00000000000000000000000000000000\"}", ERR_MISSING },
+		{ "remove", "{\"account\":\"00000000000000000000000000000000\"}", ERR_STALE },
+		{ "suspend", "{\"account\":\"00000000000000000000000000000000\"}", ERR_BAD },
+	};
+	struct bench *b = *state;
+	struct err e = { 0 };
+	json_t *out;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CHECK(serve(&b->region.node, cases[i].op, json_loads(cases[i].in, 0, NULL), &out,
+		          &e) < 0);
+		if (e.kind != cases[i].kind)
+			fail_msg("%s %s: %s", cases[i].op, cases[i].in, e.text);
+	}
+	CHECK(accounts_all_whole(b) == 0);
+}
+
+/* --- access --- */
+
+static void
+run_in_profile(struct node *n, const struct account_id *id, const char *sql, const char *key)
+{
+	struct vault_id vault = { .account = *id, .service = SERVICE_PROFILE };
+	struct err e = { 0 };
+	struct vault *v = pool_take(n->pool, &vault, true, &e);
+	struct query *q;
+	uint64_t ticket;
+
+	CHECK_OK(vault_begin(v, &e), &e);
+	q = vault_query(v, sql);
+	query_text(q, 1, key, strlen(key));
+	CHECK_OK(query_run(q, &e), &e);
+	CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	pool_give(v);
+}
+
+/* The example of the AWS General Reference, "Deriving the signing key". */
+static void
+signing_keys_are_those_of_the_published_example(void **state)
+{
+	static const char should[] =
+	    "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9";
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c;
+	uint8_t key[SHA256_BYTES];
+	char text[2 * SHA256_BYTES + 1];
+	struct err e = { 0 };
+
+	region_account(&b->region, ALL_SERVICES, &c);
+	run_in_profile(n, &c.account,
+	    "UPDATE credential SET secret='wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY'"
+	    " WHERE key_id=?1",
+	    c.access_key);
+	for (int i = 0; i < 2; i++) {
+		CHECK_OK(access_signing_key(n->access, c.access_key, "20150830", "us-east-1", "iam",
+		             true, key, &e),
+		    &e);
+		hex_text(key, sizeof(key), text);
+		CHECK_STR(text, should);
+		/* Another scope in between. */
+		CHECK_OK(access_signing_key(n->access, c.access_key, "20150831", "us-east-1", "iam",
+		             true, key, &e),
+		    &e);
+		hex_text(key, sizeof(key), text);
+		CHECK(strcmp(text, should));
+	}
+}
+
+static void
+access_keys_name_accounts(void **state)
+{
+	struct account_id id;
+	char text[ACCOUNT_TEXT_SIZE];
+
+	(void)state;
+	CHECK(access_account("DM00112233445566778899AABBCCDDEEFF0042", &id));
+	account_text(&id, text);
+	CHECK_STR(text, "00112233445566778899aabbccddeeff");
+	CHECK(!access_account("DM00112233445566778899aabbccddeeff0042", &id));
+	CHECK(!access_account("DM00112233445566778899AABBCCDDEEFF004", &id));
+	CHECK(!access_account("DM00112233445566778899AABBCCDDEEFF00421", &id));
+	CHECK(!access_account("DM00112233445566778899AABBCCDDEEFF004A", &id));
+	CHECK(!access_account("AK00112233445566778899AABBCCDDEEFF0042", &id));
+	CHECK(!access_account("DM00112233445566778899AABBCCDDEEFG0042", &id));
+	CHECK(!access_account("", &id));
+}
+
+static void
+access_is_remembered_until_it_is_forgotten(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c[5];
+	uint8_t key[SHA256_BYTES], first[SHA256_BYTES];
+	struct err e = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(c); i++)
+		region_account(&b->region, ALL_SERVICES, &c[i]);
+	pool_evict(n->pool, &(struct vault_id){ c[0].account, SERVICE_PROFILE });
+#define KEY(i, may_block, out) \
+	access_signing_key(n->access, c[i].access_key, "d", "r", "s3", may_block, out, &e)
+	CHECK(KEY(0, false, first) < 0 && e.kind == ERR_BUSY);
+	CHECK_OK(KEY(0, true, first), &e);
+	pool_evict(n->pool, &(struct vault_id){ c[0].account, SERVICE_PROFILE });
+	CHECK_OK(KEY(0, false, key), &e);
+	CHECK_BYTES(key, first, sizeof(key));
+
+	/* There are three places: the one used longest ago goes. */
+	CHECK_OK(KEY(1, true, key), &e);
+	CHECK_OK(KEY(2, true, key), &e);
+	CHECK_OK(KEY(0, true, key), &e);
+	CHECK_OK(KEY(3, true, key), &e);
+	for (size_t i = 0; i < ARRAY_LEN(c); i++)
+		pool_evict(n->pool, &(struct vault_id){ c[i].account, SERVICE_PROFILE });
+	CHECK_OK(KEY(0, false, key), &e);
+	CHECK_BYTES(key, first, sizeof(key));
+	CHECK(KEY(1, false, key) < 0 && e.kind == ERR_BUSY);
+
+	access_forget(n->access, &c[0].account);
+	CHECK(KEY(0, false, key) < 0 && e.kind == ERR_BUSY);
+	CHECK_OK(KEY(3, false, key), &e);
+	run_in_profile(n, &c[0].account, "UPDATE credential SET is_revoked=1 WHERE key_id=?1",
+	    c[0].access_key);
+	CHECK(KEY(0, true, key) < 0 && e.kind == ERR_DENIED);
+	CHECK(KEY(0, true, key) < 0 && e.kind == ERR_DENIED);
+	c[1].access_key[36] ^= 1;
+	CHECK(KEY(1, true, key) < 0 && e.kind == ERR_MISSING);
+	memcpy(c[2].access_key + 2, "00000000000000000000000000000000", 32);
+	CHECK(KEY(2, true, key) < 0 && e.kind == ERR_MISSING);
+}
+
+/* --- routes --- */
+
+static void
+routes_ask_the_directory_once(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c[5];
+	struct placement p;
+	struct account_id nobody;
+	struct err e = { 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(c); i++)
+		region_account(&b->region, ALL_SERVICES, &c[i]);
+	CHECK(routes_find(n->routes, &c[0].account, false, &p, &e) < 0 && e.kind == ERR_BUSY);
+	CHECK_OK(routes_find(n->routes, &c[0].account, true, &p, &e), &e);
+	CHECK_STR(p.home, "in-mum");
+	CHECK(account_equal(&p.account, &c[0].account));
+	b->shaky.finds = 0;
+	CHECK_OK(routes_find(n->routes, &c[0].account, true, &p, &e), &e);
+	CHECK_OK(routes_find(n->routes, &c[0].account, false, &p, &e), &e);
+	CHECK(b->shaky.finds == 0);
+	routes_forget(n->routes, &c[0].account);
+	CHECK_OK(routes_find(n->routes, &c[0].account, true, &p, &e), &e);
+	CHECK(b->shaky.finds == 1);
+	for (size_t i = 1; i < ARRAY_LEN(c); i++)
+		CHECK_OK(routes_find(n->routes, &c[i].account, true, &p, &e), &e);
+	CHECK(routes_find(n->routes, &c[0].account, false, &p, &e) < 0);
+
+	account_random(&nobody);
+	b->shaky.finds = 0;
+	CHECK(routes_find(n->routes, &nobody, true, &p, &e) < 0 && e.kind == ERR_MISSING);
+	CHECK(routes_find(n->routes, &nobody, false, &p, &e) < 0 && e.kind == ERR_MISSING);
+	CHECK(b->shaky.finds == 1);
+	usleep(1100000);
+	CHECK(routes_find(n->routes, &nobody, false, &p, &e) < 0 && e.kind == ERR_BUSY);
+	b->shaky.find_fails = true;
+	CHECK(routes_find(n->routes, &nobody, true, &p, &e) < 0 && e.kind == ERR_PEER);
+	CHECK_OK(routes_find(n->routes, &c[4].account, true, &p, &e), &e);
+}
+
+/* --- policy --- */
+
+static bool
+is_listed(void *arg, const char *region)
+{
+	return strstr(arg, region) != NULL;
+}
+
+static void
+policy_picks_the_first_region_that_exists(void **state)
+{
+	static const char text[] =
+	    "[policy IN]\nregions = in-mum, sg\ntransit = redirect\n"
+	    "[policy CN]\nregions = cn-bj\n[policy *]\nregions = us-va ,sg\n";
+	struct bench *b = *state;
+	struct policy *p = b->region.node.policy;
+	char home[REGION_NAME_SIZE], all[] = "cn-bj sg in-mum us-va", two[] = "cn-bj sg";
+	struct err e = { 0 };
+
+	region_policy(&b->region, text);
+	CHECK_OK(policy_home(p, "IN", is_listed, all, home, &e), &e);
+	CHECK_STR(home, "in-mum");
+	CHECK_OK(policy_home(p, "IN", is_listed, two, home, &e), &e);
+	CHECK_STR(home, "sg");
+	CHECK_OK(policy_home(p, "DE", is_listed, all, home, &e), &e);
+	CHECK_STR(home, "us-va");
+	CHECK(
+	    policy_home(p, "IN", is_listed, (char[]){ "x" }, home, &e) < 0 && e.kind == ERR_DENIED);
+	CHECK_OK(policy_allows(p, "IN", "sg", &e), &e);
+	CHECK(policy_allows(p, "IN", "cn-bj", &e) < 0 && e.kind == ERR_DENIED);
+	CHECK_STR(e.text, "accounts of IN may not live in cn-bj, only in in-mum or sg");
+	CHECK(policy_allows(p, "CN", "sg", &e) < 0 && e.kind == ERR_DENIED);
+	CHECK(policy_transit(p, "IN") == TRANSIT_REDIRECT);
+	CHECK(policy_transit(p, "CN") == TRANSIT_PROXY);
+
+	/* Replaced as a whole. */
+	region_policy(&b->region, "[policy CN]\nregions = cn-bj\n");
+	CHECK(policy_allows(p, "IN", "sg", &e) < 0 && e.kind == ERR_DENIED);
+	CHECK(policy_transit(p, "IN") == TRANSIT_PROXY);
+}
+
+static void
+a_wrong_policy_changes_nothing(void **state)
+{
+	static const char *const wrong[] = {
+		"[policy in]\nregions = sg\n",
+		"[policy IND]\nregions = sg\n",
+		"[policy IN]\n",
+		"[policy IN]\nregions = \n",
+		"[policy IN]\nregions = sg,,cn\n",
+		"[policy IN]\nregions = Sg\n",
+		"[policy IN]\nregions = sg\ntransit = tunnel\n",
+		"[policy IN]\nregions = abcdefghijklmnopqrstuvwxyz-0123456789\n",
+	};
+	struct bench *b = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		struct err e = { 0 };
+		struct conf *c = conf_parse(wrong[i], "regions", &e);
+
+		if (c && policy_load(b->region.node.policy, c, &e) == 0)
+			fail_msg("taken: %s", wrong[i]);
+		CHECK(e.kind == ERR_BAD);
+		conf_free(c);
+		CHECK_OK(policy_allows(b->region.node.policy, "IN", "in-mum", &e), &e);
+	}
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(policy_picks_the_first_region_that_exists),
+		TEST(a_wrong_policy_changes_nothing),
+		TEST(a_new_account_has_what_it_granted_and_receipts_for_it),
+		TEST(what_can_not_be_made_is_refused),
+		TEST(many_accounts_are_made_at_once),
+		TEST(an_account_is_whole_or_absent_whatever_call_fails),
+		TEST(the_directory_decides_what_was_made),
+		TEST(a_removed_account_leaves_nothing),
+		TEST(a_removal_is_finished_or_never_was_whatever_call_fails),
+		TEST(a_removal_goes_on_where_the_directory_stopped_it),
+		TEST(an_account_that_moves_is_not_removed),
+		TEST(a_suspended_account_is_shut_and_keeps_its_data),
+		TEST(an_account_is_shown_by_numbers_only),
+		TEST(peers_make_show_suspend_and_remove),
+		TEST(arguments_of_peers_are_not_believed),
+		cmocka_unit_test(access_keys_name_accounts),
+		TEST(signing_keys_are_those_of_the_published_example),
+		TEST(access_is_remembered_until_it_is_forgotten),
+		TEST(routes_ask_the_directory_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
