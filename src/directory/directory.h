@@ -139,6 +139,7 @@ struct directory_ops {
 	/* Items in one of the states of MASK with account > *AFTER; *N in: room, out: how many. */
 	int (*wave_items)(struct directory *d, const char *id, unsigned mask,
 	    const struct account_id *after, struct wave_item *items, size_t *n, struct err *e);
+	/* Figures (bytes, pause, tries, held) that are 0 keep their former value. */
 	int (*wave_update)(struct directory *d, const char *id, const struct wave_item *items,
 	    size_t n, struct err *e);
 	void (*close)(struct directory *d);

@@ -281,6 +281,20 @@ write_item(struct conn *c, int64_t num, const struct wave_item *item, struct err
 	return db_run(c, st, e);
 }
 
+/* A figure of 0 says nothing new: an erasure knows nothing of the move's bytes. */
+static void
+keep_figures(struct wave_item *new, const struct wave_item *old)
+{
+	if (!new->bytes)
+		new->bytes = old->bytes;
+	if (!new->pause_us)
+		new->pause_us = old->pause_us;
+	if (!new->tries)
+		new->tries = old->tries;
+	if (!new->held)
+		new->held = old->held;
+}
+
 static int
 update_in_transaction(
     struct conn *c, const char *id, const struct wave_item *items, size_t n, struct err *e)
@@ -292,16 +306,18 @@ update_in_transaction(
 	if (wave_read(c, id, &w, &num, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		struct wave_item old;
+		struct wave_item old, new = items[i];
 
 		if (items[i].state >= ITEM_STATES ||
 		    items[i].bytes > INT64_MAX / DIRECTORY_BATCH_MAX)
 			return err_set(e, ERR_BAD, "an item that can't be");
-		if (read_item(c, num, &items[i].account, &old, e) < 0 ||
-		    write_item(c, num, &items[i], e) < 0)
+		if (read_item(c, num, &new.account, &old, e) < 0)
+			return -1;
+		keep_figures(&new, &old);
+		if (write_item(c, num, &new, e) < 0)
 			return -1;
 		count_item(&delta, &old, -1);
-		count_item(&delta, &items[i], 1);
+		count_item(&delta, &new, 1);
 	}
 	return tally_apply(c, num, &delta, e);
 }

@@ -11,13 +11,14 @@
 #include "base/log.h"
 #include "move/internal.h"
 
-#define QUEUE_LOW   512
-#define TRIES_MAX   8
-#define BUSY_MS     5000 /* written to within: moves singly */
-#define TICK_MS     250
-#define PUT_OFF_MS  2000
-#define CONNECT_MS  5000
-#define WORKERS_MAX 16
+#define UPDATES_AT_ONCE 256 /* the directory does nothing else meanwhile */
+#define QUEUE_LOW       512
+#define TRIES_MAX       8
+#define BUSY_MS         5000 /* written to within: moves singly */
+#define TICK_MS         250
+#define PUT_OFF_MS      2000
+#define CONNECT_MS      5000
+#define WORKERS_MAX     16
 
 struct queued {
 	struct account_id account;
@@ -117,7 +118,7 @@ send_updates(struct job *j)
 
 	for (;;) {
 		pthread_mutex_lock(&j->lock);
-		n = j->n_updates < DIRECTORY_BATCH_MAX ? j->n_updates : DIRECTORY_BATCH_MAX;
+		n = j->n_updates < UPDATES_AT_ONCE ? j->n_updates : UPDATES_AT_ONCE;
 		batch = n ? malloc(n * sizeof *batch) : NULL;
 		if (batch) {
 			memcpy(batch, j->updates, n * sizeof *batch);

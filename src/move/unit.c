@@ -476,6 +476,8 @@ unit_fence(struct unit *u, struct err *e)
 		snprintf(homes[n].peer, sizeof homes[n].peer, "%s", u->to);
 		n++;
 	}
+	for (size_t i = 0; i < n; i++)
+		homes_waited(u->mover->node->homes, &homes[i].account); /* counted from here */
 	now = host_mono_ns();
 	if (homes_fence(u->mover->node->homes, homes, n, b, FENCE_WAIT_MS, e) < 0)
 		return err_add(e, "fencing");
@@ -621,6 +623,7 @@ record_moved(struct unit *u, struct unit_account **taken, size_t n, struct err *
 	for (size_t i = 0; i < n; i++) {
 		taken[i]->state = MOVE_MOVED;
 		taken[i]->pause_us = (now - taken[i]->fenced_ns) / 1000;
+		taken[i]->held = homes_waited(u->mover->node->homes, &taken[i]->opening.account);
 		histogram_add(&move_pause, taken[i]->pause_us);
 		log_state(u, taken[i], "fenced", "moved");
 	}

@@ -139,6 +139,8 @@ void homes_open_writes(struct homes *h, const struct account_id *id);
 void homes_pace(struct homes *h, const struct account_id *id, uint64_t pace_us);
 /* Requests of any kind that are inside: erasure waits until it is 0. */
 unsigned homes_inside(struct homes *h, const struct account_id *id);
+/* How many requests had to wait at this account's gate since this was last asked. */
+unsigned homes_waited(struct homes *h, const struct account_id *id);
 /* Requests waiting at the gate, over all accounts. */
 unsigned homes_waiting(struct homes *h);
 /* Every record, in order of ids. 0 go on, 1 enough, -1. */

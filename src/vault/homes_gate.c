@@ -236,6 +236,7 @@ homes_enter(struct homes *h, const struct account_id *id, enum enter_how how,
 		x->inside[how]++;
 		pass->entry = x;
 	} else if (*answer == ENTER_WAIT && w) {
+		x->waited++;
 		gate_add_waiter(h, s, x, w);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -334,6 +335,23 @@ homes_inside(struct homes *h, const struct account_id *id)
 	HASH_FIND(hh, s->entries, id, sizeof(*id), x);
 	if (x)
 		n = x->inside[ENTER_READ] + x->inside[ENTER_WRITE] + x->inside[ENTER_UPLOAD];
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+unsigned
+homes_waited(struct homes *h, const struct account_id *id)
+{
+	struct stripe *s = gate_stripe(h, id);
+	unsigned n = 0;
+	struct entry *x;
+
+	pthread_mutex_lock(&s->lock);
+	HASH_FIND(hh, s->entries, id, sizeof(*id), x);
+	if (x) {
+		n = x->waited;
+		x->waited = 0;
+	}
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
