@@ -124,6 +124,23 @@ take_over_id(struct http_request *h)
 		memcpy(h->r.id, id, REQUEST_ID_SIZE);
 }
 
+/* A body that another region has decoded has another length than the one that may be signed. */
+static void
+restore_length(struct http_request *h)
+{
+	const char *length = request_header(&h->r, "x-domicile-length");
+
+	if (!length)
+		return;
+	for (size_t i = 0; i < h->n_headers; i++)
+		if (!strcasecmp(h->headers[i].name, "Content-Length")) {
+			h->headers[i].value = length;
+			return;
+		}
+	if (h->n_headers < HTTP_HEADERS_MAX)
+		h->headers[h->n_headers++] = (struct header){ "Content-Length", length };
+}
+
 unsigned
 http_head_read(struct http_request *h, struct MHD_Connection *conn, const char *method)
 {
@@ -143,8 +160,10 @@ http_head_read(struct http_request *h, struct MHD_Connection *conn, const char *
 		return 400;
 	if (!h->has_length && !h->has_encoding)
 		h->length = 0;
-	if (h->listener->kind == LISTEN_PEER)
+	if (h->listener->kind == LISTEN_PEER) {
 		take_over_id(h);
+		restore_length(h);
+	}
 	return 0;
 }
 

@@ -1,0 +1,20 @@
+/* forward.h - passing a request on to the account's home over the peer listener, both ways streaming.
+ *
+ * Runs on a worker thread. The request goes with its own method, target and headers (the signature
+ * stays valid), plus x-domicile-id, x-domicile-from and x-domicile-hops (at most 4, else 508). The home
+ * checks the signature itself.
+ */
+#pragma once
+#include "front/request.h"
+
+struct upload;
+
+/* Sends r to REGION's peer listener and makes its answer r's. What UPLOAD holds already (may be NULL) is
+ * sent first, then the rest of the body; then the body is sent decoded, with
+ * x-domicile-decoded: 1, and the home takes the streaming signature as checked; x-domicile-length
+ * is then the Content-Length that the client sent and may have signed. Returns when the transfer is
+ * over; the answer has begun by then (response_begin). ERR_PEER: nothing was answered. */
+must_check
+int forward_request(struct request *r, const char *region, struct upload *u, struct err *e);
+/* Answer 307 with the home's S3 address. */
+void forward_redirect(struct request *r, const char *s3_url);
