@@ -1,7 +1,8 @@
 /* serve.c - the directory for other regions: JSON in, JSON out, and who may ask for what.
  *
  * A region can only speak for itself: it takes an account in by its own swap, adds and removes its
- * own rows, and reports on the waves that leave it. Any region may cancel a move: the directory
+ * own rows, and reports on the waves that leave it. Any region may read: the one that accounts have
+ * moved to verifies them when the old one is long gone. Any region may cancel a move: the directory
  * does not know who takes part in one, and a move that was cancelled has merely to be tried again.
  */
 #include "directory/wire_private.h"
@@ -318,7 +319,7 @@ source_argument(const struct call *c, struct err *e)
 static int
 serve_wave_items(struct call *c, struct err *e)
 {
-	const char *id = source_argument(c, e);
+	const char *id = wave_argument(c, e);
 	json_t *mask = json_object_get(c->arguments, "mask"), *list;
 	_cleanup_(freep) struct wave_item *items = NULL;
 	const struct account_id *after;
