@@ -224,20 +224,20 @@ def test_an_account_is_made_shown_suspended_resumed_and_removed(node):
     number = account["account"]
     assert account["region"] == "cn-bj"
     client = node.client(account)
-    assert client.request("PUT", "/b1")[0] == 200
-    assert client.request("PUT", "/b1/k", b"mine")[0] == 200
+    assert client.request("PUT", "/box")[0] == 200
+    assert client.request("PUT", "/box/k", b"mine")[0] == 200
     shown = node.json("account", "show", number)
     assert shown["home"] == "cn-bj" and shown["epoch"] == 1
     assert number in node.cli("account", "list")
     node.cli("account", "suspend", number)
-    assert client.request("GET", "/b1/k")[0] == 403
+    assert client.request("GET", "/box/k")[0] == 403
     assert [a for a in node.json("account", "list") if a["account"] == number][0]["suspended"]
     node.cli("account", "resume", number)
-    assert client.request("GET", "/b1/k") == (200, b"mine")
+    assert client.request("GET", "/box/k") == (200, b"mine")
     assert "--yes" in node.cli("account", "remove", number, code=2)
     node.cli("account", "remove", number, "--yes")
     node.cli("account", "show", number, code=MISSING)
-    assert client.request("GET", "/b1/k")[0] == 403
+    assert client.request("GET", "/box/k")[0] == 403
     assert number not in node.cli("account", "list")
 
 
@@ -429,10 +429,10 @@ def test_a_request_that_is_inside_ends_before_the_node_does(fresh):
     fresh.start()
     account = fresh.create()[0]
     client = fresh.client(account)
-    assert client.request("PUT", "/b1")[0] == 200
+    assert client.request("PUT", "/box")[0] == 200
     client.close()
     found = []
-    sender = threading.Thread(target=slow_put, args=[client, "/b1/slow", 1 << 20, 8, 0.25, found])
+    sender = threading.Thread(target=slow_put, args=[client, "/box/slow", 1 << 20, 8, 0.25, found])
     sender.start()
     time.sleep(0.6)
     fresh.signal(signal.SIGTERM)
@@ -441,7 +441,7 @@ def test_a_request_that_is_inside_ends_before_the_node_does(fresh):
     assert fresh.process.wait(20) == 0
     assert " stopped " in fresh.logged()
     fresh.start()
-    status, body = fresh.client(account).request("GET", "/b1/slow")
+    status, body = fresh.client(account).request("GET", "/box/slow")
     assert status == 200 and body == b"".join(bytes([i]) * (1 << 17) for i in range(8))
 
 
@@ -459,13 +459,13 @@ def test_killed_and_started_again_everything_acknowledged_is_there(fresh):
     accounts = fresh.create("CN", "--count", 20)
     for i, account in enumerate(accounts):
         client = fresh.client(account)
-        assert client.request("PUT", "/b1")[0] == 200
-        assert client.request("PUT", "/b1/k", b"%d" % i)[0] == 200
+        assert client.request("PUT", "/box")[0] == 200
+        assert client.request("PUT", "/box/k", b"%d" % i)[0] == 200
     fresh.process.kill()
     fresh.process.wait()
     fresh.start()
     for i, account in enumerate(accounts):
-        assert fresh.client(account).request("GET", "/b1/k") == (200, b"%d" % i)
+        assert fresh.client(account).request("GET", "/box/k") == (200, b"%d" % i)
 
 
 # --- several nodes ---
@@ -489,11 +489,11 @@ def test_accounts_can_be_managed_at_any_node(two):
     assert account["region"] == "cn-bj"         # the first that policy prefers, though sg was asked
     assert second.json("account", "show", account["account"])["home"] == "cn-bj"
     client = second.client(account)
-    assert client.request("PUT", "/b1")[0] == 200
-    assert client.request("PUT", "/b1/k", b"far")[0] == 200
-    assert first.client(account).request("GET", "/b1/k") == (200, b"far")
+    assert client.request("PUT", "/box")[0] == 200
+    assert client.request("PUT", "/box/k", b"far")[0] == 200
+    assert first.client(account).request("GET", "/box/k") == (200, b"far")
     second.cli("account", "suspend", account["account"])
-    assert first.client(account).request("GET", "/b1/k")[0] == 403
+    assert first.client(account).request("GET", "/box/k")[0] == 403
     second.cli("account", "resume", account["account"])
     second.cli("account", "remove", account["account"], "--yes")
     first.cli("account", "show", account["account"], code=MISSING)
@@ -551,8 +551,8 @@ def test_a_wave_is_run_watched_verified_and_certified(two, tmp_path):
     accounts = first.create("PH", "--count", 12)
     for account in accounts[:4]:
         client = first.client(account)
-        assert client.request("PUT", "/b1")[0] == 200
-        assert client.request("PUT", "/b1/k", account["account"].encode() * 5000)[0] == 200
+        assert client.request("PUT", "/box")[0] == 200
+        assert client.request("PUT", "/box/k", account["account"].encode() * 5000)[0] == 200
     wave = second.cli("wave", "plan", "--from", "cn-bj", "--to", "sg", "--countries", "PH").strip()
     watched = second.cli("wave", "run", wave, "--watch")
     assert "12 of 12 accounts moved" in watched and "pause p50" in watched and "round trip" in watched
@@ -562,7 +562,7 @@ def test_a_wave_is_run_watched_verified_and_certified(two, tmp_path):
     assert verified["bad"] == 0 and verified["unknown"] == 0 and len(verified["items"]) == 12
     assert second.cli("wave", "verify", wave).count("\n") == 12
     for account in accounts[:4]:
-        assert first.client(account).request("GET", "/b1/k") == (200, account["account"].encode() * 5000)
+        assert first.client(account).request("GET", "/box/k") == (200, account["account"].encode() * 5000)
         assert first.json("account", "show", account["account"])["home"] == "sg"
     trust, path = tmp_path / "trust", tmp_path / "certificate.json"
     second.cli("trust", trust)
@@ -583,14 +583,14 @@ def test_a_node_may_serve_only_the_directory(tmp_path):
     try:
         account = central.create("SG")[0]
         assert account["region"] == "sg"
-        assert region.client(account).request("PUT", "/b1")[0] == 200
+        assert region.client(account).request("PUT", "/box")[0] == 200
         assert central.json("directory", "status")["accounts"] == [{"home": "sg", "country": "SG", "accounts": 1}]
         # Serving goes on without it.
         central.stop()
-        assert region.client(account).request("PUT", "/b1/k", b"x")[0] == 200
+        assert region.client(account).request("PUT", "/box/k", b"x")[0] == 200
         region.stop()
         region.start()
-        assert region.client(account).request("GET", "/b1/k") == (200, b"x")
+        assert region.client(account).request("GET", "/box/k") == (200, b"x")
         region.cli("account", "list", code=PEER)
     finally:
         assert region.stop() == 0
