@@ -607,6 +607,8 @@ child_full(const char *dir)
 	close(fd);
 	usleep(1100 * 1000); /* it tries again once a second */
 	more = put_until_full(g, n, &e);
+	if (more == n) /* the first may only have met an old failure in the background */
+		more = put_until_full(g, n, &e);
 	if (more < n + 500 || e.kind != ERR_FULL || all_there(g, more) < 0)
 		return 4;
 	engine_close(g);
