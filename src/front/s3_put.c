@@ -331,7 +331,7 @@ copy_content(struct s3_call *c, const struct source *s, uint64_t offset, uint64_
 {
 	const struct files_condition same = { .if_match = s->etag };
 
-	if (n > FILES_PUT_MAX || (n == UINT64_MAX && s->size > FILES_PUT_MAX))
+	if ((n == UINT64_MAX ? s->size : n) > FILES_PUT_MAX)
 		return s3_refuse(
 		    c, e, 400, "InvalidRequest", "more than 5 GiB have to be copied in parts");
 	c->upload = files_copy_begin(&c->files, s->bucket, s->key, s->etag[0] ? &same : NULL,
