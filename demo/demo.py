@@ -91,6 +91,7 @@ class Demo:
                 "AWS_SECRET_ACCESS_KEY": account["secret_key"], "AWS_DEFAULT_REGION": "us-east-1",
                 "RESTIC_REPOSITORY": f"s3:https://127.0.0.1:{region.s3[1]}/backup",
                 "RESTIC_PASSWORD": "correct horse", "RESTIC_CACERT": self.world.ca,
+                "SSL_CERT_FILE": self.world.ca,     # for a restic that does not know RESTIC_CACERT
                 "RESTIC_CACHE_DIR": os.path.join(self.options.dir, "restic-cache"),
                 "RCLONE_CONFIG_HOME_TYPE": "s3", "RCLONE_CONFIG_HOME_PROVIDER": "Other",
                 "RCLONE_CONFIG_HOME_ENV_AUTH": "true",
