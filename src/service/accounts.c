@@ -302,10 +302,11 @@ is_moving(struct node *n, const struct account_id *id, struct err *e)
 int
 accounts_remove_here(struct node *n, const struct account_id *id, struct err *e)
 {
-	_cleanup_(unlock) pthread_rwlock_t *lock = lock_making(false);
+	_cleanup_(unlock) pthread_rwlock_t *lock = NULL;
 	struct home home;
 	int moving;
 
+	lock = lock_making(false);
 	if (get_settled(n, id, &home, e) < 0)
 		return -1;
 	moving = home.state == HOME_HERE ? is_moving(n, id, e) : 0;
@@ -362,13 +363,14 @@ recover_batch(struct node *n, struct home *homes, size_t count, struct err *e)
 int
 accounts_recover(struct node *n, struct err *e)
 {
-	_cleanup_(unlock) pthread_rwlock_t *lock = lock_making(true);
+	_cleanup_(unlock) pthread_rwlock_t *lock = NULL;
 	_cleanup_buf_ struct buf found = BUF_INIT(0);
 	struct home *homes;
 	size_t count;
 
 	if (!n->engine)
 		return 0;
+	lock = lock_making(true);
 	if (homes_scan(n->homes, collect, &found, e) < 0 || buf_check(&found, e) < 0)
 		return -1;
 	homes = (struct home *)found.data;
