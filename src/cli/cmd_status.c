@@ -7,6 +7,19 @@
 #include "cli/call.h"
 #include "cli/progress.h"
 
+/* Accounts being sent by all waves together. */
+static int64_t
+sending(json_t *moving)
+{
+	json_t *wave;
+	int64_t sum = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(moving, "waves"), i, wave)
+	    sum += get_number(wave, "sending");
+	return sum;
+}
+
 static void
 print_region(json_t *it)
 {
@@ -21,7 +34,7 @@ print_region(json_t *it)
 	    get_number(it, "requests_waiting"), text);
 	if (moving)
 		printf("moving: %" PRId64 " sending, %" PRId64 " erasing, %" PRId64 " resolving\n",
-		    get_number(moving, "sending"), get_number(moving, "erasing"),
+		    sending(moving), get_number(moving, "erasing"),
 		    get_number(moving, "resolving"));
 	json_array_foreach(list, i, one)
 	{

@@ -7,9 +7,8 @@
 
 #include "base/host.h"
 
-#define ASK_TERMINAL_MS 250
-#define ASK_FILE_MS     1000
-#define PATIENCE_MS     30000 /* for a node that is restarting */
+#define ASK_EVERY_MS 250
+#define PATIENCE_MS  30000 /* for a node that is restarting */
 
 static int64_t
 items(json_t *status, const char *state)
@@ -237,6 +236,6 @@ wave_watch(struct caller *c, const char *id, bool as_json, struct err *e)
 			return -1;
 		if (is_last)
 			return moved(status) == get_number(status, "accounts") ? 0 : 1;
-		sleep_ms(p.is_terminal ? ASK_TERMINAL_MS : ASK_FILE_MS);
+		sleep_ms(ASK_EVERY_MS);
 	}
 }
