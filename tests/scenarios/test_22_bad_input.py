@@ -57,6 +57,7 @@ def answers(plain, expected, *arguments, **named):
 
 BAD_XML = [
     b"", b" ", b"x", b"<", b"<Delete>", b"<Delete></Wrong>", b"<Delete/>trailing", b"\0" * 100, b"\xff\xfe<\0D\0",
+    b"<Delete></Delete>", b"<Other><Object><Key>kept/small</Key></Object></Other>",
     b"<Delete><Object></Object></Delete>", b"<Delete><Object><Key></Key></Object></Delete>",
     b"<!DOCTYPE Delete [<!ENTITY a 'kept/small'>]><Delete><Object><Key>&a;</Key></Object></Delete>",
     b"<!DOCTYPE Delete SYSTEM 'file:///etc/passwd'><Delete><Object><Key>kept/small</Key></Object></Delete>",
