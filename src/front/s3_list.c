@@ -138,12 +138,8 @@ put_page(struct listing *l, const struct list_query *q, char next[static FILES_K
 	bool is_truncated = false;
 
 	next[0] = '\0';
-	if (!q->max) {
-		if (files_bucket_find(&c->files, c->bucket, e) < 0)
-			return -1;
-	} else if (files_list(&c->files, q, put_one, l, &is_truncated, next, e) < 0) {
+	if (files_list(&c->files, q, put_one, l, &is_truncated, next, e) < 0)
 		return -1;
-	}
 	if (!is_truncated)
 		next[0] = '\0';
 	buf_add(b, l->prefixes.data, l->prefixes.len);

@@ -410,9 +410,10 @@ s3_copy_object(struct s3_call *c, struct err *e)
 	return 0;
 }
 
-/* x-amz-copy-source-range: unlike Range it has to be well-formed and within the source. */
+/* x-amz-copy-source-range: unlike Range it has to be well-formed, and within the source (which
+ * files_copy_begin sees to). */
 static int
-copy_range(struct s3_call *c, const struct source *s, uint64_t *offset, uint64_t *n, struct err *e)
+copy_range(struct s3_call *c, uint64_t *offset, uint64_t *n, struct err *e)
 {
 	const char *value = request_header(c->r, "x-amz-copy-source-range");
 	unsigned long long first, last;
@@ -426,9 +427,6 @@ copy_range(struct s3_call *c, const struct source *s, uint64_t *offset, uint64_t
 	    strpbrk(value, "+ \t") || last < first)
 		return s3_refuse(c, e, 400, "InvalidArgument",
 		    "x-amz-copy-source-range is not bytes=first-last");
-	if (last >= s->size)
-		return s3_refuse(
-		    c, e, 400, "InvalidArgument", "the range is not within the source");
 	*offset = first;
 	*n = last - first + 1;
 	return 0;
@@ -444,7 +442,7 @@ s3_copy_part(struct s3_call *c, struct err *e)
 
 	if (s3_part_number(c, &number, e) < 0 || source_name(c, &s, e) < 0)
 		return -1;
-	if (source_look(c, &s, e) < 0 || copy_range(c, &s, &offset, &n, e) < 0)
+	if (source_look(c, &s, e) < 0 || copy_range(c, &offset, &n, e) < 0)
 		return -1;
 	if (copy_content(c, &s, offset, n, NULL, e) < 0)
 		return -1;
