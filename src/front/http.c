@@ -76,7 +76,7 @@ start_shard(struct listener *l, struct shard *s, const struct tls *tls, struct e
 {
 	struct front *f = l->front;
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
-	    MHD_USE_NO_LISTEN_SOCKET | MHD_USE_TURBO | MHD_USE_ERROR_LOG;
+	    MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
 	struct MHD_OptionItem o[8];
 	unsigned n = 0;
 

@@ -163,6 +163,15 @@ wait_for_more(struct http_request *h, unsigned seen, bool *may_wait)
 	return is_over;
 }
 
+/* MHD closes its side at once, but looks again at a connection that was closed inside a reader only
+ * when it is the oldest one of those with the usual time-out, or has another. */
+static ssize_t
+break_off(struct http_request *h)
+{
+	MHD_set_connection_option(h->conn, MHD_CONNECTION_OPTION_TIMEOUT, 1U);
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
 static ssize_t
 give_block(void *arg, uint64_t at, char *p, size_t n)
 {
@@ -183,9 +192,9 @@ give_block(void *arg, uint64_t at, char *p, size_t n)
 			return got;
 		if (got < 0)
 			return got == RESPONSE_END ? MHD_CONTENT_READER_END_OF_STREAM
-			                           : MHD_CONTENT_READER_END_WITH_ERROR;
+			                           : break_off(h);
 		if (wait_for_more(h, seen, &may_wait))
-			return may_wait ? 0 : MHD_CONTENT_READER_END_WITH_ERROR;
+			return may_wait ? 0 : break_off(h);
 	}
 }
 
