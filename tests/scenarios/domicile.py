@@ -44,22 +44,27 @@ def free_ports(n):
 
 
 class Region:
-    """A region of its own in FOLDER: one node, which serves the directory too."""
+    """A region of one node in FOLDER. It serves the directory, unless it is BESIDE another that does."""
 
-    def __init__(self, folder, name="sg", jurisdiction="SG"):
+    def __init__(self, folder, name="sg", jurisdiction="SG", beside=None):
         self.folder, self.name, self.process = pathlib.Path(folder), name, None
         self.ca = self.folder / "ca" / "ca.pem"
         self.config = self.folder / name / "region.conf"
         self.port = free_ports(5)
-        run(DOMICILE, "ca", "init", self.folder / "ca")
+        directory = ["--directory"]
+        if beside:
+            directory = ["--directory-at", f"{beside.name}=127.0.0.1:{beside.port + 1}"]
+        else:
+            run(DOMICILE, "ca", "init", self.folder / "ca")
         run(DOMICILE, "region", "init", self.folder / name, "--region", name, "--jurisdiction", jurisdiction,
-            "--ca", self.folder / "ca", "--port-base", self.port, "--directory", "--s3-plain")
+            "--ca", self.folder / "ca", "--port-base", self.port, "--s3-plain", *directory)
+        if beside:
+            beside.process.send_signal(signal.SIGHUP)       # to read regions.conf again
         self.url = f"https://127.0.0.1:{self.port}"
         self.plain_port = self.port + 4
 
     def start(self):
-        # A core dump of a sanitizer's shadow memory would fill the disk.
-        with open(self.folder / "log", "ab") as log:
+        with open(self.log_path(), "ab") as log:
             self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.config], stderr=log,
                                             stdin=subprocess.DEVNULL)
         for _ in range(1200):
@@ -79,8 +84,11 @@ class Region:
         self.process = None
         assert status in (0, -how), self.log()
 
+    def log_path(self):
+        return self.folder / f"{self.name}.log"
+
     def log(self):
-        return (self.folder / "log").read_text(errors="replace")[-6000:]
+        return self.log_path().read_text(errors="replace")[-6000:]
 
     def command(self, *words):
         return run(DOMICILE, *words, "--config", self.config)
@@ -97,6 +105,24 @@ class Region:
         return boto3.client("s3", endpoint_url=self.url, region_name=self.name, verify=str(self.ca),
                             aws_access_key_id=account["access_key"],
                             aws_secret_access_key=account["secret_key"], config=config)
+
+    def home(self, account):
+        return json.loads(self.command("account", "show", account["account"], "--json"))["home"]
+
+    def wave_to(self, target):
+        """Set all accounts here off to another region; the wave's id."""
+        plan = json.loads(self.command("wave", "plan", "--from", self.name, "--to", target.name, "--json"))
+        wave = plan["wave"]["id"] if isinstance(plan["wave"], dict) else plan["wave"]
+        self.command("wave", "run", wave)
+        return wave
+
+    def wait_wave(self, wave):
+        for _ in range(600):
+            status = json.loads(self.command("wave", "status", wave, "--json"))
+            if status["state"] == "done":
+                return status
+            time.sleep(0.1)
+        raise AssertionError(f"{status}\n{self.log()}")
 
     def is_up(self):
         return self.process is not None and self.process.poll() is None

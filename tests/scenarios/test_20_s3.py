@@ -704,7 +704,7 @@ def test_what_was_acknowledged_survives_a_kill(region, account, bucket):
 
 
 def test_the_log_has_no_name_of_a_user(region, account, bucket):
-    log = (region.folder / "log").read_text(errors="replace")
+    log = region.log_path().read_text(errors="replace")
     for secret in (account["secret_key"], bucket + "/", "assembled", "small/", "dressed", "colour",
                    urllib.parse.quote("日本語")):
         assert secret not in log

@@ -399,6 +399,6 @@ def test_random_requests_from_many_threads(region, plain):
 
 
 def test_nothing_of_all_this_is_a_fault_of_ours(region, plain):
-    log = (region.folder / "log").read_text(errors="replace")
+    log = region.log_path().read_text(errors="replace")
     for word in ("ERROR: AddressSanitizer", "runtime error", "kind=internal", "Assertion", " error "):
         assert word not in log, log[-3000:]

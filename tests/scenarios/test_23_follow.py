@@ -1,0 +1,125 @@
+"""Requests that reach a region which is not the account's home, and uploads whose account moves meanwhile."""
+import hashlib
+import http.client
+import random
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+from domicile import Plain, Region
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def pair(tmp_path):
+    home = Region(tmp_path, "cn-bj", "CN").start()
+    other = Region(tmp_path, "sg", "SG", beside=home).start()
+    yield home, other
+    other.stop()
+    home.stop()
+
+
+class SlowPut:
+    """A PUT in ten pieces over the listener without TLS."""
+
+    def __init__(self, region, account, path, kind, data):
+        self.plain = Plain(region, account)
+        signer = self.plain.signer()
+        if kind == "chunked":
+            headers = signer.headers("PUT", path, payload="STREAMING-AWS4-HMAC-SHA256-PAYLOAD", x_amz_meta_a="1",
+                                     x_amz_decoded_content_length=str(len(data)))
+            pieces = [data[at:at + 65536] for at in range(0, len(data), 65536)]
+            data = signer.chunked(headers["Authorization"].rpartition("=")[2], pieces)
+        else:
+            payload = hashlib.sha256(data).hexdigest() if kind == "hash" else "UNSIGNED-PAYLOAD"
+            headers = signer.headers("PUT", path, payload=payload, x_amz_meta_a="1")
+        self.data = data
+        self.connection = http.client.HTTPConnection(self.plain.host, timeout=60)
+        self.connection.putrequest("PUT", path, skip_host=True, skip_accept_encoding=True)
+        for name, value in {**headers, "Content-Length": len(data)}.items():
+            self.connection.putheader(name, value)
+        self.connection.endheaders()
+
+    def send(self, first, last):
+        for i in range(first, last):
+            self.connection.send(self.data[len(self.data) * i // 10:len(self.data) * (i + 1) // 10])
+
+    def answer(self):
+        answer = self.connection.getresponse()
+        return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("kind", ["hash", "unsigned", "chunked"])
+@pytest.mark.parametrize("size", [20000, 200000, 9 * MIB])
+def test_an_upload_goes_on_at_the_new_home(pair, kind, size):
+    home, other = pair
+    account, data = home.account("MY"), random.Random(size).randbytes(size)
+    home.client(account).create_bucket(Bucket="slow")
+    upload = SlowPut(home, account, "/slow/upload", kind, data)
+    upload.send(0, 5)
+    wave = home.wave_to(other)
+    for _ in range(300):
+        if home.home(account) == "sg":
+            break
+        time.sleep(0.05)
+    assert home.home(account) == "sg", home.log()
+    upload.send(5, 10)
+    assert upload.answer() == (200, b"")
+    assert home.wait_wave(wave)["items"]["erased"] == 1
+    for region in (home, other):
+        got = region.client(account).get_object(Bucket="slow", Key="upload")
+        assert got["Body"].read() == data and got["Metadata"] == {"a": "1"}
+
+
+def test_a_body_that_is_wrong_is_refused_after_a_move_too(pair):
+    home, other = pair
+    account, data = home.account("MY"), random.Random(1).randbytes(9 * MIB)
+    home.client(account).create_bucket(Bucket="slow")
+    upload = SlowPut(home, account, "/slow/upload", "hash", data)
+    upload.data = data[:-1] + bytes([data[-1] ^ 1])
+    upload.send(0, 5)
+    home.wave_to(other)
+    while home.home(account) != "sg":
+        time.sleep(0.05)
+    upload.send(5, 10)
+    status, body = upload.answer()
+    assert status == 400 and b"XAmzContentSHA256Mismatch" in body
+    assert "Contents" not in other.client(account).list_objects_v2(Bucket="slow")
+
+
+def use(s3, bucket):
+    """A round trip of everything."""
+    s3.create_bucket(Bucket=bucket)
+    for size in (0, 10, 40000, 9 * MIB):
+        data, key = random.Random(size).randbytes(size), f"k/{size} é+"
+        s3.put_object(Bucket=bucket, Key=key, Body=data, Metadata={"m": "1"})
+        got = s3.get_object(Bucket=bucket, Key=key)
+        assert got["Body"].read() == data and got["Metadata"] == {"m": "1"}
+        assert s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == size
+        if size:
+            part = s3.get_object(Bucket=bucket, Key=key, Range="bytes=5-99")
+            assert part["Body"].read() == data[5:100]
+        s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": key})
+    upload = {"Bucket": bucket, "Key": "parts"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    parts = [{"PartNumber": n, "ETag": s3.upload_part(**upload, PartNumber=n, Body=b"p" * 6 * MIB)["ETag"]} for n in (1, 2)]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    listed = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert len(listed) == 6
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        s3.get_object(Bucket=bucket, Key="none")
+    s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in listed]})
+    s3.delete_bucket(Bucket=bucket)
+
+
+def test_any_region_takes_any_request(pair):
+    home, other = pair
+    account = home.account("MY")
+    use(home.client(account), "at-home")
+    use(other.client(account), "from-afar")         # known from the directory
+    home.wait_wave(home.wave_to(other))
+    use(home.client(account), "left-behind")        # known from the forwarding address
+    use(other.client(account), "at-home")
+    assert home.client(account).list_buckets()["Buckets"] == []
