@@ -23,8 +23,13 @@
 #define RING_BYTES       ((size_t)256 << 10)
 #define IDLE_HANDLES     64
 #define CONNECT_WAIT_MS  10000L
+#define EXPECT_WAIT_MS   10000L
 #define STALLED_S        300L /* not a byte either way; a write may wait long for a move to end */
 #define ANSWER_LINES_MAX ((size_t)32 << 10)
+
+/* From here on a body waits for the home's first word: the round trip is then little beside what
+ * would be sent for nothing, and lost together with the answer. */
+#define EXPECT_BYTES     ((uint64_t)8 << 20)
 
 struct passing {
 	struct request *r;
@@ -416,7 +421,9 @@ make_headers(struct passing *p, struct err *e)
 	request_each_header(r, copy_header, &c);
 	if (!c.has_accept)
 		c.failed |= add_line(p, "Accept:"); /* else curl sends its own */
-	c.failed |= add_line(p, "Expect:");
+	c.failed |= add_line(p,
+	    body_length(p) > EXPECT_BYTES && has_request_body(r) ? "Expect: 100-continue"
+	                                                         : "Expect:");
 	c.failed |= add_line(p, "x-domicile-id: %s", r->id);
 	c.failed |= add_line(p, "x-domicile-from: %s", r->node->region);
 	c.failed |= add_line(p, "x-domicile-hops: %d", (hops ? atoi(hops) : 0) + 1);
@@ -448,6 +455,7 @@ set_method(struct passing *p, CURL *easy)
 		curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, body_again);
 		curl_easy_setopt(easy, CURLOPT_SEEKDATA, p);
 		curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 128L << 10);
+		curl_easy_setopt(easy, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_WAIT_MS);
 	}
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
 }

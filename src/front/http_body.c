@@ -47,11 +47,11 @@ open_ring(struct http_request *h, struct err *e)
 }
 
 /* With the connection held, a refusal is answered before `100 Continue` or the body's first bytes.
- * Not for small bodies: answering early means closing, and taking them in costs less. */
+ * Otherwise not: that means closing on a client that sends, which may then never see the answer. */
 static int
 start_worker(struct http_request *h, struct err *e)
 {
-	bool hold = h->length && (h->expects || h->length > HTTP_HOLD_BYTES);
+	bool hold = h->length && (h->expects || h->length > HTTP_DRAIN_BYTES);
 	int rc;
 
 	h->phase = hold ? PHASE_HOLD : PHASE_STREAM;

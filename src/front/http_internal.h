@@ -37,10 +37,9 @@
 #define HTTP_SMALL_BODY    ((size_t)64 << 10) /* up to this the handler runs on the HTTP thread */
 #define HTTP_RING_BYTES    ((size_t)512 << 10)
 #define HTTP_BLOCK_BYTES   ((size_t)128 << 10) /* of a body that is read */
-/* A streamed body larger than this waits for the handler's first look at it, so that a refusal
- * goes out before the body comes. */
-#define HTTP_HOLD_BYTES    ((uint64_t)1 << 20)
-/* What is taken in and thrown away after an early answer, before we close without one. */
+/* What is taken in and thrown away after an early answer, before we close without one. A body that
+ * is larger, or whose client expects `100 Continue`, is held until the handler looks at it: a
+ * refusal then goes out before the body comes. */
 #define HTTP_DRAIN_BYTES   ((uint64_t)64 << 20)
 #define HTTP_SHARDS_MAX    64
 

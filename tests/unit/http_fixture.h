@@ -220,6 +220,12 @@ client_take(struct client *c, size_t n, struct buf *to)
 	return true;
 }
 
+static inline char *
+client_find(struct client *c, const char *text)
+{
+	return c->got.len ? memmem(c->got.data, c->got.len, text, strlen(text)) : NULL;
+}
+
 static inline bool
 client_chunks(struct client *c)
 {
@@ -227,7 +233,7 @@ client_chunks(struct client *c)
 		char *end;
 		size_t n, line;
 
-		while (!(end = memmem(c->got.data, c->got.len, "\r\n", 2)))
+		while (!(end = client_find(c, "\r\n")))
 			if (!client_need(c, c->got.len + 1))
 				return false;
 		line = (size_t)(end - (char *)c->got.data) + 2;
@@ -249,7 +255,7 @@ client_answer_to(struct client *c, const char *method)
 
 	buf_clear(&c->head);
 	buf_clear(&c->body);
-	while (!(end = memmem(c->got.data, c->got.len, "\r\n\r\n", 4)))
+	while (!(end = client_find(c, "\r\n\r\n")))
 		if (!client_need(c, c->got.len + 1))
 			return 0;
 	client_take(c, (size_t)(end - (char *)c->got.data) + 4, &c->head);
