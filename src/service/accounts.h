@@ -6,9 +6,8 @@
 struct account_credentials {
 	struct account_id account;
 	char region[REGION_NAME_SIZE];
-	char
-	    access_key[48]; /* "DM" + account id in capitals + 4 random digits: names the account */
-	char secret_key[48]; /* 40 characters; shown once */
+	char access_key[48]; /* "DM" + account id in capitals + 4 digits: names the account */
+	char secret_key[48]; /* 40 letters and digits; shown once */
 };
 
 /* Make N accounts of COUNTRY with SERVICES (profile is always added) at the home that policy picks; if
@@ -23,8 +22,10 @@ must_check
 int accounts_create_here(struct node *n, const char *country, unsigned services, size_t count,
     struct account_credentials *out, struct err *e);
 
-/* What the directory and, if it lives here, the home know: placement, state, services, and for each
- * vault its pages, version, objects, bytes. Nothing personal. */
+/* What the directory knows and what the home knows, which is asked if it is another region. Nothing
+ * personal. JSON { "account", "country", "home", "epoch", "attempt", "suspended", and from the home
+ * "state", "services": "files,backup", "vaults": [{ "service", "pages", "version", "objects", "bytes" }] or
+ * "home_error" }. Counting reads every row of a vault's objects, some at a time. ERR_MISSING. */
 must_check
 int accounts_show(struct node *n, const struct account_id *id, json_t **out, struct err *e);
 /* A suspended account is refused every request; its data stays and can be moved. Asks the home. */

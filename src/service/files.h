@@ -77,10 +77,15 @@ struct files_condition {
 	const char *if_none_match;
 };
 
-struct upload; /* a body on its way: in memory up to CONTENT_INLINE, then chunks */
+/* A body on its way: in memory up to CONTENT_INLINE, then chunks; its MD5 is computed beside it. One
+ * thread at a time. */
+struct upload;
+/* F is borrowed until upload_close: upload_add looks at its may_block and sets its would_block.
+ * ERR_CONSENT. That there is such a bucket is found out with the row. */
 must_check
 struct upload *upload_begin(struct files *f, const char *bucket, struct err *e);
-/* Needs a vault once the body is larger than CONTENT_INLINE (then may_block must be true). */
+/* Needs a vault once the body is larger than CONTENT_INLINE (then may_block must be true; after
+ * ERR_BUSY the same bytes may be added again). ERR_TOO_BIG past FILES_PUT_MAX. */
 must_check
 int upload_add(struct upload *u, const void *p, size_t n, struct err *e);
 uint64_t upload_bytes(const struct upload *u);

@@ -113,12 +113,16 @@ files_wait_for(struct files *f, uint64_t ticket)
 int
 files_commit(struct files *f, struct vault *v, struct err *e)
 {
+	struct err why = { .kind = ERR_NONE };
 	uint64_t ticket;
 
-	if (vault_commit(v, &ticket, e) < 0)
-		return -1;
-	files_wait_for(f, ticket);
-	return 0;
+	if (vault_commit(v, &ticket, &why) == 0) {
+		files_wait_for(f, ticket);
+		return 0;
+	}
+	/* Another node took the vault over and nothing was changed: for the client that is no failed
+	 * precondition, which is what ERR_STALE says above this layer. */
+	return err_set(e, why.kind == ERR_STALE ? ERR_BUSY : why.kind, "%s", why.text);
 }
 
 int

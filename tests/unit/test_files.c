@@ -510,6 +510,26 @@ a_put_is_whole_or_absent_whatever_call_fails(void **state)
 	free(a);
 }
 
+static void
+a_vault_that_was_taken_over_is_no_failed_precondition(void **state)
+{
+	struct region *r = *state;
+	struct files f = new_account(state);
+	struct vault_id id = { f.account, SERVICE_FILES };
+	struct pool *own = r->store.pool;
+	struct object_info out;
+	struct err e = { 0 };
+
+	put(&f, "photos", "k", "v", 1);
+	store_open_pool(&r->store, 8);
+	pool_give(store_take(&r->store, &id));
+	CHECK(put_with(&f, "photos", "k", "w", 1, NULL, NULL, &out, &e) < 0);
+	CHECK((e.kind == ERR_BUSY || e.kind == ERR_IO) && !f.would_block);
+	CHECK(has(&f, "photos", "k", "v", 1));
+	pool_close(r->store.pool);
+	r->store.pool = own;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -532,6 +552,7 @@ main(void)
 		TEST(copies_are_the_same_within_and_across_services),
 		TEST(copies_meet_their_conditions),
 		TEST(a_put_is_whole_or_absent_whatever_call_fails),
+		TEST(a_vault_that_was_taken_over_is_no_failed_precondition),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
