@@ -217,7 +217,7 @@ class Demo:
         windows = [w for _, w in samples]
         found = self.search(source, windows)
         report.claim(found >= len(set(windows)) * 0.6, f"before: sealed samples are found in the files of {source.name}",
-                     f"{found} of {len(set(windows))} (the others are not yet on disk in this form)")
+                     f"{found} of {len(set(windows))}")
         report.claim(self.search(source, [m.encode() for m in MARKERS]) == 0,
                      "known plaintext is in no file even now")
         dry = source.json("wave", "plan", "--from", source.name, "--to", target.name, "--countries", selection,

@@ -13,6 +13,7 @@
 
 #define BATCH    128
 #define LOOK_MS  200
+#define LULL_MS  400
 #define RETRY_MS 1000
 
 enum erasing_step { ERASING_WAITS, ERASING_REMOVED };
@@ -320,7 +321,7 @@ eraser_run(void *mover)
 		}
 		now = host_mono_ms();
 		/* One compaction serves a whole run of removals: wait for a lull, but not for long. */
-		if (n == 0 && now - last_removed < 1000 &&
+		if (n == 0 && now - last_removed < LULL_MS &&
 		    now - last_compacted < m->config.compact_every_ms) {
 			wait_for_work(m);
 			continue;

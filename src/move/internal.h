@@ -23,6 +23,7 @@ struct mover {
 	struct stream_listener *listener;
 	atomic_bool is_stopping;
 	atomic_uint next_unit;
+	atomic_uint group;  /* accounts that are fenced and sealed together */
 	atomic_uint nudges; /* counts mover_nudge, for those who wait */
 
 	pthread_mutex_t lock;   /* of all below */

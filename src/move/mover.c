@@ -7,6 +7,7 @@
 #include "move/internal.h"
 
 #define WAVES_EVERY_MS 500
+#define GROUP_FIRST    16
 #define STREAMS_MAX    64
 
 struct counter moves_copying = COUNTER("domicile_moves_total", "state=\"copying\"",
@@ -209,6 +210,7 @@ mover_start(const struct mover_config *c, struct err *e)
 	}
 	m->config = *c;
 	m->node = c->node;
+	atomic_store(&m->group, GROUP_FIRST);
 	set_defaults(&m->config);
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->changed, NULL);
