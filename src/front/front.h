@@ -7,18 +7,20 @@ struct front;
 struct front_config {
 	struct node *node;
 	/* "host:port"; NULL: no such listener. Port 0: any. */
-	const char *s3_tls_at;		/* HTTPS */
-	const char *s3_plain_at;	/* HTTP; refused unless a loopback address */
-	const char *peer_at;		/* HTTPS with client certificates */
-	const char *admin_socket;	/* path of a Unix socket, mode 0600 */
-	const char *metrics_at;		/* HTTP /metrics and /healthz; loopback only */
-	const char *cert_path, *key_path;	/* of the S3 listener */
-	unsigned threads;		/* HTTP threads; 0: as many as cores */
-	unsigned workers;		/* most worker threads; 0: 512 */
-	unsigned connections;		/* most connections; 0: 4096 */
-	uint64_t idle_ms;		/* a connection without traffic is closed; 0: 60 s */
+	const char *s3_tls_at;            /* HTTPS */
+	const char *s3_plain_at;          /* HTTP; refused unless a loopback address */
+	const char *peer_at;              /* HTTPS with client certificates */
+	const char *admin_socket;         /* path of a Unix socket, mode 0600 */
+	const char *metrics_at;           /* HTTP /metrics and /healthz; loopback only */
+	const char *cert_path, *key_path; /* of the S3 listener */
+	unsigned threads;                 /* HTTP threads; 0: as many as cores */
+	unsigned workers;                 /* most worker threads; 0: 512 */
+	unsigned connections;             /* most connections; 0: 4096 */
+	uint64_t idle_ms;                 /* a connection without traffic is closed; 0: 60 s */
 };
-must_check struct front *front_start(const struct front_config *c, struct err *e);
+must_check
+struct front *front_start(const struct front_config *c, struct err *e);
 /* Stop accepting, let requests that are inside finish (at most GRACE_MS), close. NULL is fine. */
 void front_stop(struct front *f, uint64_t grace_ms);
-unsigned front_port(const struct front *f, const char *which);	/* "s3", "s3_plain", "peer", "metrics" */
+unsigned front_port(
+    const struct front *f, const char *which); /* "s3", "s3_plain", "peer", "metrics" */

@@ -11,8 +11,8 @@
 #include "base/id.h"
 #include "service/node.h"
 
-#define REQUEST_ID_SIZE 17
-#define BODY_COLLECT_MAX ((size_t)2 << 20)	/* XML bodies; 1,000 keys of DeleteObjects fit */
+#define REQUEST_ID_SIZE  17
+#define BODY_COLLECT_MAX ((size_t)2 << 20) /* XML bodies; 1,000 keys of DeleteObjects fit */
 
 struct front;
 struct request;
@@ -28,38 +28,38 @@ typedef ssize_t response_read_fn(void *arg, uint64_t offset, void *p, size_t n);
 struct request {
 	struct front *front;
 	struct node *node;
-	char id[REQUEST_ID_SIZE];	/* x-amz-request-id; taken over from the forwarding region */
-	const char *method;		/* "GET" */
-	const char *target;		/* the raw request target, path and query, as it was sent */
-	const char *path;		/* the raw path part, still percent-encoded */
-	const char *query;		/* the raw query, without '?', or "" */
-	bool is_peer;			/* came over the mutual TLS listener */
-	char peer[REGION_NAME_SIZE];	/* then: whose certificate */
+	char id[REQUEST_ID_SIZE];    /* x-amz-request-id; taken over from the forwarding region */
+	const char *method;          /* "GET" */
+	const char *target;          /* the raw request target, path and query, as it was sent */
+	const char *path;            /* the raw path part, still percent-encoded */
+	const char *query;           /* the raw query, without '?', or "" */
+	bool is_peer;                /* came over the mutual TLS listener */
+	char peer[REGION_NAME_SIZE]; /* then: whose certificate */
 	bool may_block;
 	uint64_t started_ns;
-	uint64_t ticket;		/* a handler sets it: the answer leaves when this is durable */
+	uint64_t ticket; /* a handler sets it: the answer leaves when this is durable */
 
 	/* the answer */
 	unsigned status;
-	struct buf headers;		/* "Name: value\n" lines */
+	struct buf headers; /* "Name: value\n" lines */
 	struct buf body;
-	response_read_fn *read;		/* instead of body */
+	response_read_fn *read; /* instead of body */
 	void *read_arg;
 	void (*read_free)(void *arg);
-	uint64_t read_bytes;		/* its length; UINT64_MAX: unknown (chunked). For HEAD the length
+	uint64_t read_bytes; /* its length; UINT64_MAX: unknown (chunked). For HEAD the length
 					 * alone is enough: nothing is read then */
 
 	/* set by the router for S3 requests */
 	struct account_id account;
 	char access_key[48];
-	void *internal;			/* http.c's */
+	void *internal; /* http.c's */
 };
 
 /* A request header or NULL; NAME in any case. */
 const char *request_header(struct request *r, const char *name);
 /* Visit all headers in the order they came. */
-void request_each_header(struct request *r, void (*fn)(void *arg, const char *name, const char *value),
-    void *arg);
+void request_each_header(
+    struct request *r, void (*fn)(void *arg, const char *name, const char *value), void *arg);
 /* A query argument, percent-decoded, or NULL; "" if it has no value. */
 const char *request_arg(struct request *r, const char *name);
 /* Content-Length, or UINT64_MAX if there is none. */
@@ -69,10 +69,12 @@ uint64_t request_length(struct request *r);
 struct span request_body(struct request *r);
 /* Streamed bodies, on a worker: up to N bytes, 0 at the end, -1: the client is gone or too slow
  * (ERR_CANCELLED). Reads a collected body as well, then on any thread. */
-must_check ssize_t request_read(struct request *r, void *p, size_t n, struct err *e);
+must_check
+ssize_t request_read(struct request *r, void *p, size_t n, struct err *e);
 
 /* Add an answer header. One with control characters in VALUE is left out (asserted in NAME). */
-void response_header(struct request *r, const char *name, const char *format, ...) printf_like(3, 4);
+void response_header(struct request *r, const char *name, const char *format, ...)
+    printf_like(3, 4);
 /* On a worker: the answer (status, headers, r->read) leaves now, while the handler goes on, usually
  * producing what r->read gives. It must not touch the answer afterwards. */
 void response_begin(struct request *r);

@@ -1,7 +1,8 @@
 /* s3_sign.c - see s3_sign.h.
  *
  * What is checked is computed from the raw request: path and query are percent-decoded and encoded
- * again, so that two spellings of one request have one signature. A '+' is a plus, never a space.
+ * again, so that two spellings of one request have one signature. A '+' is a plus in the path and a
+ * space in the query, as request_arg has it.
  */
 #include "front/s3_sign.h"
 
@@ -75,8 +76,11 @@ encode_again(uint8_t *out, const char *p, size_t n, bool is_path)
 	const char *end = p + n;
 
 	while (p < end) {
+		bool is_space = !is_path && *p == '+';
 		uint8_t c = next_byte(&p, end);
 
+		if (is_space)
+			c = ' ';
 		if (is_unreserved[c] || (is_path && c == '/')) {
 			*out++ = c;
 		} else {

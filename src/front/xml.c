@@ -11,7 +11,7 @@
 
 #define BODY_MAX     ((size_t)2 << 20)
 #define DEPTH_MAX    8
-#define ELEMENTS_MAX 10000
+#define ELEMENTS_MAX 100000
 #define PATH_SIZE    512
 
 struct reading {

@@ -1,6 +1,6 @@
 /* xml.h - reading S3's small XML bodies (expat) and writing answers.
  *
- * Ceilings: 2 MiB, depth 8, 10,000 elements; DTDs, entities and processing instructions are refused.
+ * Ceilings: 2 MiB, depth 8, 100,000 elements; DTDs, entities and processing instructions are refused.
  */
 #pragma once
 #include "base/buf.h"

@@ -13,8 +13,8 @@
 
 struct chunk_ref {
 	uint8_t name[16];
-	uint64_t bytes;				/* of plaintext */
-	uint8_t digest[SHA256_BYTES];		/* of the plaintext */
+	uint64_t bytes;               /* of plaintext */
+	uint8_t digest[SHA256_BYTES]; /* of the plaintext */
 };
 
 /* Append the differing ranges of page NUMBER; ranges nearer than 16 bytes are joined. Returns how
@@ -24,16 +24,19 @@ unsigned redo_diff(struct buf *ranges, uint32_t number, const uint8_t *old, cons
 /* Visit a plain entry; both callbacks may be NULL. Refuses anything out of bounds (ERR_BAD),
  * before the first callback. */
 struct redo_visit {
-	int (*range)(void *arg, uint32_t page, uint32_t offset, const uint8_t *p, uint32_t n,
-	    struct err *e);
+	int (*range)(
+	    void *arg, uint32_t page, uint32_t offset, const uint8_t *p, uint32_t n, struct err *e);
 	int (*chunk_added)(void *arg, const struct chunk_ref *c, struct err *e);
 	int (*chunk_dropped)(void *arg, const uint8_t name[16], struct err *e);
 	void *arg;
 };
-must_check int redo_visit(const uint8_t *plain, size_t n, uint32_t *page_count,
-    const struct redo_visit *v, struct err *e);
+must_check
+int redo_visit(const uint8_t *plain, size_t n, uint32_t *page_count, const struct redo_visit *v,
+    struct err *e);
 
-must_check int redo_seal(struct aead *a, const struct vault_id *id, uint64_t version,
-    const uint8_t *plain, size_t n, struct buf *out, struct err *e);
-must_check int redo_open(struct aead *a, const struct vault_id *id, uint64_t version,
-    const uint8_t *record, size_t n, struct buf *plain, struct err *e);
+must_check
+int redo_seal(struct aead *a, const struct vault_id *id, uint64_t version, const uint8_t *plain,
+    size_t n, struct buf *out, struct err *e);
+must_check
+int redo_open(struct aead *a, const struct vault_id *id, uint64_t version, const uint8_t *record,
+    size_t n, struct buf *plain, struct err *e);

@@ -10,7 +10,8 @@
 #define SEALED_VFS "domicile"
 
 /* Register the VFS, once a process; the calls of SQLite reach the store that sealed_vfs_name names. */
-must_check int sealed_vfs_register(struct err *e);
+must_check
+int sealed_vfs_register(struct err *e);
 /* The file name under which S is opened: pass it with SEALED_VFS to sqlite3_open_v2. S must outlive
  * the connection. */
 void sealed_vfs_name(const struct sealed *s, char out[static 32]);

@@ -34,7 +34,7 @@ again(void *arg, const char *path, const char *text, struct err *e)
 
 	for (const char *p = path; *p; p++)
 		depth += *p == '/';
-	if (depth > 8 || ++*n > 10000)
+	if (depth > 8 || ++*n > 100000)
 		abort();
 	xml_text(&b, "t", text);
 	if (buf_check(&b, e) < 0)

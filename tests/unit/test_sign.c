@@ -536,7 +536,7 @@ paths_and_arguments_have_one_spelling(void **state)
 		{ "/b", "b=2&a=1", "/b", "a=1&b=2" },
 		{ "/b", "a=2&a=1&a", "/b", "a=&a=1&a=2" },
 		{ "/b", "a-b=1&a=2&ab=3&a%3d=4", "/b", "a=2&a%3D=4&a-b=1&ab=3" },
-		{ "/b", "prefix=a+b/c%20d%2B", "/b", "prefix=a%2Bb%2Fc%20d%2B" },
+		{ "/b", "prefix=a+b/c%20d%2B", "/b", "prefix=a%20b%2Fc%20d%2B" },
 		{ "/b", "a=b=c&=x", "/b", "=x&a=b%3Dc" },
 		{ "/b", "B=1&a=2&%41=3", "/b", "A=3&B=1&a=2" },
 		{ "/b", "k=%c3%a9&k=%C3%A8", "/b", "k=%C3%A8&k=%C3%A9" },
@@ -807,40 +807,6 @@ malformed_chunk_lines_are_refused(void **state)
 
 /* --- cost --- */
 
-static double
-cpu_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static void
-a_check_is_cheap(void **state)
-{
-	enum { N = 20000 };
-	struct sign_claim c;
-	uint8_t key[SHA256_BYTES];
-	const char *code;
-	struct err e;
-	struct fake f;
-	double start, parsed;
-
-	signing_key(key);
-	get_object(&f, GET_OBJECT);
-	header(&f, "User-Agent", "aws-sdk-go/1.44.0 (go1.19; linux; amd64)");
-	header(&f, "Accept-Encoding", "gzip");
-	start = cpu_us();
-	for (unsigned i = 0; i < N; i++)
-		CHECK(sign_parse(&f.r, &c, &code, &e) == 1);
-	parsed = cpu_us();
-	for (unsigned i = 0; i < N; i++)
-		CHECK_OK(sign_check_request(&f.r, &c, key, WHEN_MS, &code, &e), &e);
-	print_message(
-	    "parse %.2f us, check %.2f us of CPU\n", (parsed - start) / N, (cpu_us() - parsed) / N);
-}
-
 int
 main(void)
 {
@@ -867,7 +833,6 @@ main(void)
 		cmocka_unit_test(nothing_of_an_altered_chunk_is_released),
 		cmocka_unit_test(chunks_cannot_be_left_out_or_cut_off),
 		cmocka_unit_test(malformed_chunk_lines_are_refused),
-		cmocka_unit_test(a_check_is_cheap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
