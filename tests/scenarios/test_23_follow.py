@@ -73,6 +73,27 @@ def test_an_upload_goes_on_at_the_new_home(pair, kind, size):
         assert got["Body"].read() == data and got["Metadata"] == {"a": "1"}
 
 
+def store_bytes(region):
+    return sum(file.stat().st_size for file in (region.config.parent / "store").rglob("*") if file.is_file())
+
+
+def test_what_comes_after_the_move_is_not_stored_at_the_old_home(pair):
+    home, other = pair
+    account, data = home.account("MY"), random.Random(1).randbytes(60 * MIB)
+    home.client(account).create_bucket(Bucket="slow")
+    upload = SlowPut(home, account, "/slow/upload", "unsigned", data)
+    upload.send(0, 1)
+    home.wave_to(other)
+    while home.home(account) != "sg":
+        time.sleep(0.05)
+    before = store_bytes(home)
+    upload.send(1, 9)
+    assert store_bytes(home) < before + 10 * MIB
+    upload.send(9, 10)
+    assert upload.answer() == (200, b"")
+    assert other.client(account).get_object(Bucket="slow", Key="upload")["Body"].read() == data
+
+
 def test_a_body_that_is_wrong_is_refused_after_a_move_too(pair):
     home, other = pair
     account, data = home.account("MY"), random.Random(1).randbytes(9 * MIB)
