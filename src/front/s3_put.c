@@ -171,6 +171,12 @@ receive(struct s3_call *c, struct err *e)
 {
 	if (s3_headers_check(c, e) < 0)
 		return -1;
+	/* The row would find out too, but only after the body. */
+	if (c->is_stream && files_bucket_find(&c->files, c->bucket, e) < 0) {
+		if (e->kind == ERR_MISSING)
+			c->code = "NoSuchBucket";
+		return -1;
+	}
 	c->upload = upload_begin(&c->files, c->bucket, e);
 	if (!c->upload)
 		return -1;
