@@ -24,6 +24,7 @@
 #define IDLE_HANDLES     64
 #define CONNECT_WAIT_MS  10000L
 #define EXPECT_WAIT_MS   10000L
+#define KEEP_S           45L  /* shorter than the home keeps idle connections */
 #define STALLED_S        300L /* not a byte either way; a write may wait long for a move to end */
 #define ANSWER_LINES_MAX ((size_t)32 << 10)
 
@@ -37,6 +38,7 @@ struct passing {
 	struct curl_slist *headers;
 	struct span collected;
 	bool is_collected; /* the body is in memory and can be sent again */
+	uint64_t to_send;  /* UINT64_MAX: chunked */
 	uint64_t sent;
 	bool client_failed;
 
@@ -278,30 +280,40 @@ answer_bytes(char *from, size_t one, size_t n, void *arg)
 
 /* --- the body --- */
 
+static ssize_t
+body_next(struct passing *p, char *to, size_t n, struct err *e)
+{
+	uint64_t held = p->upload ? upload_bytes(p->upload) : 0;
+	size_t left = p->collected.len - (size_t)p->sent;
+
+	if (!p->is_collected)
+		return p->sent < held ? upload_read(p->upload, p->sent, to, n, e)
+		                      : request_read(p->r, to, n, e);
+	n = n < left ? n : left;
+	if (n)
+		memcpy(to, p->collected.data + p->sent, n);
+	return (ssize_t)n;
+}
+
+/* Never more than was announced: curl would send it, and the home would take it for a request of
+ * ours. Nor less, or the home would wait for the rest. */
 static size_t
 body_bytes(char *to, size_t one, size_t n, void *arg)
 {
 	struct passing *p = arg;
-	uint64_t held = p->upload ? upload_bytes(p->upload) : 0;
 	ssize_t got;
 	struct err e;
 
 	n *= one;
 	if (p->has_begun)
 		return CURL_READFUNC_PAUSE; /* the home has answered without it */
-	if (p->is_collected) {
-		size_t left = p->collected.len - (size_t)p->sent;
-
-		got = (ssize_t)(n < left ? n : left);
-		if (got)
-			memcpy(to, p->collected.data + p->sent, (size_t)got);
-	} else if (p->sent < held) {
-		got = upload_read(p->upload, p->sent, to, n, &e);
-	} else {
-		got = request_read(p->r, to, n, &e);
-		p->client_failed = got < 0;
-	}
-	if (got < 0)
+	if (n > p->to_send - p->sent)
+		n = (size_t)(p->to_send - p->sent);
+	if (!n)
+		return 0;
+	got = body_next(p, to, n, &e);
+	p->client_failed = got < 0 || (!got && p->to_send != UINT64_MAX);
+	if (p->client_failed)
 		return CURL_READFUNC_ABORT;
 	p->sent += (uint64_t)got;
 	return (size_t)got;
@@ -341,6 +353,12 @@ number_or_unknown(const char *text)
 	return *end || errno ? UINT64_MAX : n;
 }
 
+static bool
+has_request_body(struct request *r)
+{
+	return request_header(r, "content-length") || request_header(r, "transfer-encoding");
+}
+
 /* How long the body is as we send it; UINT64_MAX: chunked. */
 static uint64_t
 body_length(const struct passing *p)
@@ -352,13 +370,9 @@ body_length(const struct passing *p)
 		return number_or_unknown(request_header(r, "x-amz-decoded-content-length"));
 	if (!p->upload && p->is_collected)
 		return p->collected.len;
+	if (!p->upload && !has_request_body(r))
+		return 0;
 	return request_length(r);
-}
-
-static bool
-has_request_body(struct request *r)
-{
-	return request_header(r, "content-length") || request_header(r, "transfer-encoding");
 }
 
 /* --- the request's head --- */
@@ -422,8 +436,7 @@ make_headers(struct passing *p, struct err *e)
 	if (!c.has_accept)
 		c.failed |= add_line(p, "Accept:"); /* else curl sends its own */
 	c.failed |= add_line(p,
-	    body_length(p) > EXPECT_BYTES && has_request_body(r) ? "Expect: 100-continue"
-	                                                         : "Expect:");
+	    p->to_send > EXPECT_BYTES && has_request_body(r) ? "Expect: 100-continue" : "Expect:");
 	c.failed |= add_line(p, "x-domicile-id: %s", r->id);
 	c.failed |= add_line(p, "x-domicile-from: %s", r->node->region);
 	c.failed |= add_line(p, "x-domicile-hops: %d", (hops ? atoi(hops) : 0) + 1);
@@ -439,7 +452,6 @@ static void
 set_method(struct passing *p, CURL *easy)
 {
 	struct request *r = p->r;
-	uint64_t length = body_length(p);
 
 	if (!strcmp(r->method, "HEAD")) {
 		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
@@ -449,7 +461,7 @@ set_method(struct passing *p, CURL *easy)
 	if (p->upload || has_request_body(r) || !strcmp(r->method, "PUT")) {
 		curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
 		curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE,
-		    length == UINT64_MAX ? (curl_off_t)-1 : (curl_off_t)length);
+		    p->to_send == UINT64_MAX ? (curl_off_t)-1 : (curl_off_t)p->to_send);
 		curl_easy_setopt(easy, CURLOPT_READFUNCTION, body_bytes);
 		curl_easy_setopt(easy, CURLOPT_READDATA, p);
 		curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, body_again);
@@ -484,6 +496,7 @@ set_request(struct passing *p, CURL *easy, const char *region)
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, STALLED_S);
 	curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, KEEP_S);
 }
 
 /* --- handles, kept with their connections --- */
@@ -546,6 +559,7 @@ passing_new(struct request *r, struct upload *u, struct err *e)
 	p->upload = u;
 	p->collected = request_body(r);
 	p->is_collected = !u && p->collected.len;
+	p->to_send = body_length(p);
 	atomic_init(&p->refs, 1);
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->has_room, NULL);
@@ -572,7 +586,7 @@ perform(struct passing *p, const char *region, struct err *e)
 		return 0;
 	}
 	if (p->client_failed)
-		return err_set(e, ERR_CANCELLED, "the client went away in its body");
+		return err_set(e, ERR_CANCELLED, "the body ended before its length");
 	return err_set(e, ERR_PEER, "region %s: %s", region, *why ? why : curl_easy_strerror(rc));
 }
 

@@ -106,7 +106,9 @@ served_stop(struct served *s)
 
 /* --- a client --- */
 
+#ifndef CLIENT_WAIT_MS
 #define CLIENT_WAIT_MS 20000
+#endif
 
 struct client {
 	int fd;

@@ -3,8 +3,8 @@
 
 #include "fleet.h"
 #include "front/forward.h"
+#include "front/s3.h"
 #include "http_fixture.h"
-#include "service/files.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -113,7 +113,9 @@ large(struct request *r)
 	r->read = pattern_read;
 	r->read_arg = breaks_at;
 	r->read_free = pattern_free;
-	r->read_bytes = request_arg(r, "huge") ? 4096 * MIB : 30 * MIB;
+	r->read_bytes = request_arg(r, "huge") ? 4096 * MIB
+	    : request_arg(r, "unknown")        ? UINT64_MAX
+	                                       : 30 * MIB;
 	return HANDLE_DONE;
 }
 
@@ -362,6 +364,37 @@ an_upload_is_carried_over(void **state)
 	client_close(&c);
 }
 
+/* More than was announced would be taken for another request, by a connection that is trusted. */
+static void
+a_body_is_sent_in_exactly_the_length_announced(void **state)
+{
+	static const unsigned claims[] = { 1, 50000, 99999, 100000 };
+	struct client c;
+	char text[300];
+
+	(void)state;
+	atomic_store(&with_upload, 1);
+	memset(held, 'x', sizeof held);
+	memcpy(held + 50000, "GET /refuse HTTP/1.1\r\nHost: h\r\n\r\n", 34);
+	for (size_t i = 0; i < 3 * ARRAY_LEN(claims); i++) {
+		unsigned claim = claims[i % ARRAY_LEN(claims)];
+
+		snprintf(text, sizeof text,
+		    "PUT /x HTTP/1.1\r\nHost: h\r\nx-amz-content-sha256: STREAMING-X\r\n"
+		    "x-amz-decoded-content-length: %u\r\nContent-Length: 0\r\n\r\n",
+		    claim);
+		CHECK(client_ask(&c, away.port, text) == 207);
+		snprintf(text, sizeof text, " body %u length %u\n", claim, claim);
+		CHECK(strstr(buf_str(&c.body), text));
+		client_close(&c);
+	}
+	CHECK(client_ask(&c, away.port,
+	          "PUT /x HTTP/1.1\r\nHost: h\r\nx-amz-content-sha256: STREAMING-X\r\n"
+	          "x-amz-decoded-content-length: 100001\r\nContent-Length: 0\r\n\r\n") == 503);
+	CHECK(atomic_load(&failed_kind) == ERR_CANCELLED);
+	client_close(&c);
+}
+
 static void
 an_unreachable_home_is_told(void **state)
 {
@@ -384,7 +417,10 @@ a_home_that_breaks_off_breaks_the_answer_off(void **state)
 
 	(void)state;
 	CHECK(client_ask(&c, away.port, "GET /large?breaks HTTP/1.1\r\nHost: h\r\n\r\n") == 0);
-	CHECK(c.got.len < 30 * MIB);
+	client_close(&c);
+	/* Where no length would tell. */
+	CHECK(client_ask(&c, away.port, "GET /large?breaks&unknown HTTP/1.1\r\nHost: h\r\n\r\n") ==
+	    0);
 	client_close(&c);
 }
 
@@ -454,6 +490,7 @@ main(void)
 		SERVED(bodies_of_any_size_go_through),
 		SERVED(large_answers_come_through),
 		SERVED(an_upload_is_carried_over),
+		SERVED(a_body_is_sent_in_exactly_the_length_announced),
 		SERVED(an_unreachable_home_is_told),
 		SERVED(a_home_that_breaks_off_breaks_the_answer_off),
 		SERVED(a_client_that_goes_away_ends_the_transfer),
