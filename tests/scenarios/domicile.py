@@ -215,12 +215,11 @@ class Plain:
         headers = (signer or self.signer()).headers(method, path, query, payload, **extra)
         return self.send(method, f"{path}?{query}" if query else path, headers, body)
 
-    def raw(self, data, timeout=10):
-        """Whatever comes back for these bytes, until the server closes or is silent."""
+    def raw(self, data, timeout=1):
+        """Whatever comes back for these bytes, until the server closes or is silent for TIMEOUT s."""
         with socket.create_connection(("127.0.0.1", self.region.plain_port), timeout) as connection:
             try:
                 connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
             except OSError:         # refused before the end; there may be an answer all the same
                 pass
             return read_all(connection)
