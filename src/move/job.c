@@ -19,6 +19,7 @@
 #define PUT_OFF_MS      2000
 #define CONNECT_MS      5000
 #define WORKERS_MAX     16
+#define BURST_NS        1000000000 /* of a rate not used, at most so much is made up for */
 
 struct queued {
 	struct account_id account;
@@ -46,8 +47,9 @@ struct job {
 	size_t n_updates, cap_updates;
 	char last_error[240];
 
-	/* the rate limit: what may have been sent by now */
 	uint64_t began_ns, sent_bytes, sent_accounts;
+	/* the rate limits: when what was sent so far would have been due */
+	uint64_t bytes_due_ns, accounts_due_ns;
 
 	/* the job's own thread */
 	struct account_id after;
@@ -292,33 +294,62 @@ refill(struct job *j)
 
 /* --- the rate limit --- */
 
+/* *DUE later by what N take at PER_S a second. Time that passed unused, as in a pause, is lost. */
+static void
+spend(uint64_t *due_ns, uint64_t n, uint64_t per_s)
+{
+	uint64_t now = host_mono_ns();
+
+	if (*due_ns + BURST_NS < now)
+		*due_ns = now - BURST_NS;
+	*due_ns += (uint64_t)((double)n * 1e9 / (double)per_s);
+}
+
+static uint64_t
+spend_bytes(struct job *j, uint64_t bytes)
+{
+	uint64_t due_ns;
+
+	pthread_mutex_lock(&j->lock);
+	j->sent_bytes += bytes;
+	if (j->wave.bytes_per_s)
+		spend(&j->bytes_due_ns, bytes, j->wave.bytes_per_s);
+	due_ns = j->bytes_due_ns;
+	pthread_mutex_unlock(&j->lock);
+	return due_ns;
+}
+
 static bool
 go_on(void *arg, uint64_t bytes)
 {
 	struct job *j = arg;
+	uint64_t due_ns = spend_bytes(j, bytes);
 
-	__atomic_add_fetch(&j->sent_bytes, bytes, __ATOMIC_RELAXED);
-	while (j->wave.bytes_per_s && !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held)) {
-		double s = (double)(host_mono_ns() - j->began_ns) / 1e9;
-		double ahead = (double)__atomic_load_n(&j->sent_bytes, __ATOMIC_RELAXED) /
-		        (double)j->wave.bytes_per_s -
-		    s;
+	while (j->wave.bytes_per_s && !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held) &&
+	    !atomic_load(&j->mover->is_stopping)) {
+		uint64_t now = host_mono_ns();
 
-		if (ahead <= 0.02)
+		if (due_ns <= now + 20000000)
 			break;
-		usleep(ahead > 0.1 ? 100000 : (useconds_t)(ahead * 1e6));
+		usleep(due_ns - now > 100000000 ? 100000 : (useconds_t)((due_ns - now) / 1000));
 	}
 	return !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held) &&
 	    !atomic_load(&j->mover->is_stopping);
 }
 
+/* With the job locked. */
 static bool
-may_take_account(struct job *j)
+may_take_account(const struct job *j)
 {
-	double s = (double)(host_mono_ns() - j->began_ns) / 1e9;
+	return !j->wave.accounts_per_s || j->accounts_due_ns <= host_mono_ns();
+}
 
-	return !j->wave.accounts_per_s ||
-	    (double)j->sent_accounts < s * (double)j->wave.accounts_per_s + 1;
+static void
+take_account(struct job *j)
+{
+	j->sent_accounts++;
+	if (j->wave.accounts_per_s)
+		spend(&j->accounts_due_ns, 1, j->wave.accounts_per_s);
 }
 
 /* --- workers --- */
@@ -337,7 +368,7 @@ take_unit(struct job *j, struct queued out[static UNIT_MAX], bool *is_single)
 		fair = *is_single ? 1 : q->n / j->n_workers + 1;
 		while (q->n && n < UNIT_MAX && n < fair && may_take_account(j)) {
 			out[n++] = q->items[--q->n];
-			j->sent_accounts++;
+			take_account(j);
 		}
 		if (n)
 			atomic_fetch_add(&j->active, 1);
@@ -361,6 +392,8 @@ give_back(struct job *j, const struct queued *x, size_t n)
 	for (size_t i = 0; i < n; i++)
 		enqueue(&j->cold, &x[i]);
 	j->sent_accounts -= n;
+	if (j->wave.accounts_per_s)
+		j->accounts_due_ns -= n * 1000000000 / j->wave.accounts_per_s;
 	pthread_mutex_unlock(&j->lock);
 }
 
@@ -529,9 +562,13 @@ is_finished(struct job *j, const struct wave_sums *sums)
 	pthread_mutex_unlock(&j->lock);
 	if (!is_idle || sums->items[ITEM_MOVING] || sums->items[ITEM_MOVED])
 		return false;
-	if (j->wave.state == WAVE_CANCELLED || j->wave.state == WAVE_DONE)
+	if (j->wave.state == WAVE_DONE)
 		return true;
-	if (j->wave.state != WAVE_RUNNING || sums->items[ITEM_WAITING] || sums->items[ITEM_PUT_OFF])
+	if (sums->items[ITEM_WAITING] || sums->items[ITEM_PUT_OFF])
+		return false;
+	if (j->wave.state == WAVE_CANCELLED)
+		return true;
+	if (j->wave.state != WAVE_RUNNING)
 		return false;
 	if (directory_wave_set(j->mover->node->directory, j->wave.id, WAVE_DONE, &e) < 0) {
 		note_error(j, &e);
@@ -548,6 +585,26 @@ drop_queue(struct job *j)
 	pthread_mutex_lock(&j->lock);
 	j->cold.n = j->hot.n = 0;
 	pthread_mutex_unlock(&j->lock);
+}
+
+static void
+take_cancelled(struct job *j, struct wave_item *item)
+{
+	item->state = ITEM_CANCELLED;
+	add_update(j, item);
+}
+
+/* The directory cancels what waits; but what was on its way just then comes back to waiting later. */
+static void
+cancel_left(struct job *j, const struct wave_sums *sums)
+{
+	drop_queue(j);
+	if (atomic_load(&j->active) == 0 &&
+	    (sums->items[ITEM_WAITING] || sums->items[ITEM_PUT_OFF])) {
+		j->has_after = false;
+		read_items(j, BIT(ITEM_WAITING) | BIT(ITEM_PUT_OFF), take_cancelled);
+		j->has_after = false;
+	}
 }
 
 /* Until the next tick, a nudge, or a queue that runs low. */
@@ -586,7 +643,7 @@ job_run(void *arg)
 		sums.items[ITEM_MOVING] = 1; /* unless the directory answers */
 		follow_wave(j, &sums);
 		if (atomic_load(&j->is_cancelled))
-			drop_queue(j);
+			cancel_left(j, &sums);
 		else
 			refill(j);
 		if (is_finished(j, &sums))
@@ -655,7 +712,8 @@ jobs_start(struct mover *m, const struct wave *w, struct err *e)
 		return err_set(e, ERR_MEMORY, "no memory for a wave");
 	j->mover = m;
 	j->wave = *w;
-	j->began_ns = host_mono_ns();
+	j->began_ns = j->bytes_due_ns = j->accounts_due_ns = host_mono_ns();
+	atomic_store(&j->is_held, w->state == WAVE_PAUSED || is_quiet_hour(w));
 	pthread_mutex_init(&j->lock, NULL);
 	j->n_workers = w->concurrency ? w->concurrency : m->config.concurrency;
 	if (j->n_workers > WORKERS_MAX)

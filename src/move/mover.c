@@ -135,11 +135,58 @@ start_wave(void *arg, const struct wave *w, struct err *e)
 	return jobs_start(m, w, e);
 }
 
+struct wave_list {
+	struct wave *waves;
+	size_t n, cap;
+};
+
+static int
+keep_cancelled(void *arg, const struct wave *w, struct err *e)
+{
+	struct wave_list *l = arg;
+
+	if (w->state != WAVE_CANCELLED)
+		return 0;
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 16;
+		struct wave *p = realloc(l->waves, cap * sizeof *p);
+
+		if (!p)
+			return err_set(e, ERR_MEMORY, "no memory for a list of waves");
+		l->waves = p;
+		l->cap = cap;
+	}
+	l->waves[l->n++] = *w;
+	return 0;
+}
+
+/* A wave that was cancelled while this node was away may have items whose fate only we know. */
+static int
+start_cancelled(struct mover *m, struct err *e)
+{
+	struct wave_list l = { 0 };
+	int r = directory_wave_list(m->node->directory, m->node->region, keep_cancelled, &l, e);
+
+	for (size_t i = 0; i < l.n && r == 0; i++) {
+		struct wave_sums sums;
+		struct wave w;
+
+		r = directory_wave_get(m->node->directory, l.waves[i].id, &w, &sums, e);
+		if (r == 0 &&
+		    sums.items[ITEM_WAITING] + sums.items[ITEM_PUT_OFF] + sums.items[ITEM_MOVING] +
+		            sums.items[ITEM_MOVED] >
+		        0)
+			r = jobs_start(m, &w, e);
+	}
+	free(l.waves);
+	return r;
+}
+
 static void *
 waves_run(void *arg)
 {
 	struct mover *m = arg;
-	bool was_well = true;
+	bool was_well = true, has_cancelled = false;
 
 	while (!atomic_load(&m->is_stopping)) {
 		struct err e = { 0 };
@@ -147,6 +194,8 @@ waves_run(void *arg)
 		bool is_well = directory_wave_list(
 		                   m->node->directory, m->node->region, start_wave, m, &e) == 0;
 
+		if (is_well && !has_cancelled)
+			is_well = has_cancelled = start_cancelled(m, &e) == 0;
 		if (was_well && !is_well)
 			log_warn("wave.list", NULL, "error=\"%s\"", e.text);
 		was_well = is_well;
