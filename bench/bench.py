@@ -32,7 +32,7 @@ def say(text=""):
 
 
 def load(*words):
-    done = subprocess.run([LOAD, *[str(w) for w in words]], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run([LOAD, *[str(w) for w in words]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
     if not done.stdout:
         raise Failure(f"load {words}: {done.stderr.decode()}")
     return json.loads(done.stdout)

@@ -235,8 +235,13 @@ send_some(struct connection *c, const void *p, size_t n)
 static ssize_t
 receive_some(struct connection *c, void *p, size_t n)
 {
-	ssize_t r = c->tls ? gnutls_record_recv(c->tls, p, n) : recv(c->fd, p, n, 0);
+	ssize_t r;
+	char peek;
 
+	/* GnuTLS also says "again" after a session ticket, with the answer still waiting behind it. */
+	do
+		r = c->tls ? gnutls_record_recv(c->tls, p, n) : recv(c->fd, p, n, 0);
+	while (c->tls && r == GNUTLS_E_AGAIN && recv(c->fd, &peek, 1, MSG_PEEK | MSG_DONTWAIT) > 0);
 	if (r > 0)
 		return r;
 	if (r == 0)
