@@ -98,6 +98,7 @@ open_peers(struct serving *s, struct err *e)
 		.ca_path = c->ca,
 		.cert_path = c->tls_cert,
 		.key_path = c->tls_key,
+		.directory = *c->directory_name ? c->directory_name : NULL,
 	};
 
 	if (private_file_check(c->tls_key, e) < 0)

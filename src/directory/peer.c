@@ -168,6 +168,8 @@ peers_open(const struct peers_config *c, struct err *e)
 		return NULL;
 	}
 	strcpy(p->self, c->self);
+	if (c->directory && region_name_valid(c->directory))
+		strcpy(p->directory, c->directory);
 	if (load_files(p, c, e) < 0 || load_credentials(p, e) < 0 || check_own(p, e) < 0)
 		return NULL;
 	return take(&p);
@@ -255,7 +257,14 @@ int
 peers_check_session(
     struct peers *p, void *session, char name[static REGION_NAME_SIZE], struct err *e)
 {
-	return peers_verify(p, session, GNUTLS_KP_TLS_WWW_CLIENT, NULL, name, e);
+	char found[REGION_NAME_SIZE];
+
+	if (peers_verify(p, session, GNUTLS_KP_TLS_WWW_CLIENT, NULL, found, e) < 0)
+		return -1;
+	if (!peers_admits(p, found))
+		return err_set(e, ERR_DENIED, "%s is not among the regions", found);
+	strcpy(name, found);
+	return 0;
 }
 
 /* Regions */
@@ -291,6 +300,14 @@ peers_find(struct peers *p, const char *name, struct peer_region *out)
 	}
 	pthread_mutex_unlock(&p->lock);
 	return found;
+}
+
+bool
+peers_admits(struct peers *p, const char *name)
+{
+	struct peer_region r;
+
+	return (*p->directory && strcmp(name, p->directory) == 0) || peers_find(p, name, &r);
 }
 
 size_t

@@ -24,6 +24,7 @@ struct peers;
 struct peers_config {
 	const char *self;                           /* our region id */
 	const char *ca_path, *cert_path, *key_path; /* PEM */
+	const char *directory; /* who serves the directory; it need not be a region. NULL: we do */
 };
 must_check
 struct peers *peers_open(const struct peers_config *c, struct err *e);
@@ -35,6 +36,8 @@ must_check
 int peers_set_regions(struct peers *p, const struct peer_region *r, size_t n, struct err *e);
 /* false if NAME is unknown. Our own region is among them if it is in the file. */
 bool peers_find(struct peers *p, const char *name, struct peer_region *out);
+/* Whether NAME may call us: a region that is known, or who serves the directory. */
+bool peers_admits(struct peers *p, const char *name);
 size_t peers_list(struct peers *p, struct peer_region *out, size_t max);
 
 /* POST JSON to PATH at a region and wait for its JSON. An error answer (problem+json with "kind")
@@ -53,7 +56,7 @@ const char *peers_ca_pem(const struct peers *p);
 const char *peers_cert_pem(const struct peers *p);
 const char *peers_key_pem(const struct peers *p);
 /* The common name of the peer certificate in a GnuTLS session (void: gnutls_session_t), after checking
- * its chain. ERR_DENIED. */
+ * its chain, and that we admit it now. ERR_DENIED. */
 must_check
 int peers_check_session(
     struct peers *p, void *session, char name[static REGION_NAME_SIZE], struct err *e);

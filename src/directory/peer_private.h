@@ -24,6 +24,7 @@ struct peer_idle {
 
 struct peers {
 	char self[REGION_NAME_SIZE];
+	char directory[REGION_NAME_SIZE]; /* "": we serve it */
 	char *ca_path, *cert_path, *key_path;
 	char *ca_pem, *cert_pem;
 	char *key_pem; /* locked memory */

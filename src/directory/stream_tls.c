@@ -241,15 +241,28 @@ read_greeting(struct stream *s, struct err *e)
 	return err_set(e, ERR_PEER, "the other side speaks another protocol");
 }
 
+/* A certificate of our CA is not enough: a region that was struck from the file is none. */
+static int
+check_peer(struct stream *s, const char *region, struct err *e)
+{
+	struct peer_region known;
+
+	if (peers_verify(s->peers, s->session,
+	        region ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT, region, s->peer,
+	        e) < 0)
+		return -1;
+	if (!peers_find(s->peers, s->peer, &known))
+		return err_set(e, ERR_DENIED, "%s is not among the regions", s->peer);
+	return 0;
+}
+
 int
 stream_greet(struct stream *s, const char *region, uint64_t wait_ms, struct err *e)
 {
 	s->deadline_ns = host_mono_ns() + wait_ms * 1000000;
 	if (shake_hands(s, e) < 0)
 		return -1;
-	if (peers_verify(s->peers, s->session,
-	        region ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT, region, s->peer,
-	        e) < 0) {
+	if (check_peer(s, region, e) < 0) {
 		gnutls_alert_send(s->session, GNUTLS_AL_FATAL, GNUTLS_A_BAD_CERTIFICATE);
 		if (e)
 			e->kind = ERR_PEER;

@@ -312,6 +312,10 @@ is_region(struct http_request *h)
 			return false;
 		}
 		peer->is_checked = true;
+	} else if (!peers_admits(h->r.node->peers, peer->name)) {
+		log_warn("http.peer", h->r.id, "refused=%s is not among the regions any more",
+		    peer->name);
+		return false;
 	}
 	memcpy(h->r.peer, peer->name, sizeof h->r.peer);
 	return true;

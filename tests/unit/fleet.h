@@ -32,12 +32,13 @@ struct fleet_server {
 	char at[32];
 };
 
-/* Peers for region NAME of the CA in DIR/CA. */
+/* Peers for region NAME of the CA in DIR/CA, which knows the others by name. */
 static inline struct peers *
 fleet_peers(const char *dir, const char *ca, const char *name)
 {
 	char folder[512], ca_pem[600], key[600], cert[600];
 	struct err e = { 0 };
+	struct peer_region known[FLEET_REGIONS] = { 0 };
 	struct peers *p;
 
 	snprintf(folder, sizeof folder, "%s/%s", dir, ca);
@@ -48,9 +49,12 @@ fleet_peers(const char *dir, const char *ca, const char *name)
 		CHECK_OK(ca_create(folder, "a fleet", &e), &e);
 	if (access(key, F_OK) < 0)
 		CHECK_OK(ca_issue(folder, name, NULL, 0, 30, key, cert, &e), &e);
-	p = peers_open(&(struct peers_config){ name, ca_pem, cert, key }, &e);
+	p = peers_open(&(struct peers_config){ name, ca_pem, cert, key, NULL }, &e);
 	if (!p)
 		fail_msg("%s", e.text);
+	for (int i = 0; i < FLEET_REGIONS; i++)
+		strcpy(known[i].name, fleet_names[i]);
+	CHECK_OK(peers_set_regions(p, known, FLEET_REGIONS, &e), &e);
 	return p;
 }
 

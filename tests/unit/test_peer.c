@@ -81,7 +81,7 @@ static void
 a_region_refuses_to_be_another(void **state)
 {
 	const char *dir = *state;
-	struct peers_config c = { "us", NULL, NULL, NULL };
+	struct peers_config c = { "us", NULL, NULL, NULL, NULL };
 	char ca[512], cert[512], key[512], other_key[512];
 	struct err e = { 0 };
 
@@ -231,6 +231,25 @@ a_region_is_known_by_its_name_and_its_ca(void **state)
 	false_us->ca_path = strdup(check_path(*state, "ca/ca.pem"));
 	CHECK(ask(false_us, "sg", s.at, "/", 5000, &e) == -1);
 	CHECK(e.kind == ERR_DENIED || e.kind == ERR_PEER);
+	fleet_unserve(&s);
+}
+
+static void
+a_region_that_is_not_in_the_file_is_refused(void **state)
+{
+	PEERS(sg, *state, "ca", "sg");
+	PEERS(us, *state, "ca", "us");
+	struct fleet_server s;
+	struct err e = { 0 };
+
+	fleet_serve(&s, sg, echo, NULL);
+	CHECK_OK(ask(us, "sg", s.at, "/", 5000, &e), &e);
+	know(sg, "cn-bj", "", "");
+	CHECK(ask(us, "sg", s.at, "/", 5000, &e) == -1);
+	CHECK(e.kind == ERR_DENIED && strstr(e.text, "us is not among the regions"));
+	/* Who serves the directory need not be a region. */
+	strcpy(sg->directory, "us");
+	CHECK_OK(ask(us, "sg", s.at, "/", 5000, &e), &e);
 	fleet_unserve(&s);
 }
 
@@ -620,6 +639,21 @@ a_stream_goes_only_to_who_it_is_for(void **state)
 	pair_close(&p);
 }
 
+static void
+a_stream_of_a_region_that_is_not_in_the_file_is_refused(void **state)
+{
+	struct err e = { 0 };
+	struct pair p;
+
+	pair_open(&p, *state, 4, serve_echo, NULL);
+	stream_close(reach(&p));
+	know(p.sg, "cn-bj", "", "");
+	strcpy(p.sg->directory, "us"); /* this is not enough for a move */
+	CHECK(!stream_connect(p.us, "sg", 5000, &e));
+	CHECK(e.kind == ERR_PEER && strstr(e.text, "refused by the other side"));
+	pair_close(&p);
+}
+
 /* Two connected sockets of the loopback address. */
 static void
 socket_pair(int out[2])
@@ -703,6 +737,7 @@ main(void)
 		TEST_IN_DIR(an_error_crosses_as_it_is),
 		TEST_IN_DIR(no_answer_is_an_error_of_the_peer),
 		TEST_IN_DIR(a_region_is_known_by_its_name_and_its_ca),
+		TEST_IN_DIR(a_region_that_is_not_in_the_file_is_refused),
 		TEST_IN_DIR(frames_arrive_whole_and_in_order),
 		TEST_IN_DIR(a_stream_outlives_a_change_of_keys),
 		TEST_IN_DIR(a_timeout_leaves_the_stream_usable),
@@ -712,6 +747,7 @@ main(void)
 		TEST_IN_DIR(unlistening_ends_every_stream),
 		TEST_IN_DIR(more_streams_than_agreed_are_refused),
 		TEST_IN_DIR(a_stream_goes_only_to_who_it_is_for),
+		TEST_IN_DIR(a_stream_of_a_region_that_is_not_in_the_file_is_refused),
 		TEST_IN_DIR(a_half_open_handshake_ends),
 		cmocka_unit_test(every_listener_speaks_only_sound_tls),
 	};
