@@ -272,7 +272,8 @@ add_region(struct buf *text, const struct plan *p)
 	    "\n[region %s]\njurisdiction = %s\ns3 = https://%s:%u\npeer = %s:%u\nstream = %s:%u\nsign = ",
 	    p->region, p->jurisdiction, s3_host, p->port, host, p->port + 1, host, p->port + 2);
 	base64_text(text, p->public, SIGN_PUBLIC_BYTES);
-	buf_add_char(text, '\n');
+	buf_add_str(text,
+	    "\n# operator = no             # its operators may not change others' accounts and waves\n");
 }
 
 /* The regions file as text and parsed; ERR_EXISTS if our region is in it. */

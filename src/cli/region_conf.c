@@ -214,6 +214,8 @@ regions_read(struct conf *c, struct peer_region *out, size_t *n, struct err *e)
 		if (!region_name_valid(name))
 			return err_set(
 			    e, ERR_BAD, "[region %.40s]: expected 1 to 31 of a-z 0-9 -", name);
+		bool may_operate = true;
+
 		memset(r, 0, sizeof(*r));
 		strcpy(r->name, name);
 		snprintf(section, sizeof(section), "region %s", name);
@@ -222,8 +224,10 @@ regions_read(struct conf *c, struct peer_region *out, size_t *n, struct err *e)
 		    copy(c, section, "s3", r->s3_url, sizeof(r->s3_url), e) < 0 ||
 		    copy(c, section, "peer", r->peer_at, sizeof(r->peer_at), e) < 0 ||
 		    copy(c, section, "stream", r->stream_at, sizeof(r->stream_at), e) < 0 ||
-		    read_sign(c, section, r, e) < 0)
+		    read_sign(c, section, r, e) < 0 ||
+		    conf_bool(c, section, "operator", true, &may_operate, e) < 0)
 			return -1;
+		r->may_not_operate = !may_operate;
 	}
 	*n = i;
 	return 0;

@@ -186,10 +186,11 @@ struct directory *directory_client(
 /* The serving side: carry out call OP ("find", "swap", ...) with ARGUMENTS from region CALLER and make
  * the JSON ANSWER. A swap to a new home is only taken from that home, a cancellation from either
  * side, that is any region, since only the two know; rows are added, removed and suspended by their home; a
- * wave's items are updated by its source (ERR_DENIED). */
+ * wave's items are updated by its source (ERR_DENIED). MAY_OPERATE: CALLER may also plan and change
+ * waves that leave other regions. */
 must_check
-int directory_serve(struct directory *d, const char *caller, const char *op, json_t *arguments,
-    json_t **answer, struct err *e);
+int directory_serve(struct directory *d, const char *caller, bool may_operate, const char *op,
+    json_t *arguments, json_t **answer, struct err *e);
 
 /* For everybody who shows them. */
 must_check

@@ -310,6 +310,14 @@ peers_admits(struct peers *p, const char *name)
 	return (*p->directory && strcmp(name, p->directory) == 0) || peers_find(p, name, &r);
 }
 
+bool
+peers_may_operate(struct peers *p, const char *name)
+{
+	struct peer_region r;
+
+	return strcmp(name, p->self) == 0 || !peers_find(p, name, &r) || !r.may_not_operate;
+}
+
 size_t
 peers_list(struct peers *p, struct peer_region *out, size_t max)
 {

@@ -18,6 +18,7 @@ struct peer_region {
 	char peer_at[128];   /* "host:port" of its peer listener */
 	char stream_at[128]; /* "host:port" of its stream listener */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
+	bool may_not_operate; /* see peers_may_operate */
 };
 
 struct peers;
@@ -38,6 +39,9 @@ int peers_set_regions(struct peers *p, const struct peer_region *r, size_t n, st
 bool peers_find(struct peers *p, const char *name, struct peer_region *out);
 /* Whether NAME may call us: a region that is known, or who serves the directory. */
 bool peers_admits(struct peers *p, const char *name);
+/* Whether operators at NAME may make, suspend and remove accounts of other regions, and plan and
+ * change their waves: ourselves, and who is not marked in the regions file. */
+bool peers_may_operate(struct peers *p, const char *name);
 size_t peers_list(struct peers *p, struct peer_region *out, size_t max);
 
 /* POST JSON to PATH at a region and wait for its JSON. An error answer (problem+json with "kind")

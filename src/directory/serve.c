@@ -4,14 +4,18 @@
  * own rows, and reports on the waves that leave it. Any region may read: the one that accounts have
  * moved to verifies them when the old one is long gone. Any region may cancel a move: the directory
  * does not know who takes part in one, and a move that was cancelled has merely to be tried again.
+ * Any region may plan and change any wave, for its operators, unless the regions file says no.
  */
 #include "directory/wire_private.h"
+
+#include "base/log.h"
 
 #include <string.h>
 
 struct call {
 	struct directory *d;
 	const char *caller;
+	bool may_operate; /* on waves that leave other regions */
 	json_t *arguments;
 	json_t *answer; /* NULL after success: no memory */
 };
@@ -221,6 +225,29 @@ wave_argument(const struct call *c, struct err *e)
 	return NULL;
 }
 
+/* A wave that leaves FROM is about to be planned or changed; ID may be "". */
+static int
+operate(const struct call *c, const char *what, const char *id, const char *from, struct err *e)
+{
+	if (strcmp(c->caller, from) == 0)
+		return 0;
+	log_info("wave.operate", id, "call=%s caller=%s from=%s allowed=%d", what, c->caller, from,
+	    c->may_operate);
+	return c->may_operate
+	    ? 0
+	    : err_set(e, ERR_DENIED, "%s may not change waves that leave %s", c->caller, from);
+}
+
+static int
+operate_on(const struct call *c, const char *what, const char *id, struct err *e)
+{
+	struct wave w;
+
+	if (directory_wave_get(c->d, id, &w, NULL, e) < 0)
+		return -1;
+	return operate(c, what, w.id, w.from, e);
+}
+
 static int
 serve_wave_plan(struct call *c, struct err *e)
 {
@@ -235,7 +262,10 @@ serve_wave_plan(struct call *c, struct err *e)
 	if (accounts && accounts_unpack(accounts, SELECTION_MAX, &ids, &s.n_accounts, e) < 0)
 		return -1;
 	s.accounts = ids;
-	if (directory_wave_plan(
+	if (!region_name_valid(w.from))
+		return err_set(e, ERR_BAD, "malformed 'from' of a wave");
+	if (operate(c, "plan", NULL, w.from, e) < 0 ||
+	    directory_wave_plan(
 	        c->d, &w, &s, json_is_true(json_object_get(c->arguments, "dry")), &n, e) < 0)
 		return -1;
 	c->answer = json_pack("{s:o, s:I}", "wave", wave_json(&w, NULL), "n", (json_int_t)n);
@@ -285,7 +315,8 @@ serve_wave_set(struct call *c, struct err *e)
 		return -1;
 	if (!to || !wave_state_parse(to, &state))
 		return err_set(e, ERR_BAD, "malformed 'to'");
-	if (directory_wave_set(c->d, id, state, e) < 0)
+	if (operate_on(c, wave_state_name(state), id, e) < 0 ||
+	    directory_wave_set(c->d, id, state, e) < 0)
 		return -1;
 	c->answer = json_object();
 	return 0;
@@ -297,7 +328,8 @@ serve_wave_retry(struct call *c, struct err *e)
 	const char *id = wave_argument(c, e);
 	uint64_t n;
 
-	if (!id || directory_wave_retry(c->d, id, &n, e) < 0)
+	if (!id || operate_on(c, "retry", id, e) < 0 ||
+	    directory_wave_retry(c->d, id, &n, e) < 0)
 		return -1;
 	c->answer = json_pack("{s:I}", "n", (json_int_t)n);
 	return 0;
@@ -386,10 +418,10 @@ static const struct {
 };
 
 int
-directory_serve(struct directory *d, const char *caller, const char *op, json_t *arguments,
-    json_t **answer, struct err *e)
+directory_serve(struct directory *d, const char *caller, bool may_operate, const char *op,
+    json_t *arguments, json_t **answer, struct err *e)
 {
-	struct call c = { .d = d, .caller = caller, .arguments = arguments };
+	struct call c = { d, caller, may_operate, arguments, NULL };
 
 	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
 		if (strcmp(calls[i].op, op) != 0)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "directory/peer.h"
 #include "service/access.h"
 #include "service/files.h"
@@ -390,20 +391,38 @@ serve_remove(struct node *n, json_t *in, json_t **out, struct err *e)
 static const struct {
 	const char *op;
 	int (*serve)(struct node *n, json_t *in, json_t **out, struct err *e);
+	bool is_operator; /* it changes something */
 } calls[] = {
-	{ "create", serve_create },
-	{ "show", serve_show },
-	{ "suspend", serve_suspend },
-	{ "remove", serve_remove },
+	{ "create", serve_create, true },
+	{ "show", serve_show, false },
+	{ "suspend", serve_suspend, true },
+	{ "remove", serve_remove, true },
 };
+
+static int
+operate(struct node *n, const char *caller, const char *op, json_t *in, struct err *e)
+{
+	bool may = !n->peers || peers_may_operate(n->peers, caller);
+	const char *text = json_string_value(json_object_get(in, "account"));
+	struct account_id id;
+
+	/* What is no account's id stays out of the log. */
+	log_info("account.operate", NULL, "call=%s caller=%s account=%s allowed=%d", op, caller,
+	    text && account_parse(text, &id) ? text : "-", may);
+	return may ? 0
+	           : err_set(e, ERR_DENIED, "%s may not change accounts of %s", caller, n->region);
+}
 
 int
 accounts_serve(struct node *n, const char *caller, const char *op, json_t *arguments,
     json_t **answer, struct err *e)
 {
-	(void)caller;
-	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
-		if (strcmp(calls[i].op, op) == 0)
-			return calls[i].serve(n, arguments, answer, e);
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+		if (strcmp(calls[i].op, op) != 0)
+			continue;
+		if (calls[i].is_operator && operate(n, caller, op, arguments, e) < 0)
+			return -1;
+		return calls[i].serve(n, arguments, answer, e);
+	}
 	return err_set(e, ERR_MISSING, "no call account/%.40s", op);
 }

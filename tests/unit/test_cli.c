@@ -300,7 +300,14 @@ regions_are_read_with_their_keys(void **state)
 	CHECK_OK(regions_read(c, r, &n, &e), &e);
 	CHECK(n == 1 && r[0].sign_public[31] == 31);
 	CHECK_STR(r[0].peer_at, "sg:2");
+	CHECK(!r[0].may_not_operate);
 	CHECK_OK(conf_check_unused(c, &e), &e);
+	conf_free(c);
+	c = conf_parse("[region sg]\njurisdiction = SG\ns3 = x\npeer = y\nstream = z\noperator = no\n"
+	               "sign = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+	    "r", &e);
+	CHECK_OK(regions_read(c, r, &n, &e), &e);
+	CHECK(r[0].may_not_operate);
 	bad = conf_parse(
 	    "[region sg]\njurisdiction = SG\ns3 = x\npeer = y\nstream = z\nsign = AAEC\n", "r", &e);
 	CHECK(bad && regions_read(bad, r, &n, &e) < 0 && e.kind == ERR_BAD);

@@ -290,7 +290,7 @@ a_malformed_call_is_refused(void **state)
 		struct err e = { 0 };
 
 		CHECK(arguments);
-		if (directory_serve(f->file, "cn-bj", calls[i].op, arguments, &answer, &e) == 0 ||
+		if (directory_serve(f->file, "cn-bj", true, calls[i].op, arguments, &answer, &e) == 0 ||
 		    e.kind != calls[i].kind)
 			fail_msg("%s %s: %s", calls[i].op, calls[i].arguments, e.text);
 		json_decref(arguments);
@@ -307,9 +307,9 @@ more_than_a_batch_is_refused(void **state)
 	for (int i = 0; i <= DIRECTORY_BATCH_MAX; i++)
 		json_array_append_new(rows, json_null());
 	arguments = json_pack("{s:O, s:O}", "rows", rows, "swaps", rows);
-	CHECK(directory_serve(f->file, "cn-bj", "add", arguments, &answer, &e) == -1);
+	CHECK(directory_serve(f->file, "cn-bj", true, "add", arguments, &answer, &e) == -1);
 	CHECK(e.kind == ERR_TOO_BIG);
-	CHECK(directory_serve(f->file, "cn-bj", "swap", arguments, &answer, &e) == -1);
+	CHECK(directory_serve(f->file, "cn-bj", true, "swap", arguments, &answer, &e) == -1);
 	CHECK(e.kind == ERR_TOO_BIG);
 	json_decref(arguments);
 	json_decref(rows);

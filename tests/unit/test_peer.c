@@ -239,6 +239,7 @@ a_region_that_is_not_in_the_file_is_refused(void **state)
 {
 	PEERS(sg, *state, "ca", "sg");
 	PEERS(us, *state, "ca", "us");
+	struct peer_region r = { .name = "cn-bj" };
 	struct fleet_server s;
 	struct err e = { 0 };
 
@@ -247,6 +248,10 @@ a_region_that_is_not_in_the_file_is_refused(void **state)
 	know(sg, "cn-bj", "", "");
 	CHECK(ask(us, "sg", s.at, "/", 5000, &e) == -1);
 	CHECK(e.kind == ERR_DENIED && strstr(e.text, "us is not among the regions"));
+	CHECK(peers_may_operate(sg, "cn-bj"));
+	r.may_not_operate = true;
+	CHECK_OK(peers_set_regions(sg, &r, 1, &e), &e);
+	CHECK(!peers_may_operate(sg, "cn-bj") && peers_may_operate(sg, "sg"));
 	/* Who serves the directory need not be a region. */
 	strcpy(sg->directory, "us");
 	CHECK_OK(ask(us, "sg", s.at, "/", 5000, &e), &e);

@@ -377,6 +377,27 @@ what_failed_is_tried_again(void **state)
 	CHECK(sums.items[ITEM_FAILED] == 1 && sums.items[ITEM_WAITING] == 0);
 }
 
+static void
+a_region_without_operators_changes_its_own_waves_only(void **state)
+{
+	struct fixture *f = *state;
+	struct selection s = { .home = "cn-bj", .countries = "IN" };
+	struct wave w = a_wave("cn-bj", "us"), own = a_wave("us", "sg");
+	struct err e = { 0 };
+	uint64_t n;
+
+	add_rows(f, 0, 3, "IN");
+	CHECK(directory_wave_plan(f->as[US], &w, &s, false, &n, &e) == -1 && e.kind == ERR_DENIED);
+	w = plan(f, "IN", 3);
+	CHECK(directory_wave_set(f->as[US], w.id, WAVE_RUNNING, &e) == -1);
+	CHECK(e.kind == ERR_DENIED);
+	CHECK(directory_wave_retry(f->as[US], w.id, &n, &e) == -1 && e.kind == ERR_DENIED);
+	CHECK_OK(directory_wave_set(f->as[SG], w.id, WAVE_RUNNING, &e), &e);
+	s = (struct selection){ .home = "us", .countries = "IN" };
+	if (directory_wave_plan(f->as[US], &own, &s, true, &n, &e) < 0)
+		CHECK(e.kind != ERR_DENIED);
+}
+
 int
 main(void)
 {
@@ -390,6 +411,8 @@ main(void)
 		FILE_AND_REMOTE(items_are_found_by_state_and_in_order),
 		FILE_AND_REMOTE(a_cancelled_wave_leaves_what_moves_alone),
 		FILE_AND_REMOTE(what_failed_is_tried_again),
+		cmocka_unit_test_setup_teardown(
+		    a_region_without_operators_changes_its_own_waves_only, setup_remote, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
