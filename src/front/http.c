@@ -38,9 +38,8 @@ notify_connection(void *arg, struct MHD_Connection *conn, void **context,
 	struct listener *l = s->listener;
 	int change = code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1;
 
-	(void)conn;
-	if (change > 0 && l->kind == LISTEN_PEER)
-		*context = calloc(1, sizeof(struct peer_connection));
+	if (change > 0 && (l->kind == LISTEN_PEER || l->kind == LISTEN_S3))
+		*context = tls_attach(conn);
 	if (change < 0) {
 		free(*context);
 		*context = NULL;

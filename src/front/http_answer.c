@@ -289,6 +289,21 @@ check_answer(struct http_request *h)
 	}
 }
 
+/* Whether MHD sends a body, and at once after the headers. */
+static void
+expect_body(struct http_request *h)
+{
+	const struct request *r = &h->r;
+	const union MHD_ConnectionInfo *kept;
+
+	if (r->read || !r->body.len || r->status == 204 || r->status == 304 ||
+	    !strcmp(h->method, "HEAD"))
+		return;
+	kept = MHD_get_connection_info(h->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	if (kept && kept->socket_context)
+		tls_expect_body(kept->socket_context);
+}
+
 enum MHD_Result
 http_answer_queue(struct http_request *h)
 {
@@ -304,6 +319,8 @@ http_answer_queue(struct http_request *h)
 		result = MHD_queue_response(h->conn, h->r.status, m);
 	else
 		log_error("http.header", h->r.id, "a header of the answer can't be sent");
+	if (result == MHD_YES)
+		expect_body(h);
 	count_answer(h);
 	MHD_destroy_response(m);
 	return result;

@@ -6,6 +6,7 @@
  *   http_head.c     request line and headers: what is refused, what handlers may ask for
  *   http_body.c     streamed bodies: a bounded ring between HTTP thread and worker
  *   http_answer.c   from struct request to an MHD response; readers; statistics
+ *   http_tls.c      fewer system calls between GnuTLS and the socket
  *   http_workers.c  the elastic pool of threads that may block
  *
  * MHD calls us on a shard's thread only. Three facts about it decide the shape of this code:
@@ -29,11 +30,12 @@
 #include "front/front.h"
 #include "front/request.h"
 
-/* MHD clears a connection's pool after every request, so a large one costs on small requests. One
- * read takes up to half of it. */
-#define HTTP_POOL_BYTES    ((size_t)64 << 10)
+/* MHD clears a connection's pool after every request, so a large one costs on small requests (64 KiB
+ * a tenth of them), and one read takes half of it: with 16 KiB large uploads take four times as
+ * long. */
+#define HTTP_POOL_BYTES    ((size_t)32 << 10)
 #define HTTP_HEADERS_MAX   100
-#define HTTP_HEADERS_BYTES ((size_t)32 << 10)
+#define HTTP_HEADERS_BYTES ((size_t)16 << 10)
 #define HTTP_SMALL_BODY    ((size_t)64 << 10) /* up to this the handler runs on the HTTP thread */
 #define HTTP_RING_BYTES    ((size_t)512 << 10)
 #define HTTP_BLOCK_BYTES   ((size_t)128 << 10) /* of a body that is read */
@@ -249,6 +251,14 @@ void http_answer_clear(struct http_request *h);
 /* Make the answer an error one. STATUS 0: what the handler of errors says. */
 void http_answer_error(struct http_request *h, unsigned status, const struct err *e);
 enum MHD_Result http_answer_queue(struct http_request *h);
+
+/* http_tls.c */
+struct tls_connection;
+/* Put ourselves between; NULL: not a TLS connection, or no memory. free() it after the connection. */
+struct tls_connection *tls_attach(struct MHD_Connection *conn);
+struct peer_connection *tls_peer(struct tls_connection *t);
+/* The next two records are an answer's headers and body. */
+void tls_expect_body(struct tls_connection *t);
 
 /* http_workers.c */
 must_check

@@ -301,11 +301,12 @@ is_region(struct http_request *h)
 	    h->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	const union MHD_ConnectionInfo *tls = MHD_get_connection_info(
 	    h->conn, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-	struct peer_connection *peer = kept ? kept->socket_context : NULL;
+	struct peer_connection *peer;
 	struct err e;
 
-	if (!peer || !tls)
+	if (!kept || !kept->socket_context || !tls)
 		return false;
+	peer = tls_peer(kept->socket_context);
 	if (!peer->is_checked) {
 		if (peers_check_session(h->r.node->peers, tls->tls_session, peer->name, &e) < 0) {
 			log_warn("http.peer", h->r.id, "refused=%s", e.text);

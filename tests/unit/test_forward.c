@@ -270,6 +270,9 @@ statuses_and_errors_come_back_as_they_are(void **state)
 	client_say(&c, "HEAD /large HTTP/1.1\r\nHost: h\r\n\r\n");
 	CHECK(client_answer_to(&c, "HEAD") == 200);
 	CHECK_STR(client_header(&c, "content-length"), "31457280");
+	client_say(&c, "HEAD /refuse HTTP/1.1\r\nHost: h\r\n\r\n");
+	CHECK(client_answer_to(&c, "HEAD") == 403);
+	CHECK_STR(client_header(&c, "content-length"), "7");
 	client_say(&c, "GET /redirect?a=1 HTTP/1.1\r\nHost: h\r\n\r\n");
 	CHECK(client_answer(&c) == 307);
 	CHECK_STR(client_header(&c, "location"), "https://home:9000/redirect?a=1");
