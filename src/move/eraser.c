@@ -10,10 +10,12 @@
 #include "base/host.h"
 #include "base/log.h"
 #include "move/internal.h"
+#include "service/access.h"
 
 #define BATCH    128
 #define LOOK_MS  200
 #define LULL_MS  400
+#define MUTE_MS  5000
 #define RETRY_MS 1000
 
 enum erasing_step { ERASING_WAITS, ERASING_REMOVED };
@@ -69,7 +71,8 @@ each_vault(struct mover *m, struct erasing *x,
 static int
 destroy_key(struct mover *m, struct erasing *x, const struct vault_id *id, struct err *e)
 {
-	(void)x;
+	/* A reader that had passed the gate may have looked its secret up again. */
+	access_forget(m->node->access, &x->record.account);
 	return transfer_destroy_key(m->node->pool, m->node->engine, id, e);
 }
 
@@ -97,6 +100,38 @@ try_later(struct erasing *x, const struct err *e)
 	log_warn("erase.again", x->record.wave, "account=%s error=\"%s\"", account, e->text);
 }
 
+/* Whether the account's record says that its home is not here, as the erasure believes. */
+static bool
+is_elsewhere(struct mover *m, const struct erase_record *r, struct err *e)
+{
+	struct home h;
+	int found = homes_get(m->node->homes, &r->account, &h, e);
+
+	if (found < 0)
+		return false;
+	if (found == 0 || h.state == HOME_REMOVING ||
+	    (h.state == HOME_MOVED && h.epoch >= r->epoch))
+		return true;
+	/* An arrival that was given up leaves the forwarding address of an earlier move as it is. */
+	if (h.state == HOME_MOVED && !r->was_home)
+		return true;
+	err_set(e, ERR_STALE, "the account is %s here", home_state_name(h.state));
+	return false;
+}
+
+/* Ask the new home for its signature; a region that does not answer is left alone for a while. */
+static int
+fetch_receipt(struct mover *m, struct erasing *x, struct err *e)
+{
+	if (strcmp(m->mute_peer, x->record.peer) == 0 && host_mono_ms() < m->mute_until_ms)
+		return err_set(e, ERR_PEER, "%s did not answer a moment ago", m->mute_peer);
+	if (proof_fetch(m, x->record.peer, &x->record.account, x->record.epoch, e) == 0)
+		return 0;
+	memcpy(m->mute_peer, x->record.peer, sizeof m->mute_peer);
+	m->mute_until_ms = host_mono_ms() + MUTE_MS;
+	return -1;
+}
+
 /* Nothing is erased before the destination's signature is here, and while requests are inside. */
 static bool
 may_erase(struct mover *m, struct erasing *x)
@@ -109,8 +144,12 @@ may_erase(struct mover *m, struct erasing *x)
 		x->next_ms = host_mono_ms() + LOOK_MS;
 		return false;
 	}
+	if (!is_elsewhere(m, &x->record, &e)) {
+		try_later(x, &e);
+		return false;
+	}
 	if (x->record.was_home && !x->record.has_proof) {
-		if (proof_fetch(m, x->record.peer, &x->record.account, x->record.epoch, &e) < 0) {
+		if (fetch_receipt(m, x, &e) < 0) {
 			try_later(x, &e);
 			return false;
 		}
@@ -252,6 +291,16 @@ is_removed(struct mover *m, struct erasing *x)
 	return x->step == ERASING_REMOVED;
 }
 
+/* One that is damaged or lost is fetched again instead of holding up the others. */
+static bool
+has_receipt(struct mover *m, const struct erasing *x, struct err *e)
+{
+	struct proof p;
+
+	return !x->record.was_home ||
+	    proof_load(m->node, &x->record.account, x->record.epoch, &p, e) == 0;
+}
+
 /* Those removed before this compaction are looked for once more, then done. */
 static void
 compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
@@ -271,6 +320,10 @@ compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
 			bool failed = false;
 
 			each_vault(m, removed[i], look_again, &e, &failed);
+			if (!failed && !has_receipt(m, removed[i], &e)) {
+				removed[i]->record.has_proof = false;
+				failed = true;
+			}
 			if (failed) {
 				removed[i]->step = ERASING_WAITS;
 				try_later(removed[i], &e);

@@ -123,9 +123,10 @@ section_read(struct reader *r, struct section *out, struct err *e)
 }
 
 void
-seal_put_count(struct buf *b, uint32_t unit, size_t n)
+seal_put_count(struct buf *b, uint32_t unit, uint32_t lease_ms, size_t n)
 {
 	put_u32(b, unit);
+	put_u32(b, lease_ms);
 	put_u32(b, (uint32_t)n);
 }
 
@@ -137,12 +138,13 @@ seal_put_item(struct buf *b, const struct account_id *id, const char *statement)
 }
 
 int
-seal_read(struct span p, uint32_t *unit, struct seal_item out[static UNIT_MAX], size_t *n,
-    struct note *note, struct err *e)
+seal_read(struct span p, uint32_t *unit, uint32_t *lease_ms, struct seal_item out[static UNIT_MAX],
+    size_t *n, struct note *note, struct err *e)
 {
 	struct reader r = READER(p.data, p.len);
 
 	*unit = read_u32(&r);
+	*lease_ms = read_u32(&r);
 	*n = read_count(&r);
 	for (size_t i = 0; i < *n; i++) {
 		read_copy(&r, out[i].account.b, ACCOUNT_ID_BYTES);

@@ -82,11 +82,12 @@ struct seal_item {
 	struct account_id account;
 	struct span statement;
 };
-void seal_put_count(struct buf *b, uint32_t unit, size_t n);
+/* LEASE_MS: how long the source goes on reading from now. */
+void seal_put_count(struct buf *b, uint32_t unit, uint32_t lease_ms, size_t n);
 void seal_put_item(struct buf *b, const struct account_id *id, const char *statement);
 must_check
-int seal_read(struct span p, uint32_t *unit, struct seal_item out[static UNIT_MAX], size_t *n,
-    struct note *note, struct err *e);
+int seal_read(struct span p, uint32_t *unit, uint32_t *lease_ms,
+    struct seal_item out[static UNIT_MAX], size_t *n, struct note *note, struct err *e);
 
 /* SYNC, LEARNED: just the unit. */
 void unit_put(struct buf *b, uint32_t unit);

@@ -45,7 +45,7 @@ fence_group(struct unit *u, size_t from, size_t to, struct err *e)
 
 		if (!unit_is_alive(a))
 			continue;
-		a->state = MOVE_FENCED;
+		move_advance(&a->state, MOVE_FENCED);
 		a->fenced_ns = now;
 		unit_log(u, a, "copying", "fenced");
 	}
@@ -111,7 +111,7 @@ send_seal(struct unit *u, struct unit_account **alive, uint8_t (*leaves)[SHA256_
 	if (note_sign(NOTE_SENT, node->region, (const uint8_t(*)[SHA256_BYTES])leaves, n,
 	        host_wall_ms(), node->sign_secret, node->sign_public, &note, e) < 0)
 		return err_add(e, "signing");
-	seal_put_count(&b, u->number, n);
+	seal_put_count(&b, u->number, (uint32_t)u->mover->config.read_lease_ms, n);
 	for (size_t i = 0; i < n; i++) {
 		alive[i]->sent.is_there = true;
 		alive[i]->sent.note = note;
@@ -174,13 +174,13 @@ record_moved(struct unit *u, struct unit_account **taken, size_t n, struct err *
 		return err_set(e, ERR_MEMORY, "no memory to record a move");
 	for (size_t i = 0; i < n; i++)
 		unit_record(u, taken[i], MOVE_MOVED, &r[i]);
-	result = n ? source_record_moved(u->mover, r, n, e) : 0;
+	result = n ? source_record_moved(u->mover, r, n, NULL, e) : 0;
 	free(r);
 	if (result < 0)
 		return -1;
 	now = host_mono_ns();
 	for (size_t i = 0; i < n; i++) {
-		taken[i]->state = MOVE_MOVED;
+		move_advance(&taken[i]->state, MOVE_MOVED);
 		taken[i]->pause_us = (now - taken[i]->fenced_ns) / 1000;
 		taken[i]->held = homes_waited(u->mover->node->homes, &taken[i]->opening.account);
 		histogram_add(&move_pause, taken[i]->pause_us);

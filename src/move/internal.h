@@ -31,12 +31,16 @@ struct mover {
 	struct job *jobs;
 
 	/* Fenced accounts of ours and prepared arrivals whose stream is gone. */
+	struct moving *moving; /* accounts of units under way here */
 	struct settle *to_settle;
 	unsigned n_to_settle;
 
 	/* Accounts to erase. */
 	struct erasing *to_erase;
 	unsigned n_to_erase;
+
+	char mute_peer[REGION_NAME_SIZE]; /* did not answer for a proof; the eraser's own */
+	uint64_t mute_until_ms;
 
 	pthread_t waves_thread, resolver_thread, eraser_thread;
 	bool has_threads;
@@ -54,6 +58,7 @@ struct unit_account {
 	struct opening opening;
 	struct home home; /* as it was when opened */
 	struct export *exports[SERVICES];
+	bool is_claimed;
 	struct verdict verdict; /* kind ERR_NONE while it is going on */
 	enum move_state state;
 	uint64_t bytes;
@@ -104,9 +109,11 @@ void target_serve(void *mover, struct stream *s);
 void resolver_add(struct mover *m, const struct move_record *r);
 void *resolver_run(void *mover);
 unsigned resolver_count(struct mover *m);
-/* Record that N fenced accounts have moved: homes, erase records, proofs (where IS_THERE), in one batch. */
+/* Record that N fenced accounts have moved: homes, erase records, proofs (where IS_THERE), in one batch.
+ * NOW is the directory's row if the account has gone on from there since (epoch 0: removed), or NULL. */
 must_check
-int source_record_moved(struct mover *m, const struct move_record *r, size_t n, struct err *e);
+int source_record_moved(struct mover *m, const struct move_record *r, size_t n,
+    const struct placement *now, struct err *e);
 /* The record of a prepared arrival becomes a home: homes, proofs, in one batch. */
 must_check
 int target_record_home(

@@ -41,7 +41,9 @@ struct job {
 	atomic_bool is_held, is_cancelled, is_over;
 	atomic_bool must_reread; /* items went back to waiting */
 
+	atomic_uint numbered; /* workers that have taken their number */
 	pthread_mutex_t lock;
+	struct stream *streams[WORKERS_MAX]; /* by worker */
 	struct queue cold, hot;
 	struct wave_item *updates;
 	size_t n_updates, cap_updates;
@@ -56,6 +58,17 @@ struct job {
 	bool has_after, waiting_read;
 	uint64_t put_off_at_ms;
 };
+
+static void
+note_error(struct job *j, const struct err *e)
+{
+	pthread_mutex_lock(&j->lock);
+	if (strcmp(j->last_error, e->text) != 0) {
+		snprintf(j->last_error, sizeof j->last_error, "%s", e->text);
+		log_warn("wave.trouble", j->wave.id, "error=\"%s\"", e->text);
+	}
+	pthread_mutex_unlock(&j->lock);
+}
 
 /* --- updates --- */
 
@@ -212,8 +225,7 @@ recover_item(struct job *j, struct wave_item *item)
 	int r = homes_get(j->mover->node->homes, &item->account, &h, &e);
 
 	if (r == 1 && h.state == HOME_HERE) {
-		item->state = ITEM_WAITING;
-		enqueue_item(j, item);
+		item->state = ITEM_WAITING; /* and is read again as such */
 	} else if (r == 1 && h.state == HOME_MOVED) {
 		item->state = eraser_has(j->mover, &item->account) ? ITEM_MOVED : ITEM_ERASED;
 	} else {
@@ -242,7 +254,8 @@ read_items(struct job *j, unsigned mask, void (*fn)(struct job *, struct wave_it
 		}
 		more = n == QUEUE_LOW;
 	} else if (items) {
-		log_warn("wave.items", j->wave.id, "error=\"%s\"", e.text);
+		note_error(j, &e);
+		usleep(TICK_MS * 1000);
 		more = true;
 	}
 	free(items);
@@ -446,20 +459,19 @@ report_unit(struct job *j, struct unit *u, const struct queued *x)
 	}
 }
 
+/* So that stopping can end what waits for the other side. */
 static void
-note_error(struct job *j, const struct err *e)
+show_stream(struct job *j, unsigned number, struct stream *s)
 {
 	pthread_mutex_lock(&j->lock);
-	if (strcmp(j->last_error, e->text) != 0) {
-		snprintf(j->last_error, sizeof j->last_error, "%s", e->text);
-		log_warn("wave.trouble", j->wave.id, "error=\"%s\"", e->text);
-	}
+	j->streams[number] = s;
 	pthread_mutex_unlock(&j->lock);
 }
 
 /* Move one unit; the stream is closed if it is not to be used again. */
 static void
-run_unit(struct job *j, struct stream **s, struct queued *x, size_t n, bool is_single)
+run_unit(
+    struct job *j, unsigned number, struct stream **s, struct queued *x, size_t n, bool is_single)
 {
 	struct unit u = {
 		.mover = j->mover, .stream = *s, .n = n, .limits = { is_single, go_on, j }
@@ -478,6 +490,7 @@ run_unit(struct job *j, struct stream **s, struct queued *x, size_t n, bool is_s
 	mark_moving(j, x, u.n);
 	if (unit_run(&u, &e) < 0) {
 		note_error(j, &e);
+		show_stream(j, number, NULL);
 		stream_close(take(s));
 	}
 	give_back(j, x + u.n, n - u.n);
@@ -490,6 +503,7 @@ static void *
 worker_run(void *arg)
 {
 	struct job *j = arg;
+	unsigned number = atomic_fetch_add(&j->numbered, 1);
 	struct stream *s = NULL;
 	struct queued *x = calloc(UNIT_MAX, sizeof *x);
 
@@ -502,10 +516,12 @@ worker_run(void *arg)
 			usleep(20000);
 			continue;
 		}
-		if (!s)
+		if (!s) {
 			s = stream_connect(j->mover->node->peers, j->wave.to, CONNECT_MS, &e);
+			show_stream(j, number, s);
+		}
 		if (s) {
-			run_unit(j, &s, x, n, is_single);
+			run_unit(j, number, &s, x, n, is_single);
 		} else {
 			note_error(j, &e);
 			give_back(j, x, n);
@@ -513,6 +529,7 @@ worker_run(void *arg)
 		}
 		atomic_fetch_sub(&j->active, 1);
 	}
+	show_stream(j, number, NULL);
 	stream_close(s);
 	free(x);
 	return NULL;
@@ -739,6 +756,15 @@ jobs_start(struct mover *m, const struct wave *w, struct err *e)
 void
 jobs_stop(struct mover *m)
 {
+	pthread_mutex_lock(&m->lock);
+	for (struct job *j = m->jobs; j; j = j->next) {
+		pthread_mutex_lock(&j->lock);
+		for (unsigned i = 0; i < WORKERS_MAX; i++)
+			if (j->streams[i])
+				stream_abort(j->streams[i]);
+		pthread_mutex_unlock(&j->lock);
+	}
+	pthread_mutex_unlock(&m->lock);
 	reap(m, true);
 }
 

@@ -86,6 +86,23 @@ recover_move(void *arg, struct span key, struct span value, struct err *e)
 	}
 }
 
+/* An account between two homes always asks the directory, whatever became of its move's record. */
+static int
+recover_home(void *arg, const struct home *h, struct err *e)
+{
+	struct mover *m = arg;
+	struct move_record r = { .account = h->account, .attempt = h->attempt };
+
+	(void)e;
+	if (h->state != HOME_FENCED && h->state != HOME_PREPARED)
+		return 0;
+	r.state = h->state == HOME_FENCED ? MOVE_FENCED : MOVE_PREPARED;
+	r.epoch = h->state == HOME_FENCED ? h->epoch : h->epoch - 1;
+	memcpy(r.peer, h->peer, sizeof r.peer);
+	resolver_add(m, &r); /* one that is there already stays */
+	return 0;
+}
+
 static int
 recover_erasure(void *arg, struct span key, struct span value, struct err *e)
 {
@@ -109,6 +126,8 @@ recover(struct mover *m, struct err *e)
 	    region_scan(n->engine, REGION_MOVE, recover_move, &r, e) == 0 &&
 	    region_apply(n->engine, n->flusher, r.stale, e) == 0)
 		result = 0;
+	if (result == 0)
+		result = homes_scan(n->homes, recover_home, m, e);
 	for (size_t i = 0; i < r.n && result == 0; i += UNIT_MAX) {
 		size_t some = r.n - i < UNIT_MAX ? r.n - i : UNIT_MAX;
 

@@ -96,7 +96,14 @@ check_receipt(struct mover *m, const char *region, const struct account_id *id, 
 	    f.size != p->received.proof.size)
 		return err_set(e, ERR_FORGED, "the receipt of %s is not one", region);
 	merkle_leaf(text.data, text.len, leaf);
-	return merkle_check(leaf, &p->received.proof, f.root, e);
+	if (merkle_check(leaf, &p->received.proof, f.root, e) < 0)
+		return -1;
+	/* And it is what we said ourselves, not something else that looks like it. */
+	if (!p->sent.is_there || note_check(&p->sent.note, m->node->sign_public, &f, e) < 0 ||
+	    f.role != NOTE_SENT || f.size != p->sent.proof.size)
+		return err_set(
+		    e, ERR_FORGED, "the receipt of %s is for what we never sent", region);
+	return merkle_check(leaf, &p->sent.proof, f.root, e);
 }
 
 int

@@ -1,5 +1,6 @@
 #include "move/record.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -34,6 +35,13 @@ move_may_follow(enum move_state from, enum move_state to)
 }
 
 void
+move_advance(enum move_state *state, enum move_state to)
+{
+	assert(move_may_follow(*state, to));
+	*state = to;
+}
+
+void
 move_record_put(struct buf *b, const struct move_record *m)
 {
 	put_u8(b, RECORD_FORMAT);
@@ -44,6 +52,7 @@ move_record_put(struct buf *b, const struct move_record *m)
 	put_str(b, m->peer);
 	put_str(b, m->wave);
 	put_u64(b, m->since_ms);
+	put_u64(b, m->lease_ms);
 	put_str(b, m->statement);
 	sealing_put(b, &m->sent);
 	sealing_put(b, &m->received);
@@ -64,6 +73,7 @@ move_record_read(struct span stored, struct move_record *out, struct err *e)
 	read_str(&r, m.peer, sizeof m.peer);
 	read_str(&r, m.wave, sizeof m.wave);
 	m.since_ms = read_u64(&r);
+	m.lease_ms = read_u64(&r);
 	read_str(&r, m.statement, sizeof m.statement);
 	sealing_read(&r, &m.sent);
 	sealing_read(&r, &m.received);

@@ -31,6 +31,8 @@ enum move_state {
 const char *move_state_name(enum move_state s);
 /* Whether the picture above has an arrow. */
 bool move_may_follow(enum move_state from, enum move_state to);
+/* Go to TO; asserts the arrow. */
+void move_advance(enum move_state *state, enum move_state to);
 
 struct move_record {
 	enum move_state state;
@@ -39,6 +41,7 @@ struct move_record {
 	char peer[REGION_NAME_SIZE]; /* the other side */
 	char wave[WAVE_ID_SIZE];
 	uint64_t since_ms;             /* wall clock, when this state began */
+	uint64_t lease_ms;             /* prepared: how long the old home may go on reading */
 	char statement[STATEMENT_MAX]; /* prepared: what both sides sign */
 	struct sealing sent, received; /* prepared */
 };

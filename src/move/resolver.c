@@ -51,7 +51,8 @@ erase_of(const struct move_record *r, unsigned services, bool was_home, struct e
 }
 
 int
-source_record_moved(struct mover *m, const struct move_record *r, size_t n, struct err *e)
+source_record_moved(struct mover *m, const struct move_record *r, size_t n,
+    const struct placement *now, struct err *e)
 {
 	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
 	struct home homes[UNIT_MAX];
@@ -66,10 +67,13 @@ source_record_moved(struct mover *m, const struct move_record *r, size_t n, stru
 			goto out;
 		}
 		erase_of(&r[i], homes[i].services, true, &x[i]);
+		if (now && !now->epoch)
+			x[i].was_home = false; /* removed meanwhile: there is nobody to sign */
 		homes[i].state = HOME_MOVED;
-		homes[i].epoch = r[i].epoch + 1;
+		homes[i].epoch = now && now->epoch ? now->epoch : r[i].epoch + 1;
 		homes[i].attempt = r[i].attempt;
-		memcpy(homes[i].peer, r[i].peer, sizeof homes[i].peer);
+		memcpy(
+		    homes[i].peer, now && now->epoch ? now->home : r[i].peer, sizeof homes[i].peer);
 		region_delete(b, REGION_MOVE, r[i].account.b, ACCOUNT_ID_BYTES);
 		put_erase(b, &x[i]);
 		if (r[i].received.is_there)
@@ -100,7 +104,9 @@ target_record_home(
 		region_delete(b, REGION_MOVE, r[i].account.b, ACCOUNT_ID_BYTES);
 		put_proof(b, &r[i]);
 		/* The old home may still answer reads until it has learned, or its lease is over. */
-		homes_delay_writes(m->node->homes, &r[i].account, m->config.read_lease_ms);
+		homes_delay_writes(m->node->homes, &r[i].account,
+		    r[i].lease_ms > m->config.read_lease_ms ? r[i].lease_ms
+		                                            : m->config.read_lease_ms);
 		routes_forget(m->node->routes, &r[i].account);
 	}
 	if (homes_set_soon(m->node->homes, h, n, b, e) < 0)
@@ -174,15 +180,19 @@ settle_source(struct mover *m, const struct move_record *r, const struct swap *s
 		return unfence(m, r, s->to_attempt, e);
 	if (s->now.epoch == r->epoch && strcmp(s->now.home, m->node->region) == 0)
 		return unfence(m, r, s->now.attempt, e);
-	if (s->now.epoch == r->epoch + 1 && strcmp(s->now.home, r->peer) == 0) {
-		if (source_record_moved(m, r, 1, e) < 0)
+	/* It has moved, perhaps on from there since, or was removed there. */
+	if (s->is_missing ||
+	    (s->now.epoch > r->epoch && strcmp(s->now.home, m->node->region) != 0)) {
+		const struct placement gone = { .account = r->account };
+
+		if (source_record_moved(m, r, 1, s->is_missing ? &gone : &s->now, e) < 0)
 			return -1;
 		item_of(r, ITEM_MOVED, "", &item);
 		job_item(m, r->wave, &item);
 		return 0;
 	}
-	return err_set(e, ERR_STALE, "the directory has it at %s, epoch %" PRIu64,
-	    s->is_missing ? "no region" : s->now.home, s->now.epoch);
+	return err_set(
+	    e, ERR_STALE, "the directory has it at %s, epoch %" PRIu64, s->now.home, s->now.epoch);
 }
 
 static int
@@ -244,6 +254,13 @@ resolver_add(struct mover *m, const struct move_record *r)
 	s->record = *r;
 	s->wait_ms = RETRY_MS;
 	pthread_mutex_lock(&m->lock);
+	for (struct settle *x = m->to_settle; x; x = x->next) {
+		if (!account_equal(&x->record.account, &r->account))
+			continue;
+		pthread_mutex_unlock(&m->lock);
+		free(s);
+		return;
+	}
 	s->next = m->to_settle;
 	m->to_settle = s;
 	m->n_to_settle++;
@@ -315,13 +332,44 @@ settle_due(struct mover *m, struct settle *due)
 	}
 }
 
+static int
+readd(void *arg, struct span key, struct span value, struct err *e)
+{
+	struct move_record r;
+
+	(void)key;
+	if (move_record_read(value, &r, e) < 0)
+		return -1;
+	if (r.state == MOVE_FENCED || r.state == MOVE_PREPARED)
+		resolver_add(arg, &r);
+	return 0;
+}
+
+/* A flush failed: what was published before it, and may have been taken back, is asked for again. */
+static void
+look_after_failed_flush(struct mover *m, uint64_t *seen)
+{
+	uint64_t now = flusher_failures(m->node->flusher);
+	struct err e;
+
+	if (now == *seen)
+		return;
+	if (region_scan(m->node->engine, REGION_MOVE, readd, m, &e) < 0)
+		log_warn("move.settle", NULL, "error=\"%s\"", e.text);
+	else
+		*seen = now;
+}
+
 void *
 resolver_run(void *mover)
 {
 	struct mover *m = mover;
+	uint64_t failures = flusher_failures(m->node->flusher);
 
 	while (!atomic_load(&m->is_stopping)) {
 		struct settle *due;
+
+		look_after_failed_flush(m, &failures);
 
 		pthread_mutex_lock(&m->lock);
 		due = take_due(m);

@@ -23,7 +23,8 @@ struct arrival {
 struct target {
 	struct mover *mover;
 	struct stream *stream;
-	uint32_t unit;
+	uint32_t unit, lease_ms;
+	uint64_t failures; /* of flushes, when the unit was opened */
 	char wave[WAVE_ID_SIZE];
 	struct arrival *arrivals; /* UNIT_MAX of them */
 	size_t n;
@@ -61,6 +62,7 @@ record_of(
 		.epoch = a->opening.epoch,
 		.attempt = a->opening.attempt,
 		.since_ms = host_wall_ms(),
+		.lease_ms = t->lease_ms,
 		.sent = a->sent,
 		.received = a->received };
 	snprintf(out->peer, sizeof out->peer, "%s", stream_peer(t->stream));
@@ -79,6 +81,15 @@ home_of(const struct target *t, const struct arrival *a, enum home_state state, 
 		.attempt = a->opening.attempt };
 	snprintf(out->country, sizeof out->country, "%s", a->opening.country);
 	snprintf(out->peer, sizeof out->peer, "%s", stream_peer(t->stream));
+}
+
+static struct arrival *
+find_arrival(struct target *t, const struct account_id *id)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (account_equal(&t->arrivals[i].opening.account, id))
+			return &t->arrivals[i];
+	return NULL;
 }
 
 /* --- opening --- */
@@ -103,6 +114,33 @@ may_arrive(struct target *t, const struct opening *o, struct err *e)
 	if (r == 1 && h.state != HOME_MOVED)
 		return err_set(
 		    e, ERR_BUSY, "its state at %s is %s", n->region, home_state_name(h.state));
+	return 0;
+}
+
+/* An account is only taken from the region that the directory places it at. */
+static int
+refuse_strays(struct target *t, struct err *e)
+{
+	struct account_id ids[UNIT_MAX];
+	struct placement rows[UNIT_MAX];
+
+	for (size_t i = 0; i < t->n; i++)
+		ids[i] = t->arrivals[i].opening.account;
+	if (directory_find(t->mover->node->directory, ids, t->n, rows, e) < 0)
+		return err_add(e, "asking the directory");
+	for (size_t i = 0; i < t->n; i++) {
+		struct arrival *a = &t->arrivals[i];
+		struct err ae;
+
+		if (a->verdict.kind != ERR_NONE ||
+		    (rows[i].epoch == a->opening.epoch && rows[i].attempt == a->opening.attempt &&
+		        strcmp(rows[i].home, stream_peer(t->stream)) == 0))
+			continue;
+		err_set(&ae, ERR_STALE,
+		    "the directory has it at %s, epoch %" PRIu64 ", attempt %" PRIu64,
+		    rows[i].epoch ? rows[i].home : "no region", rows[i].epoch, rows[i].attempt);
+		refuse(a, &ae);
+	}
 	return 0;
 }
 
@@ -191,18 +229,21 @@ on_open(struct target *t, struct span p, struct err *e)
 	size_t n;
 
 	end_unit(t);
+	t->failures = flusher_failures(t->mover->node->flusher);
 	if (open_read(p, &t->unit, t->wave, o, &n, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		struct arrival *a = &t->arrivals[i];
 		struct err ae = { 0 };
 
+		if (find_arrival(t, &o[i].account))
+			return err_set(e, ERR_BAD, "OPEN names an account twice");
 		*a = (struct arrival){ .opening = o[i], .state = MOVE_GIVEN_UP };
 		if (may_arrive(t, &o[i], &ae) < 0)
 			refuse(a, &ae);
+		t->n = i + 1;
 	}
-	t->n = n;
-	if (record_arriving(t, e) < 0)
+	if (refuse_strays(t, e) < 0 || record_arriving(t, e) < 0)
 		return -1;
 	step("target.arriving");
 	for (size_t i = 0; i < n; i++) {
@@ -215,15 +256,6 @@ on_open(struct target *t, struct span p, struct err *e)
 }
 
 /* --- data --- */
-
-static struct arrival *
-find_arrival(struct target *t, const struct account_id *id)
-{
-	for (size_t i = 0; i < t->n; i++)
-		if (account_equal(&t->arrivals[i].opening.account, id))
-			return &t->arrivals[i];
-	return NULL;
-}
 
 static int
 take_section(struct target *t, const struct section *s, struct err *e)
@@ -392,10 +424,25 @@ record_prepared(struct target *t, struct arrival **ok, size_t n, struct err *e)
 	if (homes_set(t->mover->node->homes, homes, n, b, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		ok[i]->state = MOVE_PREPARED;
+		move_advance(&ok[i]->state, MOVE_PREPARED);
 		close_imports(ok[i]);
 	}
 	return 0;
+}
+
+/* A flush that failed since the unit was opened may have lost pages, though a later one succeeded: then
+ * nothing of it is asked of the directory. */
+static int
+check_flushes(struct target *t, struct arrival **ok, size_t n, struct err *e)
+{
+	struct err lost;
+
+	if (flusher_failures(t->mover->node->flusher) == t->failures)
+		return 0;
+	err_set(&lost, ERR_STALE, "the disk of %s failed meanwhile", t->mover->node->region);
+	for (size_t i = 0; i < n; i++)
+		refuse(ok[i], &lost);
+	return err_set(e, ERR_IO, "%s", lost.text);
 }
 
 /* The commit point. Those that the directory refuses get its word as their verdict. */
@@ -458,7 +505,7 @@ settle(struct target *t, struct arrival **ok, size_t n, struct note *note, struc
 	if (result == 0 && n)
 		result = target_record_home(t->mover, r, homes, n, e);
 	for (size_t i = 0; i < n && result == 0; i++)
-		ok[i]->state = MOVE_SETTLED;
+		move_advance(&ok[i]->state, MOVE_SETTLED);
 	free(r);
 	return result;
 }
@@ -474,7 +521,8 @@ on_seal(struct target *t, struct span p, struct err *e)
 	size_t n, k = 0, done = 0;
 	uint32_t unit;
 
-	if (seal_read(p, &unit, items, &n, &sent, e) < 0 || check_unit(t, unit, e) < 0)
+	if (seal_read(p, &unit, &t->lease_ms, items, &n, &sent, e) < 0 ||
+	    check_unit(t, unit, e) < 0)
 		return -1;
 	step("target.sealed");
 	for (size_t i = 0; i < n; i++)
@@ -485,7 +533,7 @@ on_seal(struct target *t, struct span p, struct err *e)
 		struct arrival *a = all[i] = find_arrival(t, &items[i].account);
 		struct err ae = { 0 };
 
-		if (!a || !is_arriving(a))
+		if (!a || !is_arriving(a) || a->sent.is_there)
 			return err_set(
 			    e, ERR_BAD, "a statement about an account that is not arriving");
 		a->sent = (struct sealing){ .is_there = true, .note = sent };
@@ -496,6 +544,8 @@ on_seal(struct target *t, struct span p, struct err *e)
 			ok[k++] = a;
 	}
 	if (k && (record_prepared(t, ok, k, e) < 0))
+		return -1;
+	if (check_flushes(t, ok, k, e) < 0)
 		return -1;
 	step("target.prepared");
 	if (k && swap_directory(t, ok, k, e) < 0)
@@ -587,6 +637,8 @@ on_frame(struct target *t, uint8_t type, struct span p, struct err *e)
 		return on_open(t, p, e);
 	case FRAME_MORE:
 	case FRAME_DATA:
+		if (t->n == 0)
+			return err_set(e, ERR_BAD, "data before a unit was opened");
 		buf_add(&t->packed, p.data, p.len);
 		return type == FRAME_DATA ? on_data(t, e) : buf_check(&t->packed, e);
 	case FRAME_SYNC:
@@ -634,6 +686,8 @@ target_serve(void *mover, struct stream *s)
 		struct span p;
 
 		r = stream_receive(s, t.n ? UNIT_WAIT_MS : IDLE_WAIT_MS, &type, &p, &e);
+		if (r < 0)
+			log_info("move.stream", t.wave, "%s", e.text);
 		if (r == 0 && on_frame(&t, type, p, &e) < 0) {
 			log_warn("move.refused", t.wave, "from=%s frame=%c error=\"%s\"",
 			    stream_peer(s), type >= 32 && type < 127 ? type : '?', e.text);
@@ -645,6 +699,6 @@ target_serve(void *mover, struct stream *s)
 		end_unit(&t);
 	free(t.arrivals);
 	buf_wipe(&t.raw);
-	buf_free(&t.packed);
+	buf_wipe(&t.packed);
 	ZSTD_freeDCtx(t.zstd);
 }

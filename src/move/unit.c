@@ -1,11 +1,13 @@
 /* The source's side of a move: one unit of accounts over one stream, step by step (DESIGN.md 7). */
 #include <stdio.h>
 #include <string.h>
+#include <uthash.h>
 #include <zstd.h>
 
 #include "base/host.h"
 #include "base/log.h"
 #include "move/unit_internal.h"
+#include "service/policy.h"
 
 #define OPEN_WAIT_MS       30000
 #define SYNC_WAIT_MS       120000
@@ -83,6 +85,52 @@ unit_put_record(struct region_batch *b, const struct move_record *m, struct err 
 
 /* --- 1: open --- */
 
+/* Claims: an account is in one unit at a time, and in none while the resolver has it. */
+struct moving {
+	struct account_id account;
+	UT_hash_handle hh;
+};
+
+static bool
+claim(struct mover *m, struct unit_account *a)
+{
+	_cleanup_buf_ struct buf v = BUF_INIT(16384);
+	struct moving *x = NULL, *new = calloc(1, sizeof *new);
+	struct err e;
+
+	if (!new)
+		return false;
+	new->account = a->opening.account;
+	pthread_mutex_lock(&m->lock);
+	HASH_FIND(hh, m->moving, &new->account, sizeof new->account, x);
+	if (!x)
+		HASH_ADD(hh, m->moving, account, sizeof new->account, new);
+	pthread_mutex_unlock(&m->lock);
+	if (x) {
+		free(new);
+		return false;
+	}
+	a->is_claimed = true;
+	return region_get(m->node->engine, REGION_MOVE, a->opening.account.b, ACCOUNT_ID_BYTES, &v,
+	           &e) == 0;
+}
+
+static void
+unclaim(struct mover *m, struct unit_account *a)
+{
+	struct moving *x;
+
+	if (!a->is_claimed)
+		return;
+	a->is_claimed = false;
+	pthread_mutex_lock(&m->lock);
+	HASH_FIND(hh, m->moving, &a->opening.account, sizeof a->opening.account, x);
+	if (x)
+		HASH_DEL(m->moving, x);
+	pthread_mutex_unlock(&m->lock);
+	free(x);
+}
+
 /* What directory and gate say of the account; those that can't move now drop out. */
 static void
 open_account(struct unit *u, struct unit_account *a, const struct placement *row)
@@ -95,6 +143,10 @@ open_account(struct unit *u, struct unit_account *a, const struct placement *row
 		err_set(&e, ERR_MISSING, "no home record here");
 	else if (r > 0 && a->home.state != HOME_HERE)
 		r = err_set(&e, ERR_BUSY, "its state here is %s", home_state_name(a->home.state));
+	else if (r > 0 && !claim(u->mover, a))
+		r = err_set(&e, ERR_BUSY, "another move of it is under way");
+	else if (r > 0 && policy_allows(n->policy, a->home.country, u->to, &e) < 0)
+		r = -1;
 	else if (r > 0 && (row->epoch != a->home.epoch || strcmp(row->home, n->region) != 0))
 		r = err_set(&e, ERR_STALE, "the directory places it at %s, epoch %" PRIu64,
 		    row->epoch ? row->home : "no region", row->epoch);
@@ -463,7 +515,7 @@ give_up(struct unit *u)
 			resolver_add(u->mover, &m);
 		} else if (a->state == MOVE_COPYING && b) {
 			region_delete(b, REGION_MOVE, a->opening.account.b, ACCOUNT_ID_BYTES);
-			a->state = MOVE_GIVEN_UP;
+			move_advance(&a->state, MOVE_GIVEN_UP);
 			counter_add(&moves_given_up, 1);
 			any = true;
 		}
@@ -523,11 +575,13 @@ unit_run(struct unit *u, struct err *e)
 void
 unit_release(struct unit *u)
 {
-	for (size_t i = 0; i < u->n; i++)
+	for (size_t i = 0; i < u->n; i++) {
+		unclaim(u->mover, &u->accounts[i]);
 		for (enum service s = SERVICE_PROFILE; s < SERVICES; s++)
 			export_close(take(&u->accounts[i].exports[s]));
+	}
 	buf_wipe(&u->raw);
-	buf_free(&u->packed);
+	buf_wipe(&u->packed);
 	ZSTD_freeCCtx(u->zstd);
 	u->zstd = NULL;
 }

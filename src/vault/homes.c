@@ -192,6 +192,9 @@ check_following(const struct home *old, const struct home *new, bool is_fence, s
 	/* The mover read the record a while ago: a service granted since must not get lost. */
 	if (is_fence && (new->services != old->services || new->is_suspended != old->is_suspended))
 		return not_following(old, new, e);
+	/* A fence belongs to one move. */
+	if (is_same && new->state == HOME_FENCED && is_fence)
+		return not_following(old, new, e);
 	/* Only homes_fence sees to it that no write is left inside. */
 	if (!is_same && new->state == HOME_FENCED && !is_fence)
 		return err_set(e, ERR_INTERNAL, "fenced without a fence");

@@ -23,7 +23,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char wave[WAVE_ID_SIZE];
 	struct note note;
 	struct err e;
-	uint32_t unit;
+	uint32_t unit, lease;
 	size_t n;
 
 	if (size == 0)
@@ -35,7 +35,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 0:
 		return open_read(p, &unit, wave, openings, &n, &e) * 0;
 	case 1:
-		return seal_read(p, &unit, items, &n, &note, &e) * 0;
+		return seal_read(p, &unit, &lease, items, &n, &note, &e) * 0;
 	case 2:
 		return drop_read(p, &unit, ids, &n, &e) * 0;
 	case 3:
