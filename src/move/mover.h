@@ -41,8 +41,9 @@ json_t *mover_status(struct mover *m);
 
 /* Verify an account that arrived here, with other code than the copier's: every page read again through
  * SQLite, every chunk's content digested, the roots compared with the statement's where nothing was
- * written since, SQLite's integrity check. JSON { "account", "result": "same" | "changed" | "bad",
- * "detail", "bytes" }. */
+ * written since, SQLite's integrity check. The account is served meanwhile: its vaults are taken for
+ * their pages only. JSON { "account", "result": "same" | "changed" | "bad", "detail", "bytes" }.
+ * ERR_STALE: it lives elsewhere. ERR_BUSY, ERR_MEMORY, ...: it is not known. */
 must_check
 int mover_verify(struct node *n, const struct account_id *id, json_t **out, struct err *e);
 /* The certificate of the account's move to EPOCH (0: the newest known here). ERR_MISSING. */
@@ -53,7 +54,7 @@ int mover_certificate(
  * { "records": [{ "service", "kind", "hex" }, ...] }; none if it is not here. */
 must_check
 int mover_sample(struct node *n, const struct account_id *id, json_t **out, struct err *e);
-/* The serving side of /peer/v1/move/<op>: "verify", "certificate", "received". */
+/* The serving side of /peer/v1/move/<op>: "certificate", "received". */
 must_check
 int mover_serve(struct node *n, const char *caller, const char *op, json_t *arguments,
     json_t **answer, struct err *e);
