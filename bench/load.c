@@ -377,6 +377,7 @@ start_requests(struct connection *all, uint64_t began, uint64_t *started, bool *
 {
 	for (unsigned i = 0; i < opt.connections && *more; i++) {
 		struct connection *c = &all[i];
+		uint64_t now;
 
 		if (c->is_busy)
 			continue;
@@ -385,8 +386,9 @@ start_requests(struct connection *all, uint64_t began, uint64_t *started, bool *
 			break;
 		}
 		c->due_ns = opt.rate ? began + *started * 1000000000 / opt.rate : 0;
-		if (opt.rate && c->due_ns > host_mono_ns())
-			return (int)((c->due_ns - host_mono_ns()) / 1000000);
+		now = host_mono_ns();
+		if (opt.rate && c->due_ns > now)
+			return (int)((c->due_ns - now) / 1000000);
 		if (!next_request(c))
 			continue;
 		++*started;
