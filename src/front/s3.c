@@ -175,8 +175,6 @@ find_home(struct s3_call *c, struct err *e)
 			    c, e, 403, "InvalidAccessKeyId", "there is no such access key");
 		return -1;
 	}
-	if (p.is_suspended)
-		return s3_refuse(c, e, 403, "AccessDenied", "the account is suspended");
 	if (!strcmp(p.home, r->node->region)) {
 		/* Between two states of a move, or our copy of the directory is old. */
 		routes_forget(r->node->routes, &r->account);
@@ -190,7 +188,15 @@ find_home(struct s3_call *c, struct err *e)
 static int
 follow(struct s3_call *c, const struct gate_pass *pass, struct err *e)
 {
-	memcpy(c->to, pass->peer, sizeof c->to);
+	struct request *r = c->r;
+	struct placement p;
+
+	/* It may have moved on since, and someone had to ask already (pass_on). */
+	if (routes_find(r->node->routes, &r->account, false, &p, NULL) == 0 &&
+	    p.epoch > pass->epoch && strcmp(p.home, r->node->region) != 0)
+		memcpy(c->to, p.home, sizeof c->to);
+	else
+		memcpy(c->to, pass->peer, sizeof c->to);
 	memcpy(c->country, pass->country, sizeof c->country);
 	return err_set(e, ERR_STALE, "lives elsewhere");
 }
@@ -367,6 +373,36 @@ carry_out(struct s3_call *c, struct err *e)
 	return c->op->fn(c, e);
 }
 
+/* After A -> B -> C, A's forwarding address is B, which may be gone: the directory knows C. */
+static bool
+find_newer_home(struct s3_call *c)
+{
+	struct node *n = c->r->node;
+	struct placement p;
+	struct err e;
+
+	if (routes_find(n->routes, &c->r->account, true, &p, &e) < 0 || !strcmp(p.home, c->to) ||
+	    !strcmp(p.home, n->region))
+		return false;
+	memcpy(c->to, p.home, sizeof c->to);
+	return true;
+}
+
+/* A body that was streamed is gone; the client sends it again, and follow knows where to then. */
+static int
+pass_on(struct s3_call *c, struct err *e)
+{
+	struct request *r = c->r;
+	struct upload *u = c->is_stream ? c->upload : NULL;
+
+	if (forward_request(r, c->to, u, e) == 0)
+		return 0;
+	routes_forget(r->node->routes, &r->account);
+	if (e->kind != ERR_PEER || !find_newer_home(c) || s3_is_stream(r))
+		return -1;
+	return forward_request(r, c->to, u, e);
+}
+
 static enum handle
 go_to_home(struct s3_call *c)
 {
@@ -390,10 +426,8 @@ go_to_home(struct s3_call *c)
 	/* What the upload holds has to stay until it is sent. */
 	if (!c->upload)
 		gate_leave(n, &c->pass);
-	if (forward_request(r, c->to, c->is_stream ? c->upload : NULL, &e) < 0) {
-		routes_forget(n->routes, &r->account);
+	if (pass_on(c, &e) < 0)
 		s3_error_from(r, &e);
-	}
 	return HANDLE_DONE;
 }
 

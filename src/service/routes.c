@@ -10,10 +10,12 @@
 
 /* How long it is remembered that there is no such account. */
 #define UNKNOWN_MS 1000
+/* And where one lives: the old home forwards as long as it is there. */
+#define KNOWN_MS   60000
 
 struct route {
 	struct placement placement; /* epoch 0: no such account */
-	uint64_t until_ms;          /* then */
+	uint64_t until_ms;
 };
 
 struct routes {
@@ -68,7 +70,8 @@ find(const struct routes *r, const struct account_id *id)
 	return i;
 }
 
-/* Whether the cache knows; *OUT has epoch 0 if there is no such account. */
+/* Whether the cache knows; *OUT has epoch 0 if there is no such account. What was known longer ago is
+ * in *OUT too. */
 static bool
 look(struct routes *r, const struct account_id *id, struct placement *out, uint64_t *forgotten)
 {
@@ -81,11 +84,10 @@ look(struct routes *r, const struct account_id *id, struct placement *out, uint6
 	if (i != LRU_NONE) {
 		const struct route *route = &r->routes[i];
 
-		if (route->placement.epoch || host_mono_ms() < route->until_ms) {
-			*out = route->placement;
+		*out = route->placement;
+		found = host_mono_ms() < route->until_ms;
+		if (found)
 			lru_touch(r->lru, i);
-			found = true;
-		}
 	}
 	pthread_mutex_unlock(&r->lock);
 	return found;
@@ -104,7 +106,7 @@ store(struct routes *r, const struct placement *p, uint64_t forgotten)
 		else
 			lru_touch(r->lru, i);
 		r->routes[i].placement = *p;
-		r->routes[i].until_ms = host_mono_ms() + UNKNOWN_MS;
+		r->routes[i].until_ms = host_mono_ms() + (p->epoch ? KNOWN_MS : UNKNOWN_MS);
 	}
 	pthread_mutex_unlock(&r->lock);
 }
@@ -113,13 +115,15 @@ int
 routes_find(struct routes *r, const struct account_id *id, bool may_block, struct placement *out,
     struct err *e)
 {
-	struct placement p = { .epoch = 0 };
+	struct placement p = { .epoch = 0 }, fresh;
 	uint64_t forgotten;
 
 	if (!look(r, id, &p, &forgotten)) {
 		if (!may_block)
 			return err_set(e, ERR_BUSY, "the directory has to be asked");
-		if (directory_find(r->node->directory, id, 1, &p, e) < 0)
+		if (directory_find(r->node->directory, id, 1, &fresh, e) == 0)
+			p = fresh;
+		else if (!p.epoch) /* else it has to do for another minute */
 			return -1;
 		p.account = *id;
 		store(r, &p, forgotten);

@@ -1,5 +1,6 @@
 /* routes.h - where an account lives, for nodes that are not its home: a bounded cache of the
- * directory. A stale entry is harmless: the old home forwards. Any thread. */
+ * directory. A stale entry is harmless: the old home forwards, and after a minute it is asked for
+ * again, and kept if nobody answers. Any thread. */
 #pragma once
 #include "service/node.h"
 

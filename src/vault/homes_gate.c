@@ -190,7 +190,8 @@ may_write(struct entry *x)
 static enum enter_answer
 decide(struct entry *x, enum enter_how how)
 {
-	if (x->home.is_suspended)
+	/* Elsewhere it may be resumed without our hearing of it: the home decides. */
+	if (x->home.is_suspended && x->home.state != HOME_MOVED && x->home.state != HOME_ARRIVING)
 		return ENTER_SUSPENDED;
 	switch (x->home.state) {
 	case HOME_HERE:

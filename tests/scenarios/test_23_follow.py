@@ -2,6 +2,7 @@
 import hashlib
 import http.client
 import random
+import signal
 import time
 
 import pytest
@@ -144,3 +145,74 @@ def test_any_region_takes_any_request(pair):
     use(home.client(account), "left-behind")        # known from the forwarding address
     use(other.client(account), "at-home")
     assert home.client(account).list_buckets()["Buckets"] == []
+
+
+def test_an_old_home_finds_one_that_moved_on_while_the_one_between_is_gone(pair, tmp_path):
+    home, other = pair
+    third = Region(tmp_path, "us", "US", beside=home)
+    other.process.send_signal(signal.SIGHUP)
+    third.start()
+    try:
+        account = home.account("MY")
+        client = home.client(account)
+        client.create_bucket(Bucket="far")
+        home.wait_wave(home.wave_to(other))
+        other.wait_wave(other.wave_to(third))
+        assert home.home(account) == "us"
+        other.stop()
+        client.put_object(Bucket="far", Key="small", Body=b"x")
+        big = random.Random(1).randbytes(3 * MIB)
+        client.put_object(Bucket="far", Key="big", Body=big)     # found before, so its body goes there at once
+        assert client.get_object(Bucket="far", Key="big")["Body"].read() == big
+        assert third.client(account).get_object(Bucket="far", Key="small")["Body"].read() == b"x"
+    finally:
+        third.stop()
+
+
+def test_an_account_that_moved_while_suspended_is_resumed_for_its_old_home_too(pair):
+    home, other = pair
+    account = home.account("MY")
+    client = home.client(account)
+    client.create_bucket(Bucket="bucket")
+    home.command("account", "suspend", account["account"])
+    home.wait_wave(home.wave_to(other))
+    for region in pair:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            region.client(account).list_buckets()
+    home.command("account", "resume", account["account"])
+    for region in pair:
+        assert region.client(account).list_buckets()["Buckets"][0]["Name"] == "bucket"
+
+
+def test_a_region_that_was_struck_from_the_file_is_refused(pair):
+    home, other = pair
+    account = home.account("MY")
+    path = home.folder / "ca" / "regions.conf"
+    text = path.read_text()
+    client = other.client(account)
+    assert client.list_buckets()["Buckets"] == []
+    path.write_text(text.replace("\n[region sg]\n", "\n[region hk]\n"))
+    home.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    with pytest.raises(ClientError):
+        client.list_buckets()
+    assert "sg is not among the regions" in home.log()
+    path.write_text(text)
+    home.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert client.list_buckets()["Buckets"] == []
+
+
+def test_operators_of_a_region_that_may_not_are_refused_by_the_others(pair):
+    home, other = pair
+    account = home.account("MY")
+    path = home.folder / "ca" / "regions.conf"
+    path.write_text(path.read_text().replace("\n[region sg]\n", "\n[region sg]\noperator = no\n"))
+    home.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    for words in (("account", "remove", account["account"], "--yes"), ("account", "suspend", account["account"]),
+                  ("wave", "plan", "--from", "cn-bj", "--to", "sg")):
+        with pytest.raises(AssertionError, match="sg may not change"):
+            other.command(*words)
+    assert home.client(account).list_buckets()["Buckets"] == []
+    assert "account.operate" in home.log() and "caller=sg" in home.log()

@@ -200,6 +200,9 @@ each_state_answers_as_it_should(void **state)
 	h.is_suspended = true;
 	CHECK(set(&p, &h, HOME_HERE) == 0);
 	CHECK(ask(&p, &h, ENTER_READ) == ENTER_SUSPENDED);
+	CHECK(fence(&p, &h, 100) == 0 && ask(&p, &h, ENTER_READ) == ENTER_SUSPENDED);
+	CHECK(set(&p, &h, HOME_MOVED) == 0); /* the new home decides */
+	CHECK(ask(&p, &h, ENTER_READ) == ENTER_FORWARD);
 	CHECK(homes_waiting(p.homes) == 0);
 	place_close(&p);
 }
