@@ -191,8 +191,8 @@ open_vaults(struct serving *s, struct err *e)
 
 /* --- what works on it --- */
 
-/* A directory that is away must not keep accounts from being served: only the accounts that were
- * just being made or removed wait for it. */
+/* Neither a directory that is away nor one account in trouble must keep the others from being served:
+ * only those that were just being made or removed wait. */
 static int
 recover_accounts(struct serving *s, struct err *e)
 {

@@ -341,8 +341,11 @@ settle_creating(struct node *n, struct home *home, bool there, struct err *e)
 	return homes_set(n->homes, home, 1, NULL, e);
 }
 
+/* What can't be finished or undone now must not keep the others waiting: it is counted in *LEFT, and
+ * *WHY says why of the first. */
 static int
-recover_batch(struct node *n, struct home *homes, size_t count, struct err *e)
+recover_batch(struct node *n, struct home *homes, size_t count, size_t *left, struct err *why,
+    struct err *e)
 {
 	_cleanup_(freep) bool *there = calloc(count, sizeof(*there));
 
@@ -351,11 +354,12 @@ recover_batch(struct node *n, struct home *homes, size_t count, struct err *e)
 	if (ask_directory(n, homes, count, there, e) < 0)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
-		int r = homes[i].state == HOME_CREATING ? settle_creating(n, &homes[i], there[i], e)
-		                                        : finish_removal(n, &homes[i], e);
+		struct err *one = *left ? NULL : why;
+		int r = homes[i].state == HOME_CREATING
+		    ? settle_creating(n, &homes[i], there[i], one)
+		    : finish_removal(n, &homes[i], one);
 
-		if (r < 0)
-			return -1;
+		*left += r < 0;
 	}
 	return 0;
 }
@@ -365,8 +369,9 @@ accounts_recover(struct node *n, struct err *e)
 {
 	_cleanup_(unlock) pthread_rwlock_t *lock = NULL;
 	_cleanup_buf_ struct buf found = BUF_INIT(0);
+	struct err why = { 0 };
 	struct home *homes;
-	size_t count;
+	size_t count, left = 0;
 
 	if (!n->engine)
 		return 0;
@@ -379,9 +384,10 @@ accounts_recover(struct node *n, struct err *e)
 		size_t some = count - done < DIRECTORY_BATCH_MAX ? count - done
 		                                                 : DIRECTORY_BATCH_MAX;
 
-		if (recover_batch(n, homes + done, some, e) < 0)
+		if (recover_batch(n, homes + done, some, &left, &why, e) < 0)
 			return -1;
 		done += some;
 	}
-	return 0;
+	return left ? err_set(e, ERR_BUSY, "%zu accounts are left as they are: %s", left, why.text)
+	            : 0;
 }

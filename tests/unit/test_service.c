@@ -11,6 +11,7 @@ struct shaky {
 	struct directory *next;
 	bool find_fails, add_fails, add_fails_late, remove_fails;
 	unsigned finds;
+	unsigned removes_failing; /* not 0: only so many of them */
 };
 
 static int
@@ -46,7 +47,13 @@ shaky_add(struct directory *d, const struct placement *p, size_t n, struct err *
 static int
 shaky_remove(struct directory *d, const struct placement *p, struct err *e)
 {
-	return shaky(d)->remove_fails ? away(e) : directory_remove(shaky(d)->next, p, e);
+	struct shaky *s = shaky(d);
+
+	if (!s->remove_fails)
+		return directory_remove(s->next, p, e);
+	if (s->removes_failing && --s->removes_failing == 0)
+		s->remove_fails = false;
+	return away(e);
 }
 
 static int
@@ -333,6 +340,28 @@ the_directory_decides_what_was_made(void **state)
 	restart(b);
 	CHECK_OK(accounts_recover(n, &e), &e);
 	CHECK(accounts_all_whole(b) == 2);
+}
+
+static void
+one_that_cannot_be_recovered_does_not_hold_up_the_others(void **state)
+{
+	struct bench *b = *state;
+	struct node *n = &b->region.node;
+	struct account_credentials c[3];
+	struct err e = { 0 };
+	struct home home;
+
+	for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+		CHECK_OK(accounts_create(n, "IN", ALL_SERVICES, 1, &c[i], &e), &e);
+		b->shaky.remove_fails = true;
+		CHECK(accounts_remove(n, &c[i].account, &e) < 0);
+	}
+	b->shaky.removes_failing = 1;
+	CHECK(accounts_recover(n, &e) < 0 && e.kind == ERR_BUSY && strstr(e.text, "1 accounts"));
+	b->shaky.remove_fails = false;
+	CHECK_OK(accounts_recover(n, &e), &e);
+	for (size_t i = 0; i < ARRAY_LEN(c); i++)
+		CHECK(homes_get(n->homes, &c[i].account, &home, &e) == 0);
 }
 
 /* --- removing, suspending --- */
@@ -823,6 +852,7 @@ main(void)
 		TEST(many_accounts_are_made_at_once),
 		TEST(an_account_is_whole_or_absent_whatever_call_fails),
 		TEST(the_directory_decides_what_was_made),
+		TEST(one_that_cannot_be_recovered_does_not_hold_up_the_others),
 		TEST(a_removed_account_leaves_nothing),
 		TEST(a_removal_is_finished_or_never_was_whatever_call_fails),
 		TEST(a_removal_goes_on_where_the_directory_stopped_it),
