@@ -18,6 +18,13 @@ store_of(sqlite3_file *f)
 	return ((struct sealed_file *)f)->s;
 }
 
+/* Where an error is kept. What broke the store stays: what follows only says that it is broken. */
+static struct err *
+error_of(struct sealed *s)
+{
+	return s->is_broken && s->last.kind != ERR_NONE ? NULL : &s->last;
+}
+
 /* SQLite's number for what is kept in the store, or FALLBACK. */
 static int
 failed(const struct sealed *s, int fallback)
@@ -59,7 +66,7 @@ file_read(sqlite3_file *f, void *out, int n, sqlite3_int64 offset)
 		if (end - at < part)
 			part = (uint32_t)(end - at);
 		if (sealed_read_pending(
-		        s, (uint32_t)(at / PAGE_BYTES) + 1, is_whole ? to : page, &s->last) < 0)
+		        s, (uint32_t)(at / PAGE_BYTES) + 1, is_whole ? to : page, error_of(s)) < 0)
 			return failed(s, SQLITE_IOERR_READ);
 		if (!is_whole)
 			memcpy(to, page + within, part);
@@ -76,11 +83,11 @@ file_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 offset)
 	struct sealed *s = store_of(f);
 
 	if (n != PAGE_BYTES || offset % PAGE_BYTES || offset / PAGE_BYTES >= UINT32_MAX) {
-		err_set(&s->last, ERR_INTERNAL, "a write of %d bytes at %lld is not a page", n,
+		err_set(error_of(s), ERR_INTERNAL, "a write of %d bytes at %lld is not a page", n,
 		    (long long)offset);
 		return SQLITE_IOERR_WRITE;
 	}
-	if (sealed_put_page(s, (uint32_t)(offset / PAGE_BYTES) + 1, p, &s->last) < 0)
+	if (sealed_put_page(s, (uint32_t)(offset / PAGE_BYTES) + 1, p, error_of(s)) < 0)
 		return failed(s, SQLITE_IOERR_WRITE);
 	return SQLITE_OK;
 }
@@ -98,7 +105,7 @@ file_sync(sqlite3_file *f, int flags)
 	struct sealed *s = store_of(f);
 
 	(void)flags;
-	return sealed_commit(s, &s->last) < 0 ? failed(s, SQLITE_IOERR_FSYNC) : SQLITE_OK;
+	return sealed_commit(s, error_of(s)) < 0 ? failed(s, SQLITE_IOERR_FSYNC) : SQLITE_OK;
 }
 
 static int
