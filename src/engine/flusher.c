@@ -176,6 +176,7 @@ flusher_start(struct engine *g, struct err *e)
 		return NULL;
 	}
 	pthread_setname_np(f->thread, "flusher");
+	counter_add(&flush_failures, 0); /* so that it is shown from the beginning */
 	return f;
 }
 

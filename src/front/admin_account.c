@@ -10,16 +10,6 @@
 #define CREATE_MAX 1000
 #define LIST_MAX   5000
 
-static json_t *
-credentials_json(const struct account_credentials *c)
-{
-	char id[ACCOUNT_TEXT_SIZE];
-
-	account_text(&c->account, id);
-	return json_pack("{s:s, s:s, s:s, s:s}", "account", id, "region", c->region, "access_key",
-	    c->access_key, "secret_key", c->secret_key);
-}
-
 int
 admin_account_create(struct request *r, json_t *in, json_t **out, struct err *e)
 {
@@ -45,7 +35,7 @@ admin_account_create(struct request *r, json_t *in, json_t **out, struct err *e)
 	}
 	rc = accounts_create(r->node, country, services, (size_t)count, made, e);
 	for (int i = 0; rc == 0 && i < count; i++)
-		json_array_append_new(list, credentials_json(&made[i]));
+		json_array_append_new(list, account_credentials_json(&made[i]));
 	wipe(made, (size_t)count * sizeof(*made));
 	free(made);
 	if (rc == 0)

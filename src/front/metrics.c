@@ -13,8 +13,6 @@ static struct counter requests_waiting = GAUGE(
     "domicile_requests_waiting", NULL, "Requests waiting at the gate for a move to end.");
 static struct counter store_bytes = GAUGE(
     "domicile_store_bytes", NULL, "Bytes of sealed records on disk, chunks not counted.");
-static struct counter flush_failures = GAUGE(
-    "domicile_flush_failures", NULL, "Flushes of the store that failed since the start.");
 static struct counter since_s = GAUGE(
     "domicile_start_time_seconds", NULL, "When the node began to serve, seconds since 1970.");
 
@@ -33,7 +31,6 @@ answer_metrics(struct request *r)
 	counter_set(&vaults_open, (int64_t)g.vaults_open);
 	counter_set(&requests_waiting, (int64_t)g.requests_waiting);
 	counter_set(&store_bytes, (int64_t)g.store_bytes);
-	counter_set(&flush_failures, (int64_t)g.flush_failures);
 	r->status = 200;
 	response_header(r, "Content-Type", "text/plain; version=0.0.4");
 	stats_write(&r->body);

@@ -34,7 +34,10 @@ int accounts_suspend(struct node *n, const struct account_id *id, bool on, struc
 /* Erase everything of the account and its directory row. Asks the home. ERR_BUSY while it moves. */
 must_check
 int accounts_remove(struct node *n, const struct account_id *id, struct err *e);
-/* After a start: accounts in `creating` or `removing` are finished or undone. */
+/* With the secret: for whoever asked for the account alone. NULL: no memory. */
+json_t *account_credentials_json(const struct account_credentials *c);
+/* After a start: accounts in `creating` or `removing` are finished or undone. ERR_BUSY: all but some,
+ * which the error counts; to be tried again, like ERR_PEER. */
 must_check
 int accounts_recover(struct node *n, struct err *e);
 /* The serving side of the peer calls /peer/v1/account/<op>. */

@@ -291,8 +291,8 @@ accounts_show(struct node *n, const struct account_id *id, json_t **out, struct 
 
 /* --- serving --- */
 
-static json_t *
-credentials_json(const struct account_credentials *c)
+json_t *
+account_credentials_json(const struct account_credentials *c)
 {
 	char id[ACCOUNT_TEXT_SIZE];
 
@@ -331,7 +331,7 @@ serve_create(struct node *n, json_t *in, json_t **out, struct err *e)
 		return err_set(e, ERR_MEMORY, "no memory for %d accounts", (int)count);
 	r = accounts_create_here(n, country, services, (size_t)count, list, e);
 	for (json_int_t i = 0; r == 0 && i < count; i++)
-		json_array_append_new(rows, credentials_json(&list[i]));
+		json_array_append_new(rows, account_credentials_json(&list[i]));
 	wipe(list, (size_t)count * sizeof(*list));
 	return r < 0 ? -1 : made(json_pack("{s:O}", "accounts", rows), out, e);
 }

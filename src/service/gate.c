@@ -3,10 +3,14 @@
 
 #include <string.h>
 
+#include "base/stats.h"
 #include "vault/homes.h"
 
 _Static_assert(sizeof(struct home_pass) <= sizeof((struct gate_pass *)0)->opaque,
     "a pass of the homes fits into a pass of the gate");
+
+static struct counter requests_held = COUNTER("domicile_requests_held_total", NULL,
+    "Times that a request was held at the gate for a move to end.");
 
 static const enum enter_how hows[] = {
 	[GATE_READ] = ENTER_READ,
@@ -64,6 +68,7 @@ int
 gate_wait(struct node *n, const struct account_id *id, enum gate_how how, enum gate_answer *answer,
     struct gate_pass *pass, struct err *e)
 {
+	counter_add(&requests_held, 1);
 	return enter(n, id, how, true, answer, pass, e);
 }
 

@@ -14,5 +14,4 @@ gauges_read(struct node *n, struct gauges *out)
 	out->vaults_open = pool_count(n->pool);
 	out->requests_waiting = homes_waiting(n->homes);
 	out->store_bytes = engine_size(n->engine);
-	out->flush_failures = flusher_failures(n->flusher);
 }

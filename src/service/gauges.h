@@ -6,7 +6,6 @@ struct gauges {
 	uint64_t vaults_open;
 	uint64_t requests_waiting; /* at the gate, for a move to end */
 	uint64_t store_bytes;      /* of sealed records; not of chunks */
-	uint64_t flush_failures;
 };
 
 /* Zeros for a node without a store. */

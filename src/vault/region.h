@@ -13,8 +13,6 @@ enum region_kind {
 	REGION_MOVE = 'M',    /* + account: a move under way, either side (move/) */
 	REGION_ERASE = 'E',   /* + account: an erasure not yet finished (move/) */
 	REGION_PROOF = 'P',   /* + account, epoch (8): signed statements for certificates (move/) */
-	REGION_BATCH = 'B',   /* + 16 bytes: signed batches that proofs refer to (move/) */
-	REGION_SETTING = 'S', /* + name */
 };
 
 struct region_batch;

@@ -2,6 +2,7 @@
 #include "vault/vault_internal.h"
 
 #include "base/host.h"
+#include "base/stats.h"
 #include "sealed/vfs.h"
 
 #include <stdio.h>
@@ -247,6 +248,9 @@ commit_chunks(struct vault *v, struct err *e)
 	return 0;
 }
 
+static struct counter commits = COUNTER(
+    "domicile_commits_total", NULL, "Changes of vaults that were committed.");
+
 int
 vault_commit(struct vault *v, uint64_t *ticket, struct err *e)
 {
@@ -258,6 +262,7 @@ vault_commit(struct vault *v, uint64_t *ticket, struct err *e)
 	}
 	sealed_get_info(v->sealed, &info);
 	if (info.version != v->version) {
+		counter_add(&commits, 1);
 		v->version = info.version;
 		v->ticket = flusher_ticket(v->pool->c.flusher);
 		v->new_commit_ms = host_mono_ms();
