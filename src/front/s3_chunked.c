@@ -1,8 +1,12 @@
-/* s3_chunked.c - bodies whose chunks are signed, one over the other.
+/* s3_chunked.c - bodies in chunks: signed one over the other, or unsigned; and their trailers.
  *
- *	hex-size ";chunk-signature=" 64 hex digits CR LF  data  CR LF
+ *	hex-size [";chunk-signature=" 64 hex digits] CR LF  data  CR LF
  *
- * The last chunk has no data; the CR LF after it may be missing. Nothing leaves before its
+ * The last chunk has no data; the CR LF after it may be missing. With a trailer its line is followed by
+ *
+ *	name ":" value CR LF  ["x-amz-trailer-signature:" 64 hex digits CR LF]  CR LF
+ *
+ * where clients also end lines by LF alone, and put empty ones between. Nothing leaves before its
  * signature was checked, and after an error nothing leaves any more.
  */
 #include "front/s3_sign.h"
@@ -10,33 +14,51 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "base/id.h"
 
-#define CHUNK_MAX  ((size_t)16 << 20)
-#define SIGN_WORD  ";chunk-signature="
-#define SIZE_MAX_  8 /* digits of a chunk's size */
-#define HEAD_MAX   (SIZE_MAX_ + sizeof SIGN_WORD - 1 + 2 * (size_t)SHA256_BYTES + 2)
-#define KEPT_BYTES ((size_t)1 << 20) /* a larger chunk's memory is given back */
+#define CHUNK_MAX    ((size_t)16 << 20)
+#define SIGN_WORD    ";chunk-signature="
+#define SIZE_MAX_    8  /* digits of a chunk's size */
+#define BARE_MAX     16 /* likewise, unsigned */
+#define HEAD_MAX     (SIZE_MAX_ + sizeof SIGN_WORD - 1 + 2 * (size_t)SHA256_BYTES + 2)
+#define KEPT_BYTES   ((size_t)1 << 20) /* a larger chunk's memory is given back */
 
-enum chunk_state { CHUNK_HEAD, CHUNK_DATA, CHUNK_END, CHUNK_LAST, CHUNK_BROKEN };
+#define TRAILER_SIGN "x-amz-trailer-signature"
+#define LINE_MAX_    ((size_t)160) /* of the trailer */
+#define TRAILER_MAX  ((size_t)1024)
+
+enum chunk_state { CHUNK_HEAD, CHUNK_DATA, CHUNK_END, CHUNK_LAST, CHUNK_TRAILER, CHUNK_BROKEN };
 
 struct chunked {
+	enum payload_kind kind;
 	uint8_t key[SHA256_BYTES];
-	char prefix[160]; /* of every string to sign: algorithm, time, scope */
+	char scope[160]; /* of every string to sign: time, scope */
 	char previous[2 * SHA256_BYTES + 1];
 	uint64_t length; /* what x-amz-decoded-content-length promised */
 	uint64_t released;
 
 	enum chunk_state state;
-	char head[HEAD_MAX + 1];
+	char head[LINE_MAX_ + 1]; /* the line that is coming */
 	size_t head_len;
-	size_t size; /* of the chunk that is coming */
+	size_t size; /* of the chunk that is coming; unsigned: what is left of it */
 	uint8_t signature[SHA256_BYTES];
 	struct buf data; /* its part so far, if it did not come in one piece */
 	unsigned ends;   /* of the CR LF after the data, what has come */
+
+	char trailer[48]; /* its name, and its value once it has come */
+	char value[LINE_MAX_];
+	size_t trailer_bytes;
+	bool has_value, is_signed; /* is_signed: and the signature was right */
 };
+
+static bool
+is_unsigned(const struct chunked *c)
+{
+	return c->kind == PAYLOAD_STREAMING_UNSIGNED_TRAILER;
+}
 
 struct chunked *
 chunked_open(
@@ -50,15 +72,16 @@ chunked_open(
 		return NULL;
 	}
 	memcpy(k->key, signing_key, sizeof k->key);
-	n = snprintf(k->prefix, sizeof k->prefix,
-	    "AWS4-HMAC-SHA256-PAYLOAD\n%s\n%s/%s/%s/aws4_request\n", c->time, c->date, c->region,
-	    c->service);
-	if (n < 0 || (size_t)n >= sizeof k->prefix) {
+	n = snprintf(k->scope, sizeof k->scope, "%s\n%s/%s/%s/aws4_request\n", c->time, c->date,
+	    c->region, c->service);
+	if (n < 0 || (size_t)n >= sizeof k->scope) {
 		err_set(e, ERR_INTERNAL, "the credential's scope is too long");
 		return NULL;
 	}
 	hex_text(c->signature, SHA256_BYTES, k->previous);
+	k->kind = c->payload;
 	k->length = c->decoded_length;
+	memcpy(k->trailer, c->trailer, sizeof k->trailer);
 	k->data.max = CHUNK_MAX;
 	return take(&k);
 }
@@ -76,21 +99,39 @@ chunked_close(struct chunked *c)
 bool
 chunked_is_complete(const struct chunked *c)
 {
-	return c->state == CHUNK_LAST && c->ends != 1 && c->released == c->length;
+	if (c->released != c->length)
+		return false;
+	if (c->state == CHUNK_TRAILER)
+		return !c->head_len && c->has_value && (is_unsigned(c) || c->is_signed);
+	return c->state == CHUNK_LAST && c->ends != 1;
 }
 
-/* "400;chunk-signature=..." */
+bool
+chunked_lacks_trailer(const struct chunked *c)
+{
+	return c->state == CHUNK_TRAILER && c->released == c->length && !chunked_is_complete(c);
+}
+
+const char *
+chunked_trailer(const struct chunked *c)
+{
+	return c->value;
+}
+
+/* "400;chunk-signature=..." or "400" */
 static int
 head_parse(struct chunked *c, struct err *e)
 {
 	size_t digits = strspn(c->head, "0123456789abcdefABCDEF");
 	const char *rest = c->head + digits;
 
-	if (!digits || digits > SIZE_MAX_ || strncmp(rest, SIGN_WORD, sizeof SIGN_WORD - 1) != 0 ||
-	    !hex_parse(rest + sizeof SIGN_WORD - 1, c->signature, SHA256_BYTES))
+	if (is_unsigned(c) ? !digits || digits > BARE_MAX || *rest
+	                   : !digits || digits > SIZE_MAX_ ||
+	            strncmp(rest, SIGN_WORD, sizeof SIGN_WORD - 1) != 0 ||
+	            !hex_parse(rest + sizeof SIGN_WORD - 1, c->signature, SHA256_BYTES))
 		return err_set(e, ERR_BAD, "a chunk's first line is malformed");
-	c->size = strtoul(c->head, NULL, 16);
-	if (c->size > CHUNK_MAX)
+	c->size = strtoull(c->head, NULL, 16);
+	if (c->size > CHUNK_MAX && !is_unsigned(c))
 		return err_set(e, ERR_BAD, "a chunk is larger than 16 MiB");
 	if (c->size > c->length - c->released)
 		return err_set(
@@ -98,40 +139,49 @@ head_parse(struct chunked *c, struct err *e)
 	return 0;
 }
 
-static int
-chunk_check(struct chunked *c, const void *p, struct err *e)
+#define FIRST_CHUNK   "AWS4-HMAC-SHA256-PAYLOAD\n"
+#define FIRST_TRAILER "AWS4-HMAC-SHA256-TRAILER\n"
+#define EMPTY_SHA256  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"
+
+/* Whether c->signature is over the N bytes at P and all before. */
+static bool
+signature_fits(struct chunked *c, const char *first, const char *between, const void *p, size_t n)
 {
-	static const char empty[] =
-	    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-	char text[sizeof c->prefix + 3 * (2 * SHA256_BYTES + 1) + 1], *end;
+	char text[sizeof FIRST_CHUNK + sizeof c->scope + 3 * (2 * SHA256_BYTES + 1) + 1], *end;
 	uint8_t hash[SHA256_BYTES], should[SHA256_BYTES];
 
-	sha256(p, c->size, hash);
-	end = stpcpy(stpcpy(text, c->prefix), c->previous);
+	sha256(p, n, hash);
+	end = stpcpy(stpcpy(stpcpy(text, first), c->scope), c->previous);
 	*end++ = '\n';
-	end = stpcpy(end, empty);
-	*end++ = '\n';
+	end = stpcpy(end, between);
 	hex_text(hash, sizeof hash, end);
 	end += 2 * sizeof hash;
 	hmac_sha256(c->key, sizeof c->key, text, (size_t)(end - text), should);
 	if (!same_secret(should, c->signature, sizeof should))
-		return err_set(e, ERR_DENIED, "a chunk's signature is wrong");
+		return false;
 	hex_text(should, sizeof should, c->previous);
-	return 0;
+	return true;
+}
+
+/* The data of a chunk is through. */
+static void
+chunk_end(struct chunked *c, bool is_last)
+{
+	c->state = !is_last ? CHUNK_END : payload_has_trailer(c->kind) ? CHUNK_TRAILER : CHUNK_LAST;
+	c->ends = 0;
 }
 
 /* Let the chunk go, whose data is at P. */
 static int
 chunk_release(struct chunked *c, const void *p, struct buf *out, struct err *e)
 {
-	if (chunk_check(c, p, e) < 0)
-		return -1;
+	if (!signature_fits(c, FIRST_CHUNK, EMPTY_SHA256, p, c->size))
+		return err_set(e, ERR_DENIED, "a chunk's signature is wrong");
 	buf_add(out, p, c->size);
 	if (buf_check(out, e) < 0)
 		return -1;
 	c->released += c->size;
-	c->state = c->size ? CHUNK_END : CHUNK_LAST;
-	c->ends = 0;
+	chunk_end(c, !c->size);
 	if (c->data.cap > KEPT_BYTES)
 		buf_free(&c->data);
 	else
@@ -161,9 +211,27 @@ take_head(struct chunked *c, const uint8_t *p, size_t n, struct buf *out, struct
 	if (head_parse(c, e) < 0)
 		return -1;
 	c->state = CHUNK_DATA;
-	if (!c->size && chunk_release(c, "", out, e) < 0)
+	if (!c->size && is_unsigned(c))
+		chunk_end(c, true);
+	else if (!c->size && chunk_release(c, "", out, e) < 0)
 		return -1;
 	return (ssize_t)len;
+}
+
+/* Unsigned: it goes on as it comes. */
+static ssize_t
+take_unsigned(struct chunked *c, const uint8_t *p, size_t n, struct buf *out, struct err *e)
+{
+	if (n > c->size)
+		n = c->size;
+	buf_add(out, p, n);
+	if (buf_check(out, e) < 0)
+		return -1;
+	c->released += n;
+	c->size -= n;
+	if (!c->size)
+		chunk_end(c, false);
+	return (ssize_t)n;
 }
 
 static ssize_t
@@ -171,6 +239,8 @@ take_data(struct chunked *c, const uint8_t *p, size_t n, struct buf *out, struct
 {
 	size_t want = c->size - c->data.len;
 
+	if (is_unsigned(c))
+		return take_unsigned(c, p, n, out, e);
 	if (n > want)
 		n = want;
 	if (n == c->size) /* all of it where it lies */
@@ -196,6 +266,68 @@ take_end(struct chunked *c, const uint8_t *p, struct err *e)
 	return 1;
 }
 
+static int
+trailer_check(struct chunked *c, const char *signature, struct err *e)
+{
+	char text[sizeof c->trailer + sizeof c->value + 2];
+	int n = snprintf(text, sizeof text, "%s:%s\n", c->trailer, c->value);
+
+	if (!c->has_value || !hex_parse(signature, c->signature, SHA256_BYTES))
+		return err_set(e, ERR_BAD, "the trailer's signature is malformed");
+	if (!signature_fits(c, FIRST_TRAILER, "", text, (size_t)n))
+		return err_set(e, ERR_DENIED, "the trailer's signature is wrong");
+	c->is_signed = true;
+	return 0;
+}
+
+/* "x-amz-checksum-crc32:...", once, then its signature if there is to be one. */
+static int
+trailer_line(struct chunked *c, struct err *e)
+{
+	char *value = strchr(c->head, ':');
+	size_t n;
+
+	if (!value)
+		return err_set(e, ERR_BAD, "the trailer is malformed");
+	*value++ = '\0';
+	value += strspn(value, " \t");
+	n = strlen(value);
+	while (n && (value[n - 1] == ' ' || value[n - 1] == '\t'))
+		value[--n] = '\0';
+	if (!is_unsigned(c) && !c->is_signed && !strcasecmp(c->head, TRAILER_SIGN))
+		return trailer_check(c, value, e);
+	if (c->has_value || strcasecmp(c->head, c->trailer) != 0)
+		return err_set(e, ERR_BAD, "the trailer is not what was announced");
+	memcpy(c->value, value, n + 1);
+	c->has_value = true;
+	return 0;
+}
+
+static ssize_t
+take_trailer(struct chunked *c, const uint8_t *p, size_t n, struct err *e)
+{
+	const uint8_t *end = memchr(p, '\n', n);
+	size_t len = end ? (size_t)(end - p) + 1 : n;
+
+	if (len >= LINE_MAX_ - c->head_len || len > TRAILER_MAX - c->trailer_bytes)
+		return err_set(e, ERR_BAD, "the trailer is too long");
+	memcpy(c->head + c->head_len, p, len);
+	c->head_len += len;
+	c->trailer_bytes += len;
+	if (!end)
+		return (ssize_t)len;
+	if (memchr(c->head, '\0', c->head_len))
+		return err_set(e, ERR_BAD, "the trailer is malformed");
+	c->head_len--;
+	if (c->head_len && c->head[c->head_len - 1] == '\r')
+		c->head_len--;
+	c->head[c->head_len] = '\0';
+	if (c->head_len && trailer_line(c, e) < 0)
+		return -1;
+	c->head_len = 0;
+	return (ssize_t)len;
+}
+
 int
 chunked_feed(struct chunked *c, const void *p, size_t n, struct buf *out, struct err *e)
 {
@@ -214,6 +346,9 @@ chunked_feed(struct chunked *c, const void *p, size_t n, struct buf *out, struct
 		case CHUNK_END:
 		case CHUNK_LAST:
 			took = take_end(c, at, e);
+			break;
+		case CHUNK_TRAILER:
+			took = take_trailer(c, at, n, e);
 			break;
 		case CHUNK_BROKEN:
 			err_set(e, ERR_BAD, "the chunked body was broken before");

@@ -5,6 +5,8 @@
  */
 #include "front/s3_private.h"
 
+#include "front/s3_checksum.h"
+
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -441,6 +443,15 @@ s3_headers_check(struct s3_call *c, struct err *e)
 	return 0;
 }
 
+/* A checksum is of the whole, and only for those who ask. */
+static bool
+wants_checksum(struct request *r)
+{
+	const char *mode = request_header(r, "x-amz-checksum-mode");
+
+	return mode && !strcasecmp(mode, "ENABLED") && !request_header(r, "range");
+}
+
 static void
 answer_line(struct request *r, const char *line, size_t n, bool *has_type)
 {
@@ -452,6 +463,12 @@ answer_line(struct request *r, const char *line, size_t n, bool *has_type)
 	if (!colon)
 		return;
 	len = (size_t)(colon - line);
+	if (len > strlen(CHECKSUM_PREFIX) &&
+	    !strncmp(line, CHECKSUM_PREFIX, strlen(CHECKSUM_PREFIX))) {
+		if (!wants_checksum(r))
+			return;
+		response_header(r, CHECKSUM_PREFIX "type", "FULL_OBJECT");
+	}
 	known = kept_index(line, len);
 	if (known >= 0 && request_arg(r, kept[known].argument))
 		return;

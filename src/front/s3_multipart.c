@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/host.h"
+#include "front/s3_checksum.h"
 #include "front/xml.h"
 
 #define PAGE_MAX 1000u
@@ -19,6 +20,22 @@ put_upload_name(struct s3_call *c, const char *upload_id)
 	xml_text(b, "UploadId", upload_id);
 }
 
+/* The algorithm is the parts' own affair, but it has to be one that they can be checked by. */
+static int
+check_algorithm(struct s3_call *c, struct err *e)
+{
+	const char *algorithm = request_header(c->r, CHECKSUM_PREFIX "algorithm");
+	const char *type = request_header(c->r, CHECKSUM_PREFIX "type");
+
+	if (algorithm && checksum_of_name(algorithm) == CHECKSUM_NONE)
+		return s3_refuse(
+		    c, e, 400, "InvalidRequest", "Checksum algorithm provided is unsupported.");
+	if (type && strcmp(type, "COMPOSITE") != 0 && strcmp(type, "FULL_OBJECT") != 0)
+		return s3_refuse(
+		    c, e, 400, "InvalidRequest", "Value for x-amz-checksum-type is invalid.");
+	return 0;
+}
+
 int
 s3_multipart_begin(struct s3_call *c, struct err *e)
 {
@@ -26,7 +43,8 @@ s3_multipart_begin(struct s3_call *c, struct err *e)
 	char upload_id[33];
 	int rc;
 
-	if (s3_headers_check(c, e) < 0 || s3_headers_collect(c, &headers, e) < 0)
+	if (s3_headers_check(c, e) < 0 || check_algorithm(c, e) < 0 ||
+	    s3_headers_collect(c, &headers, e) < 0)
 		return -1;
 	if (s3_write_begin(c, e) < 0)
 		return -1;
@@ -70,9 +88,23 @@ add_part(struct part_list *l, struct err *e)
 	return 0;
 }
 
+/* A part's checksum was compared when it came; here it only has to look like one. */
+static int
+check_part_checksum(const char *tag, const char *text, struct err *e)
+{
+	enum checksum_kind kind = strncmp(tag, "Checksum", 8) ? CHECKSUM_NONE
+	                                                      : checksum_of_name(tag + 8);
+	char same[CHECKSUM_TEXT];
+
+	if (kind != CHECKSUM_NONE && !checksum_parse(kind, text, same))
+		return err_set(e, ERR_BAD, "a part's checksum is malformed");
+	return 0;
+}
+
 static int
 read_part(void *arg, const char *path, const char *text, struct err *e)
 {
+	static const char part[] = "CompleteMultipartUpload/Part/";
 	struct part_list *l = arg;
 
 	if (!strcmp(path, "CompleteMultipartUpload/Part"))
@@ -81,6 +113,8 @@ read_part(void *arg, const char *path, const char *text, struct err *e)
 		return s3_number(text, "PartNumber", 1, UINT32_MAX, &l->now.number, e);
 	if (!strcmp(path, "CompleteMultipartUpload/Part/ETag"))
 		s3_etag_bare(text, l->now.etag, sizeof l->now.etag);
+	if (!strncmp(path, part, sizeof part - 1))
+		return check_part_checksum(path + sizeof part - 1, text, e);
 	return 0;
 }
 

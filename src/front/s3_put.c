@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/host.h"
+#include "front/s3_checksum.h"
 #include "front/xml.h"
 
 #define READ_BYTES       ((size_t)128 << 10)
@@ -34,8 +35,8 @@ check_md5(struct s3_call *c, const uint8_t md5[static MD5_BYTES], struct err *e)
 	return 0;
 }
 
-int
-s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
+static int
+check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
     const uint8_t md5[static MD5_BYTES], struct err *e)
 {
 	if (c->claim.payload == PAYLOAD_HASH &&
@@ -45,11 +46,37 @@ s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
 	return check_md5(c, md5, e);
 }
 
-/* A streamed body on its way in. */
+/* A body with a trailer is still to be decoded here, by receive, and its claims wait until then. */
+static bool
+is_trailed(const struct s3_call *c)
+{
+	return payload_has_trailer(c->claim.payload) && !c->is_decoded;
+}
+
+int
+s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
+    const uint8_t md5[static MD5_BYTES], struct err *e)
+{
+	if (!is_trailed(c))
+		return check_digests(c, sha, md5, e);
+	return c->op->takes_body ? 0
+	                         : s3_refuse(c, e, 501, "NotImplemented",
+	                               "only objects and parts may come with a trailer");
+}
+
+/* What was found to be the body's checksum; kept and answered. */
+struct found {
+	enum checksum_kind kind;
+	char text[CHECKSUM_TEXT];
+};
+
+/* A body on its way in. */
 struct receiving {
 	struct s3_call *c;
 	struct hash *sha;        /* NULL if nobody claims one */
 	struct chunked *chunked; /* NULL: the bytes as they are */
+	struct checksum sum;
+	const char *claim; /* of the checksum: a plain header's; NULL: none, or in the trailer */
 	struct buf decoded;
 	uint8_t *bytes;
 	uint64_t expected, looked_at;
@@ -59,25 +86,71 @@ static void
 receiving_free(struct receiving *g)
 {
 	hash_close(g->sha);
+	checksum_free(&g->sum);
 	chunked_close(g->chunked);
 	buf_free(&g->decoded);
 	free(g->bytes);
 }
 
+/* The checksum that the body is said to have, in a header or in the trailer. */
+static int
+receiving_checksum(struct receiving *g, struct s3_call *c, struct err *e)
+{
+	enum checksum_kind kind;
+
+	if (checksum_claim(c->r, &kind, &g->claim, e) < 0) {
+		c->status = 400;
+		c->code = "InvalidRequest";
+		return -1;
+	}
+	if (payload_has_trailer(c->claim.payload)) {
+		if (kind != CHECKSUM_NONE)
+			return s3_refuse(c, e, 400, "InvalidRequest",
+			    "there is more than one checksum of the body");
+		kind = checksum_of_header(c->claim.trailer);
+		if (kind == CHECKSUM_NONE)
+			return s3_refuse(c, e, 400, "InvalidRequest",
+			    "x-amz-trailer names no checksum known here");
+	}
+	return checksum_open(&g->sum, kind, e);
+}
+
+static int
+check_checksum(struct receiving *g, struct found *found, struct err *e)
+{
+	struct s3_call *c = g->c;
+	const char *claim = g->chunked && payload_has_trailer(c->claim.payload)
+	    ? chunked_trailer(g->chunked)
+	    : g->claim;
+	char text[CHECKSUM_TEXT];
+
+	found->kind = g->sum.kind;
+	checksum_end(&g->sum, found->text);
+	if (!claim) /* nobody says one, or another region has compared it */
+		return 0;
+	if (!checksum_parse(found->kind, claim, text))
+		return s3_refuse(c, e, 400, "InvalidRequest", "Value for %s header is invalid.",
+		    checksum_header(found->kind));
+	if (strcmp(text, found->text) != 0)
+		return s3_refuse(c, e, 400, "BadDigest",
+		    "The %s you specified did not match the calculated checksum.",
+		    checksum_name(found->kind));
+	return 0;
+}
+
 static int
 receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
 {
-	bool is_chunked = c->claim.payload == PAYLOAD_STREAMING_SIGNED;
+	bool is_chunked = payload_is_chunked(c->claim.payload);
 
-	g->c = c;
 	g->expected = is_chunked ? c->claim.decoded_length : request_length(c->r);
 	if (g->expected == UINT64_MAX && !c->is_decoded)
 		return s3_refuse(c, e, 411, "MissingContentLength", "Content-Length is missing");
 	if (g->expected != UINT64_MAX && g->expected > FILES_PUT_MAX)
 		return s3_refuse(
 		    c, e, 400, "EntityTooLarge", "more than 5 GiB have to come in parts");
-	g->bytes = malloc(READ_BYTES);
-	if (!g->bytes)
+	g->bytes = c->is_stream ? malloc(READ_BYTES) : NULL;
+	if (c->is_stream && !g->bytes)
 		return err_set(e, ERR_MEMORY, "no memory for a body");
 	if (c->claim.payload == PAYLOAD_HASH) {
 		g->sha = hash_open(HASH_SHA256, e);
@@ -93,16 +166,27 @@ receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
 }
 
 static int
+refuse_chunks(struct receiving *g, struct err *e)
+{
+	if (e->kind == ERR_DENIED)
+		return s3_refuse(g->c, e, 403, "SignatureDoesNotMatch",
+		    "the signature of a chunk or of the trailer is wrong");
+	if (e->kind != ERR_BAD)
+		return -1;
+	if (chunked_lacks_trailer(g->chunked))
+		return s3_refuse(g->c, e, 400, "MalformedTrailerError",
+		    "the trailer is not the one that x-amz-trailer announced");
+	return s3_refuse(g->c, e, 400, "InvalidRequest", "the chunks of the body are malformed");
+}
+
+static int
 receive_bytes(struct receiving *g, const uint8_t *p, size_t n, struct err *e)
 {
 	struct s3_call *c = g->c;
 
 	if (g->chunked) {
 		if (chunked_feed(g->chunked, p, n, &g->decoded, e) < 0)
-			return e->kind == ERR_DENIED ? s3_refuse(c, e, 403, "SignatureDoesNotMatch",
-			                                   "a chunk's signature is wrong")
-			                             : s3_refuse(c, e, 400, "InvalidRequest",
-			                                   "the chunks of the body are malformed");
+			return refuse_chunks(g, e);
 		if (buf_check(&g->decoded, e) < 0)
 			return -1;
 		p = g->decoded.data;
@@ -112,6 +196,7 @@ receive_bytes(struct receiving *g, const uint8_t *p, size_t n, struct err *e)
 		return s3_refuse(c, e, 400, "IncompleteBody", "the body is longer than its length");
 	if (g->sha)
 		hash_add(g->sha, p, n);
+	checksum_add(&g->sum, p, n);
 	if (n && upload_add(c->upload, p, n, e) < 0)
 		return -1;
 	buf_clear(&g->decoded);
@@ -127,7 +212,7 @@ can_follow(const struct receiving *g)
 }
 
 static int
-receive_all(struct receiving *g, struct err *e)
+receive_pieces(struct receiving *g, struct err *e)
 {
 	struct s3_call *c = g->c;
 	ssize_t n;
@@ -143,6 +228,26 @@ receive_all(struct receiving *g, struct err *e)
 	}
 	if (n < 0)
 		return s3_refuse(c, e, 400, "IncompleteBody", "the body stopped coming");
+	return 0;
+}
+
+static int
+receive_all(struct receiving *g, struct err *e)
+{
+	struct s3_call *c = g->c;
+	struct span whole;
+
+	if (c->is_stream) {
+		if (receive_pieces(g, e) < 0)
+			return -1;
+	} else {
+		whole = request_body(c->r);
+		if (receive_bytes(g, whole.data, whole.len, e) < 0)
+			return -1;
+	}
+	if (g->chunked && chunked_lacks_trailer(g->chunked))
+		return s3_refuse(
+		    c, e, 400, "MalformedTrailerError", "the body ends without its trailer");
 	if ((g->chunked && !chunked_is_complete(g->chunked)) ||
 	    (g->expected != UINT64_MAX && upload_bytes(c->upload) != g->expected))
 		return s3_refuse(
@@ -151,25 +256,27 @@ receive_all(struct receiving *g, struct err *e)
 }
 
 static int
-receive_stream(struct s3_call *c, struct err *e)
+receive_stream(struct receiving *g, struct err *e)
 {
-	_cleanup_(receiving_free) struct receiving g = { 0 };
+	struct s3_call *c = g->c;
 	uint8_t sha[SHA256_BYTES] = { 0 }, md5[MD5_BYTES] = { 0 };
 
-	if (receiving_open(&g, c, e) < 0 || receive_all(&g, e) < 0)
+	if (receiving_open(g, c, e) < 0 || receive_all(g, e) < 0)
 		return -1;
-	if (g.sha)
-		hash_end(g.sha, sha);
+	if (g->sha)
+		hash_end(g->sha, sha);
 	if (request_header(c->r, "content-md5"))
 		upload_md5(c->upload, md5);
-	return s3_check_digests(c, sha, md5, e);
+	return check_digests(c, sha, md5, e);
 }
 
 /* The whole body into c->upload, checked and durable. */
 static int
-receive(struct s3_call *c, struct err *e)
+receive(struct s3_call *c, struct found *found, struct err *e)
 {
-	if (s3_headers_check(c, e) < 0)
+	_cleanup_(receiving_free) struct receiving g = { .c = c };
+
+	if (s3_headers_check(c, e) < 0 || receiving_checksum(&g, c, e) < 0)
 		return -1;
 	/* The row would find out too, but only after the body. */
 	if (c->is_stream && files_bucket_find(&c->files, c->bucket, e) < 0) {
@@ -180,22 +287,40 @@ receive(struct s3_call *c, struct err *e)
 	c->upload = upload_begin(&c->files, c->bucket, e);
 	if (!c->upload)
 		return -1;
-	if (c->is_stream) {
-		if (receive_stream(c, e) < 0)
+	if (c->is_stream || is_trailed(c)) {
+		if (receive_stream(&g, e) < 0)
 			return -1;
-	} else if (c->body.len && upload_add(c->upload, c->body.data, c->body.len, e) < 0) {
-		return -1;
+	} else if (c->body.len) {
+		checksum_add(&g.sum, c->body.data, c->body.len);
+		if (upload_add(c->upload, c->body.data, c->body.len, e) < 0)
+			return -1;
 	}
+	if (check_checksum(&g, found, e) < 0)
+		return -1;
 	return upload_settle(c->upload, e);
 }
 
 /* --- PutObject, UploadPart --- */
 
 static void
-answer_etag(struct s3_call *c, const struct object_info *info)
+answer_stored(struct s3_call *c, const struct object_info *info, const struct found *found)
 {
 	c->r->status = 200;
 	response_header(c->r, "ETag", "\"%s\"", info->etag);
+	if (found->kind != CHECKSUM_NONE)
+		response_header(c->r, checksum_header(found->kind), "%s", found->text);
+}
+
+/* The checksum is kept like the other headers. */
+static int
+keep_checksum(struct s3_call *c, const struct found *found, struct buf *headers, struct err *e)
+{
+	if (found->kind == CHECKSUM_NONE)
+		return 0;
+	buf_printf(headers, "%s: %s\n", checksum_header(found->kind), found->text);
+	if (buf_check(headers, e) < 0 || headers->len > FILES_HEADERS_MAX)
+		return s3_refuse(c, e, 400, "MetadataTooLarge", "the headers are too large");
+	return 0;
 }
 
 /* The row, within the gate. */
@@ -222,12 +347,14 @@ s3_put_object(struct s3_call *c, struct err *e)
 	_cleanup_(object_info_free) struct object_info info = { 0 };
 	char etags[2][80];
 	struct files_condition condition = s3_write_condition(c->r, etags);
+	struct found found;
 
-	if (s3_headers_collect(c, &headers, e) < 0 || receive(c, e) < 0)
+	if (s3_headers_collect(c, &headers, e) < 0 || receive(c, &found, e) < 0)
 		return -1;
-	if (commit_object(c, buf_str(&headers), &condition, &info, e) < 0)
+	if (keep_checksum(c, &found, &headers, e) < 0 ||
+	    commit_object(c, buf_str(&headers), &condition, &info, e) < 0)
 		return -1;
-	answer_etag(c, &info);
+	answer_stored(c, &info, &found);
 	return 0;
 }
 
@@ -261,13 +388,14 @@ int
 s3_upload_part(struct s3_call *c, struct err *e)
 {
 	_cleanup_(object_info_free) struct object_info info = { 0 };
+	struct found found;
 	unsigned number;
 
-	if (s3_part_number(c, &number, e) < 0 || receive(c, e) < 0)
+	if (s3_part_number(c, &number, e) < 0 || receive(c, &found, e) < 0)
 		return -1;
 	if (commit_part(c, number, &info, e) < 0)
 		return -1;
-	answer_etag(c, &info);
+	answer_stored(c, &info, &found);
 	return 0;
 }
 
@@ -391,6 +519,20 @@ copy_replaces(struct s3_call *c, const struct source *s, bool *replaces, struct 
 	return 0;
 }
 
+/* A copy has its source's checksum, whichever other headers it has. */
+static void
+carry_checksum(const char *theirs, struct buf *headers)
+{
+	for (const char *line = theirs; *line;) {
+		size_t n = strcspn(line, "\n");
+
+		n += line[n] == '\n';
+		if (!strncmp(line, CHECKSUM_PREFIX, strlen(CHECKSUM_PREFIX)))
+			buf_add(headers, line, n);
+		line += n;
+	}
+}
+
 int
 s3_copy_object(struct s3_call *c, struct err *e)
 {
@@ -408,6 +550,8 @@ s3_copy_object(struct s3_call *c, struct err *e)
 		return -1;
 	if (source_look(c, &s, e) < 0 || copy_content(c, &s, 0, UINT64_MAX, &theirs, e) < 0)
 		return -1;
+	if (replaces)
+		carry_checksum(buf_str(&theirs), &headers);
 	if (commit_object(c, buf_str(replaces ? &headers : &theirs), &condition, &info, e) < 0) {
 		drop_if_moved(c);
 		return -1;

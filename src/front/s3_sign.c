@@ -6,6 +6,7 @@
  */
 #include "front/s3_sign.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +18,18 @@
 
 #define ALGORITHM     "AWS4-HMAC-SHA256"
 #define UNSIGNED      "UNSIGNED-PAYLOAD"
-#define STREAMING     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 #define SKEW_MS       ((uint64_t)15 * 60 * 1000)
 #define EXPIRES_MAX   604800u /* 7 days in seconds */
 #define HEADERS_MAX   200
 #define FEW_ARGS      16
 #define CANONICAL_MAX ((size_t)1 << 20)
+
+/* x-amz-content-sha256 of bodies in chunks. */
+static const char *const streaming[] = {
+	[PAYLOAD_STREAMING_SIGNED] = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+	[PAYLOAD_STREAMING_SIGNED_TRAILER] = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+	[PAYLOAD_STREAMING_UNSIGNED_TRAILER] = "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+};
 
 static int
 refuse(const char **code, const char *what, struct err *e, enum err_kind kind, const char *text)
@@ -249,31 +256,12 @@ signed_headers_valid(const char *p)
 	return n && !p[n] && p[0] != ';' && p[n - 1] != ';' && !strstr(p, ";;");
 }
 
-/* The payload's hash or one of the words that stand for it. */
 static int
-payload_parse(
-    struct request *r, const char *text, struct sign_claim *c, const char **code, struct err *e)
+decoded_length_parse(struct request *r, struct sign_claim *c, const char **code, struct err *e)
 {
-	const char *length;
+	const char *length = request_header(r, "x-amz-decoded-content-length");
 	char *end;
 
-	if (!strcmp(text, UNSIGNED)) {
-		c->payload = PAYLOAD_UNSIGNED;
-		return 0;
-	}
-	if (hex_parse(text, c->payload_sha256, SHA256_BYTES)) {
-		c->payload = PAYLOAD_HASH;
-		return 0;
-	}
-	if (strcmp(text, STREAMING) != 0)
-		return !strncmp(text, "STREAMING-", 10)
-		    ? refuse(code, "NotImplemented", e, ERR_BAD,
-		          "this way of signing a streamed body is not implemented")
-		    : refuse(code, "InvalidArgument", e, ERR_BAD,
-		          "x-amz-content-sha256 must be " UNSIGNED ", " STREAMING
-		          ", or a SHA-256 in hexadecimal");
-	c->payload = PAYLOAD_STREAMING_SIGNED;
-	length = request_header(r, "x-amz-decoded-content-length");
 	if (!length || !*length || strspn(length, "0123456789") != strlen(length))
 		return refuse(code, "MissingContentLength", e, ERR_BAD,
 		    "a streamed body needs x-amz-decoded-content-length");
@@ -283,6 +271,49 @@ payload_parse(
 		return refuse(code, "InvalidArgument", e, ERR_BAD,
 		    "x-amz-decoded-content-length is not a length");
 	return 0;
+}
+
+static int
+trailer_parse(struct request *r, struct sign_claim *c, const char **code, struct err *e)
+{
+	const char *name = request_header(r, "x-amz-trailer");
+	size_t n = name ? strlen(name) : 0;
+
+	if (!n || n >= sizeof c->trailer || strpbrk(name, " \t,:\r\n"))
+		return refuse(code, "InvalidRequest", e, ERR_BAD,
+		    "x-amz-trailer has to name the header that follows the body");
+	for (size_t i = 0; i <= n; i++)
+		c->trailer[i] = (char)tolower((uint8_t)name[i]);
+	return 0;
+}
+
+/* The payload's hash or one of the words that stand for it. */
+static int
+payload_parse(
+    struct request *r, const char *text, struct sign_claim *c, const char **code, struct err *e)
+{
+	if (!strcmp(text, UNSIGNED)) {
+		c->payload = PAYLOAD_UNSIGNED;
+		return 0;
+	}
+	if (hex_parse(text, c->payload_sha256, SHA256_BYTES)) {
+		c->payload = PAYLOAD_HASH;
+		return 0;
+	}
+	for (size_t i = PAYLOAD_STREAMING_SIGNED; i < ARRAY_LEN(streaming); i++) {
+		if (!strcmp(text, streaming[i]))
+			c->payload = (enum payload_kind)i;
+	}
+	if (!payload_is_chunked(c->payload))
+		return !strncmp(text, "STREAMING-", 10)
+		    ? refuse(code, "NotImplemented", e, ERR_BAD,
+		          "this way of signing a streamed body is not implemented")
+		    : refuse(code, "InvalidArgument", e, ERR_BAD,
+		          "x-amz-content-sha256 must be " UNSIGNED ", one of the words that "
+		          "begin with STREAMING-, or a SHA-256 in hexadecimal");
+	if (decoded_length_parse(r, c, code, e) < 0)
+		return -1;
+	return payload_has_trailer(c->payload) ? trailer_parse(r, c, code, e) : 0;
 }
 
 /* --- the header's form --- */
@@ -636,7 +667,9 @@ add_payload(struct buf *b, const struct sign_claim *c)
 		buf_add_str(b, UNSIGNED);
 		break;
 	case PAYLOAD_STREAMING_SIGNED:
-		buf_add_str(b, STREAMING);
+	case PAYLOAD_STREAMING_SIGNED_TRAILER:
+	case PAYLOAD_STREAMING_UNSIGNED_TRAILER:
+		buf_add_str(b, streaming[c->payload]);
 		break;
 	}
 }

@@ -144,12 +144,8 @@ def test_s3cmd_puts_lists_gets_and_syncs(region, account, tree, tmp_path):
     assert "s3://commands" not in call("ls")
 
 
-# Newer SDKs send a checksum after the body unless they are told not to, with
-# STREAMING-UNSIGNED-PAYLOAD-TRAILER.
-LATER = pytest.mark.xfail(strict=True, reason="checksums in trailers are not implemented")
-
-
-@pytest.mark.parametrize("checksums", [pytest.param("when_supported", marks=LATER), "when_required"])
+# By default (when_supported) a checksum follows the body: STREAMING-UNSIGNED-PAYLOAD-TRAILER.
+@pytest.mark.parametrize("checksums", ["when_supported", "when_required"])
 def test_aws_copies_syncs_and_removes(region, account, tree, tmp_path, checksums):
     aws = tool("aws")
     env = dict(AWS_ACCESS_KEY_ID=account["access_key"], AWS_SECRET_ACCESS_KEY=account["secret_key"],

@@ -462,7 +462,7 @@ what_the_header_form_needs_is_asked_for(void **state)
 	CHECK_STR(verdict(&f.r), "InvalidArgument");
 	f.h[2][1] = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 	CHECK_STR(verdict(&f.r), "MissingContentLength");
-	f.h[2][1] = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+	f.h[2][1] = "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD";
 	CHECK_STR(verdict(&f.r), "NotImplemented");
 }
 
@@ -805,6 +805,53 @@ malformed_chunk_lines_are_refused(void **state)
 	chunked_close(NULL);
 }
 
+/* --- trailers --- */
+
+#define SIGNED_TRAILER   "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+#define UNSIGNED_TRAILER "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+
+/* AWS's example, from "Signature Calculations for the Authorization Header: Including Trailing
+ * Headers". */
+static struct request *
+put_trailer(struct fake *f, const char *payload, const char *trailer)
+{
+	begin(f, "PUT", "/examplebucket/chunkObject.txt", "");
+	header(f, "Host", "s3.amazonaws.com");
+	header(f, "Content-Encoding", "aws-chunked");
+	header(f, "x-amz-content-sha256", payload);
+	header(f, "x-amz-date", WHEN);
+	header(f, "x-amz-decoded-content-length", "66560");
+	header(f, "x-amz-storage-class", "REDUCED_REDUNDANCY");
+	if (trailer)
+		header(f, "x-amz-trailer", trailer);
+	authorize(f,
+	    "content-encoding;host;x-amz-content-sha256;x-amz-date;x-amz-decoded-content-length;"
+	    "x-amz-storage-class;x-amz-trailer",
+	    "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e");
+	return &f->r;
+}
+
+static void
+a_trailer_is_announced_by_one_name(void **state)
+{
+	struct fake f;
+	struct sign_claim c;
+	const char *code;
+	struct err e;
+
+	CHECK_STR(verdict(put_trailer(&f, SIGNED_TRAILER, "x-amz-checksum-crc32c")), "");
+	CHECK(sign_parse(
+	          put_trailer(&f, UNSIGNED_TRAILER, "X-Amz-Checksum-CRC32C"), &c, &code, &e) == 1);
+	CHECK(c.payload == PAYLOAD_STREAMING_UNSIGNED_TRAILER && c.decoded_length == 66560);
+	CHECK_STR(c.trailer, "x-amz-checksum-crc32c");
+	CHECK_STR(verdict(put_trailer(&f, SIGNED_TRAILER, NULL)), "InvalidRequest");
+	CHECK_STR(verdict(put_trailer(&f, UNSIGNED_TRAILER, "")), "InvalidRequest");
+	CHECK_STR(verdict(put_trailer(&f, UNSIGNED_TRAILER, "a,b")), "InvalidRequest");
+	CHECK_STR(verdict(put_trailer(
+	              &f, UNSIGNED_TRAILER, "x-amz-checksum-of-a-kind-that-has-a-very-long-name")),
+	    "InvalidRequest");
+}
+
 /* --- cost --- */
 
 int
@@ -833,6 +880,7 @@ main(void)
 		cmocka_unit_test(nothing_of_an_altered_chunk_is_released),
 		cmocka_unit_test(chunks_cannot_be_left_out_or_cut_off),
 		cmocka_unit_test(malformed_chunk_lines_are_refused),
+		cmocka_unit_test(a_trailer_is_announced_by_one_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
