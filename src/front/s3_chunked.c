@@ -52,6 +52,7 @@ struct chunked {
 	char value[LINE_MAX_];
 	size_t trailer_bytes;
 	bool has_value, is_signed; /* is_signed: and the signature was right */
+	bool is_bad;               /* it was what broke the body */
 };
 
 static bool
@@ -109,7 +110,9 @@ chunked_is_complete(const struct chunked *c)
 bool
 chunked_lacks_trailer(const struct chunked *c)
 {
-	return c->state == CHUNK_TRAILER && c->released == c->length && !chunked_is_complete(c);
+	if (c->released != c->length)
+		return false;
+	return c->is_bad || (c->state == CHUNK_TRAILER && !chunked_is_complete(c));
 }
 
 const char *
@@ -355,6 +358,7 @@ chunked_feed(struct chunked *c, const void *p, size_t n, struct buf *out, struct
 			break;
 		}
 		if (took < 0) {
+			c->is_bad |= c->state == CHUNK_TRAILER;
 			c->state = CHUNK_BROKEN;
 			return -1;
 		}

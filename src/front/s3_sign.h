@@ -72,7 +72,7 @@ must_check
 int chunked_feed(struct chunked *c, const void *p, size_t n, struct buf *out, struct err *e);
 /* Whether the final empty chunk has come, the trailer if there is to be one, and nothing is missing. */
 bool chunked_is_complete(const struct chunked *c);
-/* Whether all is there but the trailer. */
+/* Whether all is there but the trailer, or the trailer was malformed. */
 bool chunked_lacks_trailer(const struct chunked *c);
 /* The trailer's value (when complete), "" if there is none. C's. */
 const char *chunked_trailer(const struct chunked *c);

@@ -1,10 +1,13 @@
 """The S3 operations, as boto3 uses them and, where it can't, by hand."""
+import base64
 import concurrent.futures
 import datetime
 import hashlib
+import hmac
 import random
 import signal
 import urllib.parse
+import zlib
 
 import pytest
 import requests
@@ -547,6 +550,148 @@ def test_chunks_that_are_not_as_signed_leave_nothing(plain, s3, bucket, size):
     headers, body = streaming(plain, f"/{bucket}/chunks", pieces, declared=size)
     assert code_of(plain.send("PUT", f"/{bucket}/chunks", headers, body)[2]) in ("IncompleteBody", "InvalidRequest")
     assert read(s3, bucket, "chunks") == b"before"
+
+
+# --- checksums ---
+
+def b64(digest):
+    return base64.b64encode(digest).decode()
+
+
+def crc32(data):
+    return b64(zlib.crc32(data).to_bytes(4, "big"))
+
+
+def trailed(plain, path, pieces, value=None, signed=False, line=None, query="", **extra):
+    """A PUT whose CRC-32, or VALUE, follows its body; LINE instead of the trailer's line."""
+    signer = plain.signer()
+    kind = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" if signed else "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+    headers = signer.headers("PUT", path, query, payload=kind, Content_Encoding="aws-chunked",
+                             x_amz_decoded_content_length=str(sum(map(len, pieces))),
+                             x_amz_trailer="x-amz-checksum-crc32", **extra)
+    value = crc32(b"".join(pieces)) if value is None else value
+    line = f"x-amz-checksum-crc32:{value}\r\n" if line is None else line
+    if not signed:
+        body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
+        return headers, body + b"0\r\n" + line.encode() + b"\r\n"
+    body = signer.chunked(headers["Authorization"].rpartition("=")[2], pieces)[:-2]
+    last = body[-66:-2].decode()
+    digest = hashlib.sha256(line.replace("\r", "").encode()).hexdigest()
+    text = f"AWS4-HMAC-SHA256-TRAILER\n{signer.time}\n{signer.scope}\n{last}\n{digest}"
+    signature = hmac.new(signer.signing_key(), text.encode(), hashlib.sha256).hexdigest()
+    return headers, body + line.encode() + f"x-amz-trailer-signature:{signature}\r\n\r\n".encode()
+
+
+def checksum_of(plain, path, **extra):
+    """(checksum, its kind) that GET and HEAD answer."""
+    seen = set()
+    for method in ("GET", "HEAD"):
+        status, headers, _ = plain.request(method, path, x_amz_checksum_mode="ENABLED", **extra)
+        assert status in (200, 206)
+        seen.add((headers["x-amz-checksum-crc32"], headers["x-amz-checksum-type"]))
+    assert len(seen) == 1
+    return seen.pop()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("sizes", [[], [1], [65536, 100], [8192] * 3, [3 * MIB], [65536] * 40 + [17]])
+def test_a_checksum_after_the_body(plain, s3, bucket, sizes, signed):
+    pieces = [some_bytes(size, i) for i, size in enumerate(sizes)]
+    data, path = b"".join(pieces), f"/{bucket}/trailed"
+    status, headers, answer = plain.send("PUT", path, *trailed(plain, path, pieces, signed=signed))
+    assert status == 200, answer
+    assert headers["x-amz-checksum-crc32"] == crc32(data)
+    got = s3.get_object(Bucket=bucket, Key="trailed")
+    assert got["Body"].read() == data and "ContentEncoding" not in got
+    assert checksum_of(plain, path) == (crc32(data), "FULL_OBJECT")
+    assert "x-amz-checksum-crc32" not in plain.request("GET", path)[1]
+    if data:
+        assert checksum_of(plain, path, Range="bytes=0-0") == (None, None)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("size", [100, 300000])
+def test_a_trailer_that_is_wrong_leaves_nothing(plain, s3, bucket, size, signed):
+    s3.put_object(Bucket=bucket, Key="trailed", Body=b"before")
+    pieces, path = [some_bytes(size)], f"/{bucket}/trailed"
+    for change, codes in (({"value": crc32(b"other")}, ["BadDigest"]),
+                          ({"value": "short"}, ["InvalidRequest"]), ({"value": ""}, ["InvalidRequest"]),
+                          ({"line": ""}, ["MalformedTrailerError"]),
+                          ({"line": "x-amz-checksum-sha1:AAAA\r\n"}, ["MalformedTrailerError"]),
+                          ({"value": "A" * 4000}, ["MalformedTrailerError"])):
+        status, _, answer = plain.send("PUT", path, *trailed(plain, path, pieces, signed=signed, **change))
+        assert status == 400 and code_of(answer) in codes, (change, answer)
+    headers, body = trailed(plain, path, pieces, signed=signed)
+    for wrong in (body[:body.index(b"x-amz-checksum")], body + b"x"):
+        status, _, answer = plain.send("PUT", path, headers, wrong)
+        assert (status, code_of(answer)) == (400, "MalformedTrailerError")
+    if signed:
+        body = body.replace(b"trailer-signature:", b"trailer-signature:" + b"0" * 64 + b"\r\n")
+        assert code_of(plain.send("PUT", path, headers, body)[2]) == "SignatureDoesNotMatch"
+    for name in ("x-amz-meta-a", "x-amz-checksum-md4"):
+        headers = plain.signer().headers("PUT", path, payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+                                         x_amz_decoded_content_length="0", x_amz_trailer=name)
+        assert code_of(plain.send("PUT", path, headers, b"0\r\n\r\n")[2]) == "InvalidRequest"
+    assert read(s3, bucket, "trailed") == b"before"
+
+
+@pytest.mark.parametrize("size", [0, 100, 300000])
+def test_a_checksum_before_the_body(plain, s3, bucket, size):
+    body, path = some_bytes(size), f"/{bucket}/summed"
+    right = {"crc32": crc32(body), "sha1": b64(hashlib.sha1(body).digest()), "sha256": b64(hashlib.sha256(body).digest())}
+    for name, value in right.items():
+        status, headers, _ = plain.request("PUT", path, body=body, **{f"x_amz_checksum_{name}": value})
+        assert status == 200 and headers[f"x-amz-checksum-{name}"] == value
+        _, headers, got = plain.request("GET", path, x_amz_checksum_mode="ENABLED")
+        assert got == body and headers[f"x-amz-checksum-{name}"] == value
+    for change, code in (({"x_amz_checksum_crc32": crc32(b"other")}, "BadDigest"),
+                         ({"x_amz_checksum_crc32c": right["crc32"]}, "BadDigest" if size else None),
+                         ({"x_amz_checksum_crc64nvme": "AAAAAAAAAAE="}, "BadDigest"),
+                         ({"x_amz_checksum_sha256": b64(hashlib.sha256(b"other").digest())}, "BadDigest"),
+                         ({"x_amz_checksum_sha1": right["sha256"]}, "InvalidRequest"),
+                         ({"x_amz_checksum_crc32": "!"}, "InvalidRequest"),
+                         ({"x_amz_checksum_md4": "AAAA"}, "InvalidRequest"),
+                         ({f"x_amz_checksum_{k}": v for k, v in right.items()}, "InvalidRequest")):
+        if code:
+            status, _, answer = plain.request("PUT", path, body=body, **change)
+            assert (status, code_of(answer)) == (400, code), change
+    assert read(s3, bucket, "summed") == body
+
+
+def test_a_copy_has_the_checksum_of_its_source(plain, bucket):
+    path = f"/{bucket}/original"
+    assert plain.send("PUT", path, *trailed(plain, path, [b"original"]))[0] == 200
+    for directive in ("COPY", "REPLACE"):
+        status, _, answer = plain.request("PUT", f"/{bucket}/same", x_amz_copy_source=path, x_amz_meta_a="1",
+                                          x_amz_metadata_directive=directive)
+        assert status == 200, answer
+        assert checksum_of(plain, f"/{bucket}/same") == (crc32(b"original"), "FULL_OBJECT")
+
+
+def test_parts_with_checksums(plain, s3, bucket):
+    path = f"/{bucket}/summed-parts"
+    begin = {"x_amz_checksum_algorithm": "CRC32", "x_amz_checksum_type": "COMPOSITE"}
+    assert code_of(plain.request("POST", path, "uploads=", **{**begin, "x_amz_checksum_algorithm": "MD4"})[2]) == \
+        "InvalidRequest"
+    _, _, answer = plain.request("POST", path, "uploads=", **begin)
+    upload = answer.decode().partition("<UploadId>")[2].partition("<")[0]
+    parts, listed = [some_bytes(5 * MIB, 1), b"tail"], ""
+    for number, data in enumerate(parts, 1):
+        query = f"partNumber={number}&uploadId={upload}"
+        wrong = trailed(plain, path, [data], value=crc32(b"other"), query=query)
+        assert code_of(plain.send("PUT", f"{path}?{query}", *wrong)[2]) == "BadDigest"
+        status, headers, answer = plain.send("PUT", f"{path}?{query}", *trailed(plain, path, [data], query=query))
+        assert status == 200, answer
+        assert headers["x-amz-checksum-crc32"] == crc32(data)
+        listed += f"<Part><PartNumber>{number}</PartNumber><ETag>{headers['ETag']}</ETag>" \
+                  f"<ChecksumCRC32>{crc32(data)}</ChecksumCRC32></Part>"
+    body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
+    bad = body.replace(crc32(b"tail").encode(), b"tail")
+    assert code_of(plain.request("POST", path, f"uploadId={upload}", body=bad)[2]) == "MalformedXML"
+    status, _, answer = plain.request("POST", path, f"uploadId={upload}", body=body)
+    assert status == 200, answer
+    assert read(s3, bucket, "summed-parts") == b"".join(parts)
+    assert checksum_of(plain, path) == (None, None)
 
 
 @pytest.mark.parametrize("size", [100, 300000])
