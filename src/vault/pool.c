@@ -75,6 +75,7 @@ pool_open(const struct pool_config *c, struct err *e)
 	TAILQ_INIT(&p->closed);
 	STAILQ_INIT(&p->chores);
 	STAILQ_INIT(&p->removals);
+	STAILQ_INIT(&p->sweeps);
 	pthread_once(&sqlite_once, configure_sqlite);
 	if (sqlite_error.kind != ERR_NONE) {
 		err_set(e, sqlite_error.kind, "%s", sqlite_error.text);
@@ -294,6 +295,8 @@ open_taken(struct pool *p, struct vault *v, struct err *e)
 	pthread_mutex_unlock(&p->lock);
 	r = vault_connect(v, e);
 	pthread_mutex_lock(&p->lock);
+	if (r == 0)
+		keeper_add_sweep(p, v);
 	return r;
 }
 

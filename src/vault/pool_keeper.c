@@ -3,6 +3,9 @@
  * A dropped chunk's file is removed when the commit that dropped it is durable, nobody exports the
  * vault, and everyone who may have learned its name before has finished (see content_internal.h).
  * If a flush failed before it was durable, it has been taken back, and the file stays.
+ *
+ * What a crash left behind is swept when the vault is opened for the first time after it. The keeper
+ * never opens a vault for that: it may be on its way to be erased.
  */
 #include "vault/vault_internal.h"
 
@@ -23,6 +26,28 @@ keeper_add_chore(struct pool *p, struct vault *v)
 	v->is_chore = true;
 	v->pins++;
 	STAILQ_INSERT_TAIL(&p->chores, v, chore);
+	pthread_cond_signal(&p->keeper_wake);
+}
+
+static struct vault_id *
+swept_place(struct pool *p, const struct vault_id *id)
+{
+	const uint8_t *b = id->account.b; /* random */
+
+	return &p->swept[(b[0] << 8 | b[1]) % SWEPT_MAX ^ id->service];
+}
+
+void
+keeper_add_sweep(struct pool *p, struct vault *v)
+{
+	struct vault_id *place = swept_place(p, &v->id);
+
+	if (v->is_sweep || memcmp(place, &v->id, sizeof(*place)) == 0)
+		return;
+	*place = v->id;
+	v->is_sweep = true;
+	v->pins++;
+	STAILQ_INSERT_TAIL(&p->sweeps, v, sweep);
 	pthread_cond_signal(&p->keeper_wake);
 }
 
@@ -152,6 +177,8 @@ do_chore(struct pool *p, struct vault *v)
 	pool_release(p, v);
 }
 
+static void do_sweep(struct pool *p, struct vault *v);
+
 static void
 wait_for_work(struct pool *p)
 {
@@ -183,8 +210,13 @@ keep(void *arg)
 			continue;
 		}
 		do_removals(p);
-		if (!p->is_closing && STAILQ_EMPTY(&p->chores))
+		v = STAILQ_FIRST(&p->sweeps);
+		if (v && !p->is_closing) {
+			STAILQ_REMOVE_HEAD(&p->sweeps, sweep);
+			do_sweep(p, v);
+		} else if (!p->is_closing && STAILQ_EMPTY(&p->chores)) {
 			wait_for_work(p);
+		}
 	}
 	do_removals(p);
 	pthread_mutex_unlock(&p->lock);
@@ -309,6 +341,54 @@ is_held(struct pool *p, const struct vault *v)
 	return held;
 }
 
+/* V is taken, S has its files. */
+static int
+sweep_taken(struct pool *p, struct vault *v, struct sweep *s, uint64_t *removed, struct err *e)
+{
+	/* A drop that is not durable may be taken back, with the files being needed again. */
+	if (flusher_wait(p->c.flusher, vault_ticket(v), e) < 0)
+		return -1;
+	if (is_held(p, v))
+		return 0;
+	if (sealed_chunks(v->sealed, note_known, s, e) < 0)
+		return -1;
+	note_removals(p, v, s);
+	if (buf_check(&s->files, e) < 0 || buf_check(&s->known, e) < 0)
+		return -1;
+	return remove_unknown(p, &v->id, s, removed, e);
+}
+
+/* LOCK held. */
+static void
+do_sweep(struct pool *p, struct vault *v)
+{
+	_cleanup_(sweep_free) struct sweep s = { .files = BUF_INIT(0), .known = BUF_INIT(0) };
+	struct err e = { 0 };
+	uint64_t removed = 0;
+	int r;
+
+	pthread_mutex_unlock(&p->lock);
+	r = chunks_list(p->c.chunks, &v->id, note_file, &s, &e);
+	pthread_mutex_lock(&p->lock);
+	pool_grab(p, v);
+	v->is_sweep = false;
+	v->pins--;
+	if (r == 0 && s.files.len) {
+		if (v->db && !v->must_close && !v->holds) {
+			pthread_mutex_unlock(&p->lock);
+			r = sweep_taken(p, v, &s, &removed, &e);
+			pthread_mutex_lock(&p->lock);
+		} else { /* at its next opening */
+			memset(swept_place(p, &v->id), 0, sizeof(struct vault_id));
+		}
+	}
+	pool_release(p, v);
+	if (r < 0)
+		log_warn("chunk.sweep", NULL, "error=\"%s\"", e.text);
+	else if (removed)
+		log_info("chunk.sweep", NULL, "removed=%llu", (unsigned long long)removed);
+}
+
 int
 pool_sweep(struct pool *p, const struct vault_id *id, uint64_t *removed, struct err *e)
 {
@@ -320,16 +400,7 @@ pool_sweep(struct pool *p, const struct vault_id *id, uint64_t *removed, struct 
 		v = pool_take(p, id, true, e);
 		r = v ? 0 : -1;
 	}
-	/* A drop that is not durable may be taken back, with the files being needed again. */
 	if (r == 0 && s.files.len)
-		r = flusher_wait(p->c.flusher, vault_ticket(v), e);
-	if (r == 0 && s.files.len && !is_held(p, v)) {
-		r = sealed_chunks(v->sealed, note_known, &s, e);
-		note_removals(p, v, &s);
-		if (r == 0 && (buf_check(&s.files, e) < 0 || buf_check(&s.known, e) < 0))
-			r = -1;
-		if (r == 0)
-			r = remove_unknown(p, id, &s, removed, e);
-	}
+		r = sweep_taken(p, v, &s, removed, e);
 	return r < 0 ? err_add(e, "sweeping chunks") : 0;
 }

@@ -12,6 +12,7 @@
 
 /* Prepared statements kept per vault; the one unused for longest goes first. */
 #define STATEMENTS_MAX 24
+#define SWEPT_MAX      16384
 
 struct query {
 	sqlite3_stmt *stmt;
@@ -35,15 +36,17 @@ struct vault {
 	UT_hash_handle hh;
 	TAILQ_ENTRY(vault) link;   /* in `list` */
 	STAILQ_ENTRY(vault) chore; /* waiting for the keeper */
+	STAILQ_ENTRY(vault) sweep; /* likewise */
 
 	/* The pool's lock guards these. */
 	bool is_taken;
 	bool is_chore;
+	bool is_sweep;
 	bool is_counted;   /* among the open ones */
 	unsigned waiting;  /* threads that want it */
 	unsigned watching; /* threads in pool_hold */
 	unsigned holds;
-	unsigned pins; /* pending removals and chores */
+	unsigned pins; /* pending removals, chores and sweeps */
 	uint64_t gives;
 	uint64_t commit_ms; /* mono; 0: none yet */
 	size_t bytes;
@@ -97,6 +100,9 @@ struct pool {
 	bool is_closing;
 	STAILQ_HEAD(, vault) chores;
 	STAILQ_HEAD(, removal) removals;
+	STAILQ_HEAD(, vault) sweeps;
+	/* Swept by this process, each at one place; one that was pushed out is swept again. */
+	struct vault_id swept[SWEPT_MAX];
 };
 
 must_check
@@ -129,6 +135,8 @@ int keeper_start(struct pool *p, struct err *e);
 void keeper_stop(struct pool *p);
 /* LOCK held. */
 void keeper_add_chore(struct pool *p, struct vault *v);
+/* Remove V's orphaned chunk files in the background, unless that was done. LOCK held, V just opened. */
+void keeper_add_sweep(struct pool *p, struct vault *v);
 /* After a durable-to-be commit at V->ticket that dropped V->dropped. No lock held. */
 void keeper_add_removal(struct vault *v);
 /* LOCK held: V is being evicted, its chunks are someone else's business now. */

@@ -632,6 +632,34 @@ a_sweep_removes_only_what_nobody_refers_to(void **state)
 	store_close(&s);
 }
 
+static void
+orphans_of_a_crash_go_when_the_vault_is_opened(void **state)
+{
+	struct chunk_name orphan = { "left-by-a-crash" };
+	struct chunk_out *o;
+	struct chunk_ref *refs;
+	struct vault_id id;
+	struct store s;
+	size_t n;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_FILES);
+	refs = write_content(&s, &id, 100000, &n);
+	pool_close(s.pool);
+	o = chunks_begin(s.chunks, &id, &orphan, &e);
+	CHECK(o);
+	CHECK_OK(chunks_write(s.chunks, o, "x", 1, &e), &e);
+	CHECK_OK(chunks_finish(s.chunks, o, &e), &e);
+	CHECK(files_of(&s, &id) == n + 1);
+	store_open_pool(&s, 8);
+	pool_give(store_take(&s, &id));
+	CHECK(files_become(&s, &id, n, 500));
+	free(refs);
+	store_close(&s);
+}
+
 /* --- nothing readable on disk --- */
 
 static const char *const secrets[] = { "Zebra-Bucket-Name", "Quokka/Key/Name", "Wombat-Metadata",
@@ -741,6 +769,7 @@ main(void)
 		cmocka_unit_test(a_drop_that_was_taken_back_removes_nothing),
 		cmocka_unit_test(a_transaction_that_was_not_committed_leaves_nothing),
 		cmocka_unit_test(a_sweep_removes_only_what_nobody_refers_to),
+		cmocka_unit_test(orphans_of_a_crash_go_when_the_vault_is_opened),
 		cmocka_unit_test(no_plaintext_reaches_the_disk),
 	};
 
