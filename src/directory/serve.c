@@ -328,8 +328,7 @@ serve_wave_retry(struct call *c, struct err *e)
 	const char *id = wave_argument(c, e);
 	uint64_t n;
 
-	if (!id || operate_on(c, "retry", id, e) < 0 ||
-	    directory_wave_retry(c->d, id, &n, e) < 0)
+	if (!id || operate_on(c, "retry", id, e) < 0 || directory_wave_retry(c->d, id, &n, e) < 0)
 		return -1;
 	c->answer = json_pack("{s:I}", "n", (json_int_t)n);
 	return 0;

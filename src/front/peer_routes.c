@@ -231,8 +231,8 @@ peer_serve(struct node *n, const char *id, const char *caller, const char *op, j
 	if (strncmp(op, "directory/", 10) == 0) {
 		if (!n->serves_directory)
 			return err_set(e, ERR_DENIED, "%s serves no directory", n->region);
-		return directory_serve(n->directory, caller, peers_may_operate(n->peers, caller),
-		    op + 10, in, out, e);
+		return directory_serve(
+		    n->directory, caller, peers_may_operate(n->peers, caller), op + 10, in, out, e);
 	}
 	if (strncmp(op, "account/", 8) == 0)
 		return n->engine ? accounts_serve(n, caller, op + 8, in, out, e) : no_store(n, e);

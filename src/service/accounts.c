@@ -344,8 +344,8 @@ settle_creating(struct node *n, struct home *home, bool there, struct err *e)
 /* What can't be finished or undone now must not keep the others waiting: it is counted in *LEFT, and
  * *WHY says why of the first. */
 static int
-recover_batch(struct node *n, struct home *homes, size_t count, size_t *left, struct err *why,
-    struct err *e)
+recover_batch(
+    struct node *n, struct home *homes, size_t count, size_t *left, struct err *why, struct err *e)
 {
 	_cleanup_(freep) bool *there = calloc(count, sizeof(*there));
 

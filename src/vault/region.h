@@ -9,10 +9,10 @@
 #include "engine/flusher.h"
 
 enum region_kind {
-	REGION_HOME = 'A',    /* + account: struct home (homes.h) */
-	REGION_MOVE = 'M',    /* + account: a move under way, either side (move/) */
-	REGION_ERASE = 'E',   /* + account: an erasure not yet finished (move/) */
-	REGION_PROOF = 'P',   /* + account, epoch (8): signed statements for certificates (move/) */
+	REGION_HOME = 'A',  /* + account: struct home (homes.h) */
+	REGION_MOVE = 'M',  /* + account: a move under way, either side (move/) */
+	REGION_ERASE = 'E', /* + account: an erasure not yet finished (move/) */
+	REGION_PROOF = 'P', /* + account, epoch (8): signed statements for certificates (move/) */
 };
 
 struct region_batch;

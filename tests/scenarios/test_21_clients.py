@@ -1,10 +1,14 @@
 """The usual round trips of clients that people have, over TLS with the region's own CA."""
+import base64
 import filecmp
+import hashlib
+import json
 import os
 import pathlib
 import random
 import shutil
 import subprocess
+import zlib
 
 import pytest
 
@@ -144,18 +148,22 @@ def test_s3cmd_puts_lists_gets_and_syncs(region, account, tree, tmp_path):
     assert "s3://commands" not in call("ls")
 
 
-# By default (when_supported) a checksum follows the body: STREAMING-UNSIGNED-PAYLOAD-TRAILER.
-@pytest.mark.parametrize("checksums", ["when_supported", "when_required"])
-def test_aws_copies_syncs_and_removes(region, account, tree, tmp_path, checksums):
+def aws_for(region, account, **environment):
     aws = tool("aws")
     env = dict(AWS_ACCESS_KEY_ID=account["access_key"], AWS_SECRET_ACCESS_KEY=account["secret_key"],
                AWS_DEFAULT_REGION=region.name, AWS_CA_BUNDLE=region.ca, AWS_CONFIG_FILE="/dev/null",
-               AWS_EC2_METADATA_DISABLED="true", AWS_REQUEST_CHECKSUM_CALCULATION=checksums,
-               AWS_RESPONSE_CHECKSUM_VALIDATION=checksums)
+               AWS_EC2_METADATA_DISABLED="true", **environment)
 
     def call(*words):
         return aws("--endpoint-url", region.url, *words, **env).stdout
+    return call
 
+
+# By default (when_supported) a checksum follows the body: STREAMING-UNSIGNED-PAYLOAD-TRAILER.
+@pytest.mark.parametrize("checksums", ["when_supported", "when_required"])
+def test_aws_copies_syncs_and_removes(region, account, tree, tmp_path, checksums):
+    call = aws_for(region, account, AWS_REQUEST_CHECKSUM_CALCULATION=checksums,
+                   AWS_RESPONSE_CHECKSUM_VALIDATION=checksums)
     bucket = checksums.replace("_", "-")
     call("s3", "mb", f"s3://{bucket}")
     call("s3", "sync", tree, f"s3://{bucket}/tree")
@@ -169,3 +177,37 @@ def test_aws_copies_syncs_and_removes(region, account, tree, tmp_path, checksums
     assert '"ContentLength"' in call("s3api", "head-object", "--bucket", bucket, "--key", "moved", "--output", "json")
     call("s3", "rb", "--force", f"s3://{bucket}")
     assert bucket not in call("s3", "ls")
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
+def test_aws_finds_its_checksums_again(region, account, tree, tmp_path, algorithm):
+    call, bucket = aws_for(region, account), f"sums-{algorithm.lower()}"
+    call("s3", "mb", f"s3://{bucket}")
+    for file in ("folder 0/file-0.bin", "folder 2/file-2.bin", "folder 0/file-6.bin", "folder 1/file-7.bin"):
+        call("s3", "cp", tree / file, f"s3://{bucket}/copied", "--checksum-algorithm", algorithm)
+        call("s3", "cp", f"s3://{bucket}/copied", tmp_path / "back")
+        assert filecmp.cmp(tree / file, tmp_path / "back", shallow=False)
+        call("s3api", "put-object", "--bucket", bucket, "--key", "put", "--body", tree / file,
+             "--checksum-algorithm", algorithm)
+        head = json.loads(call("s3api", "head-object", "--bucket", bucket, "--key", "put", "--checksum-mode",
+                               "ENABLED", "--output", "json"))
+        content = (tree / file).read_bytes()
+        digest = zlib.crc32(content).to_bytes(4, "big") if algorithm == "CRC32" else \
+            hashlib.new(algorithm, content).digest()
+        assert head[f"Checksum{algorithm}"] == base64.b64encode(digest).decode()
+
+
+def test_aws_needs_not_know_where_the_home_is(tree, tmp_path):
+    home = Region(tmp_path, "cn-bj", "CN").start()
+    other = Region(tmp_path, "sg", "SG", beside=home).start()
+    try:
+        account = home.account()
+        call = aws_for(other, account)
+        call("s3", "mb", "s3://far")
+        for file in ("folder 0/file-0.bin", "folder 2/file-2.bin", "folder 0/file-6.bin", "folder 1/file-7.bin"):
+            call("s3", "cp", tree / file, "s3://far/copied")
+            aws_for(home, account)("s3", "cp", "s3://far/copied", tmp_path / "back")
+            assert filecmp.cmp(tree / file, tmp_path / "back", shallow=False)
+    finally:
+        other.stop()
+        home.stop()

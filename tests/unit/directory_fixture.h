@@ -26,7 +26,8 @@ carry_out(void *arg, const char *caller, const char *path, json_t *arguments, js
 	if (strncmp(path, base, strlen(base)) != 0)
 		return err_set(e, ERR_MISSING, "no call %s", path);
 	/* us is not trusted with the waves of others. */
-	return directory_serve(arg, caller, strcmp(caller, "us") != 0, path + strlen(base), arguments, answer, e);
+	return directory_serve(
+	    arg, caller, strcmp(caller, "us") != 0, path + strlen(base), arguments, answer, e);
 }
 
 static inline struct directory *

@@ -303,8 +303,9 @@ regions_are_read_with_their_keys(void **state)
 	CHECK(!r[0].may_not_operate);
 	CHECK_OK(conf_check_unused(c, &e), &e);
 	conf_free(c);
-	c = conf_parse("[region sg]\njurisdiction = SG\ns3 = x\npeer = y\nstream = z\noperator = no\n"
-	               "sign = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+	c = conf_parse(
+	    "[region sg]\njurisdiction = SG\ns3 = x\npeer = y\nstream = z\noperator = no\n"
+	    "sign = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
 	    "r", &e);
 	CHECK_OK(regions_read(c, r, &n, &e), &e);
 	CHECK(r[0].may_not_operate);

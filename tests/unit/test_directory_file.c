@@ -290,7 +290,8 @@ a_malformed_call_is_refused(void **state)
 		struct err e = { 0 };
 
 		CHECK(arguments);
-		if (directory_serve(f->file, "cn-bj", true, calls[i].op, arguments, &answer, &e) == 0 ||
+		if (directory_serve(f->file, "cn-bj", true, calls[i].op, arguments, &answer, &e) ==
+		        0 ||
 		    e.kind != calls[i].kind)
 			fail_msg("%s %s: %s", calls[i].op, calls[i].arguments, e.text);
 		json_decref(arguments);
