@@ -150,7 +150,7 @@ http {{
         while True:
             status = source.json("wave", "status", wave)
             items = status["items"]
-            if moved is None and not items.get("waiting", 0) + items.get("moving", 0) + items.get("put_off", 0):
+            if moved is None and not items.get("waiting", 0) + items.get("moving", 0) + items.get("put-off", 0):
                 moved = time.monotonic() - start
             if status["state"] == "done":
                 return status, moved, time.monotonic() - start

@@ -228,31 +228,41 @@ class Demo:
         wave = plan["wave"] if isinstance(plan["wave"], str) else plan["wave"]["id"]
         before, start = self.traffic(), time.monotonic()
         source.cli("wave", "run", wave)
-        self.watch(source, wave)
-        took = time.monotonic() - start
+        moved_after = self.watch(source, wave, start)
+        erased_after = time.monotonic() - start
         after = self.traffic()
-        self.wave_result(source, target, wave, len(mine), took, after[0] - before[0], after[1] - before[1])
+        self.wave_result(source, target, wave, len(mine), moved_after, erased_after, after[0] - before[0],
+                         after[1] - before[1])
         self.settle_clients(mine, target)
         self.after_wave(source, target, wave, mine, probes, windows)
 
-    def watch(self, region, wave):
+    def watch(self, region, wave, start):
+        """Show the wave until it is done; seconds until the last account was served by its new home."""
         words = [DOMICILE, "wave", "watch", wave, "--config", region.conf]
-        done = subprocess.run(words, stdout=subprocess.PIPE if self.report.as_json else None,
-                              stderr=subprocess.PIPE, timeout=90)
-        if done.returncode:
-            raise Failure(f"wave watch: exit {done.returncode}: {done.stderr.decode()[-1000:]}")
+        watching = subprocess.Popen(words, stdout=subprocess.PIPE if self.report.as_json else None,
+                                    stderr=subprocess.PIPE)
+        moved_after = None
+        while moved_after is None and watching.poll() is None:
+            items = region.json("wave", "status", wave)["items"]
+            if not items["waiting"] + items["moving"] + items["put-off"]:
+                moved_after = time.monotonic() - start
+            time.sleep(0.1)
+        _, errors = watching.communicate(timeout=90)
+        if watching.returncode:
+            raise Failure(f"wave watch: exit {watching.returncode}: {errors.decode()[-1000:]}")
+        return moved_after or time.monotonic() - start
 
-    def wave_result(self, source, target, wave, accounts, took, served, failed):
+    def wave_result(self, source, target, wave, accounts, moving, erased, served, failed):
         report = self.report
         status = source.json("wave", "status", wave)
-        moving = status.get("moving_s") or took
-        pause = status["pause_us"] if "pause_us" in status else status["pause"]
+        pause = status["pause_us"]
         total = status["bytes"]
         report.say(f"{accounts} accounts, {size_text(total)} in {moving:.1f} s: {accounts / moving:.0f} accounts/s, "
-                   f"{total / moving / 1e6:.1f} MB/s")
+                   f"{total / moving / 1e6:.1f} MB/s; erased at the old home, compacted and looked for again after "
+                   f"{erased:.1f} s")
         report.say(f"requests served meanwhile: {served}, failed: {failed}")
-        report.say("write pause: p50 %.1f ms, p99 %.1f ms, max %.1f ms" %
-                   tuple(pause[k] / 1000 for k in ("p50", "p99", "max")))
+        report.say("write pause: p50 %.1f ms, p99 %.1f ms, max %.1f ms (round trip between the regions %.1f ms)" %
+                   (*(pause[k] / 1000 for k in ("p50", "p99", "max")), status["round_trip_us"] / 1000))
         report.out.setdefault("waves", []).append({
             "from": source.name, "to": target.name, "accounts": accounts, "bytes": total, "seconds": moving,
             "served": served, "failed": failed, "pause_us": pause})
