@@ -68,7 +68,6 @@ class Bench:
         folder = os.path.join(self.dir, "nginx")
         os.makedirs(os.path.join(folder, "www", "bench"))
         plain, tls = self.options.port + 80, self.options.port + 81
-        module = "/usr/lib/nginx/modules/ngx_http_dav_ext_module.so"
         with open(os.path.join(folder, "nginx.conf"), "w") as f:
             f.write(f"""
 worker_processes 2; pid {folder}/pid; error_log {folder}/error.log; daemon off; user root;
@@ -79,12 +78,11 @@ http {{
   open_file_cache max=10000; open_file_cache_valid 60s;
   server {{
     listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl;
-    ssl_certificate {region.word('tls_cert')}; ssl_certificate_key {region.word('tls_key')};
+    ssl_certificate {region.path('tls_cert')}; ssl_certificate_key {region.path('tls_key')};
     root {folder}/www;
     location / {{ dav_methods PUT DELETE; create_full_put_path on; }}
   }}
 }}""")
-        del module
         self.nginx = subprocess.Popen(["nginx", "-c", os.path.join(folder, "nginx.conf")], stderr=subprocess.DEVNULL)
         time.sleep(0.5)
         return {"http": f"http://127.0.0.1:{plain}", "https": f"https://127.0.0.1:{tls}"}
@@ -93,7 +91,7 @@ http {{
         bare = json.loads(run(BARE, self.dir))
         RESULTS["bare"] = bare
         say("The machine, one core: " + ", ".join(f"{k} {v}" for k, v in bare.items()))
-        region = self.world.add_region("cn-bj", "CN", relays=False)
+        region = self.world.add_region("cn-bj", "CN", relays=False, words=["--s3-plain"])
         accounts = self.accounts(region, "CN", 64)
         path = self.accounts_file(accounts, "http.json")
         ours = {"https": f"https://127.0.0.1:{region.s3[1]}", "http": "http://" + region.word("s3_plain_listen")}
@@ -205,7 +203,7 @@ http {{
         """1 GiB through TLS into a file that is synced at the end: the physical limit."""
         region, port = self.world.regions["sg"], self.options.port + 90
         out = os.path.join(self.dir, "pipe")
-        e = f"cert={region.word('tls_cert')},key={region.word('tls_key')},verify=0"
+        e = f"cert={region.path('tls_cert')},key={region.path('tls_key')},verify=0"
         server = subprocess.Popen(["socat", "-b", "262144", "-u", f"OPENSSL-LISTEN:{port},bind=127.0.0.1,reuseaddr,{e}",
                                    f"OPEN:{out},creat,trunc,wronly"])
         time.sleep(0.5)

@@ -206,7 +206,7 @@ finish(struct connection *c)
 	c->is_busy = false;
 	requests++;
 	histogram_add(&latency, (now - from) / 1000);
-	if (c->status != 200) {
+	if (c->status / 100 != 2) {
 		failed++;
 		if (first_failures++ < 3)
 			fprintf(stderr, "load: status %d: %.200s\n", c->status, c->in);

@@ -261,7 +261,7 @@ class Demo:
                    f"{total / moving / 1e6:.1f} MB/s; erased at the old home, compacted and looked for again after "
                    f"{erased:.1f} s")
         report.say(f"requests served meanwhile: {served}, failed: {failed}")
-        report.say("write pause: p50 %.1f ms, p99 %.1f ms, max %.1f ms (round trip between the regions %.1f ms)" %
+        report.say("write pause: p50 %.1f ms, p99 %.1f ms, max %.1f ms (round trip between the regions %.2f ms)" %
                    (*(pause[k] / 1000 for k in ("p50", "p99", "max")), status["round_trip_us"] / 1000))
         report.out.setdefault("waves", []).append({
             "from": source.name, "to": target.name, "accounts": accounts, "bytes": total, "seconds": moving,

@@ -35,13 +35,13 @@ def run(*words, **options):
 
 
 class Region:
-    def __init__(self, world, name, jurisdiction, port, directory):
+    def __init__(self, world, name, jurisdiction, port, words):
         self.world, self.name, self.port = world, name, port
         self.dir = os.path.join(world.dir, name)
         self.conf = os.path.join(self.dir, "region.conf")
         self.process = None
         run(DOMICILE, "region", "init", self.dir, "--region", name, "--jurisdiction", jurisdiction,
-            "--ca", world.ca_dir, "--port-base", port, *directory)
+            "--ca", world.ca_dir, "--port-base", port, *words)
         self.s3 = ("127.0.0.1", int(self.word("s3_listen").rsplit(":", 1)[1]))
         self.metrics = self.word("metrics_listen")
 
@@ -52,6 +52,9 @@ class Region:
                 if word.strip() == name:
                     return value.strip()
         raise Failure(f"{self.conf} has no {name}")
+
+    def path(self, name):
+        return os.path.join(self.dir, self.word(name))
 
     def start(self, **environment):
         with open(os.path.join(self.dir, "log"), "ab") as log:
@@ -127,14 +130,14 @@ class World:
         run(DOMICILE, "ca", "init", self.ca_dir)
         self.ca = os.path.join(self.ca_dir, "ca.pem")
 
-    def add_region(self, name, jurisdiction, relays=True):
+    def add_region(self, name, jurisdiction, relays=True, words=()):
         n = len(self.regions)
         if n == 0:
             directory = ["--directory"]
         else:
             first = next(iter(self.regions.values()))
             directory = ["--directory-at", f"{first.name}={first.word('peer_listen')}"]
-        region = Region(self, name, jurisdiction, self.port + 10 * n, directory)
+        region = Region(self, name, jurisdiction, self.port + 10 * n, [*directory, *words])
         for other in self.regions.values():
             other.reload()
         self.regions[name] = region.start()
