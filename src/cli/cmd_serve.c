@@ -1,6 +1,7 @@
 /* cmd_serve.c - `domicile serve`: the process around a node. */
 #include "cli/commands.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "base/log.h"
 #include "cli/serve_node.h"
 
+#define ARENAS        2
 #define FILES_WANTED  1048576
 #define EARLIEST_MS   1704067200000ull /* 2024-01-01: signatures and certificates need a clock */
 #define RETRY_EVERY_S 5
@@ -86,6 +88,8 @@ cmd_serve(const struct args *a, struct err *e)
 		return err_set(e, ERR_BAD, "the clock says %s; set it first", now);
 	}
 	raise_limit(RLIMIT_NOFILE, FILES_WANTED, "the number of open files");
+	/* Many threads each allocate a little: an arena each would hold on to hundreds of megabytes. */
+	mallopt(M_ARENA_MAX, ARENAS);
 	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY, "locked memory");
 	block_signals(&set);
 	s = serving_open(config, e);

@@ -55,6 +55,20 @@ eraser_has(struct mover *m, const struct account_id *id)
 	return region_get(m->node->engine, REGION_ERASE, id->b, ACCOUNT_ID_BYTES, &v, &e) != 0;
 }
 
+bool
+eraser_peek(struct mover *m, const struct account_id *id, struct erase_record *out)
+{
+	struct erasing *x;
+
+	pthread_mutex_lock(&m->lock);
+	for (x = m->to_erase; x && !account_equal(&x->record.account, id); x = x->next)
+		;
+	if (x)
+		*out = x->record;
+	pthread_mutex_unlock(&m->lock);
+	return x != NULL;
+}
+
 static void
 each_vault(struct mover *m, struct erasing *x,
     int (*fn)(struct mover *, struct erasing *, const struct vault_id *, struct err *),

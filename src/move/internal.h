@@ -52,6 +52,13 @@ void jobs_stop(struct mover *m);
 /* A wave's item has a new state; kept until the directory has it. WAVE "" is fine (no wave). */
 void job_item(struct mover *m, const char *wave, const struct wave_item *item);
 
+/* --- claims.c --- */
+
+/* false: some unit has the account (or there is no memory). */
+bool claim_take(struct mover *m, const struct account_id *id);
+void claim_drop(struct mover *m, const struct account_id *id);
+bool claim_is_taken(struct mover *m, const struct account_id *id);
+
 /* --- unit.c: the sending side --- */
 
 struct unit_account {
@@ -118,6 +125,9 @@ int source_record_moved(struct mover *m, const struct move_record *r, size_t n,
 must_check
 int target_record_home(
     struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e);
+/* The old home has learned, or its lease is over: the move's record goes. */
+must_check
+int target_record_open(struct mover *m, const struct account_id *id, struct err *e);
 /* Give up arrivals (arriving or prepared after a lost swap): from now on they are the eraser's. */
 must_check
 int target_record_given_up(
@@ -128,6 +138,9 @@ void eraser_add(struct mover *m, const struct erase_record *r);
 void *eraser_run(void *mover);
 /* Whether the account still has an erasure to be finished here: it can't arrive before. */
 bool eraser_has(struct mover *m, const struct account_id *id);
+
+/* The erasure under way of the account, if there is one. */
+bool eraser_peek(struct mover *m, const struct account_id *id, struct erase_record *out);
 
 /* --- proof.c --- */
 must_check
@@ -143,6 +156,12 @@ int proof_fetch(struct mover *m, const char *region, const struct account_id *id
 must_check
 int region_key(
     struct node *n, const char *region, uint8_t out[static SIGN_PUBLIC_BYTES], struct err *e);
+
+/* --- verify.c --- */
+
+/* 0 if everything that the statement says of its vaults is here, or newer; ERR_FORGED. */
+must_check
+int verify_arrival(struct node *n, const char *statement, struct err *e);
 
 extern struct counter moves_copying, moves_fenced, moves_moved, moves_given_up, moves_arriving,
     moves_settled, moves_erased, moves_bytes;

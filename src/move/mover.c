@@ -76,6 +76,14 @@ recover_move(void *arg, struct span key, struct span value, struct err *e)
 		return 0;
 	case MOVE_ARRIVING:
 		return keep_arrival(r, &m, e);
+	case MOVE_SETTLED:
+		/* The old home's lease, counted anew. */
+		homes_delay_writes(r->mover->node->homes, &m.account,
+		    m.lease_ms > r->mover->config.read_lease_ms ? m.lease_ms
+		                                                : r->mover->config.read_lease_ms);
+		m.since_ms = host_wall_ms();
+		resolver_add(r->mover, &m);
+		return 0;
 	case MOVE_FENCED:
 	case MOVE_PREPARED:
 		resolver_add(r->mover, &m);

@@ -92,6 +92,35 @@ out:
 	return result;
 }
 
+static uint64_t
+lease_of(const struct mover *m, const struct move_record *r)
+{
+	return r->lease_ms > m->config.read_lease_ms ? r->lease_ms : m->config.read_lease_ms;
+}
+
+static int
+put_move(struct region_batch *b, const struct move_record *r, struct err *e)
+{
+	_cleanup_buf_ struct buf v = BUF_INIT(8192);
+
+	move_record_put(&v, r);
+	if (buf_check(&v, e) < 0)
+		return -1;
+	region_put(b, REGION_MOVE, r->account.b, ACCOUNT_ID_BYTES, v.data, v.len);
+	return 0;
+}
+
+int
+target_record_open(struct mover *m, const struct account_id *id, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+
+	if (!b)
+		return -1;
+	region_delete(b, REGION_MOVE, id->b, ACCOUNT_ID_BYTES);
+	return region_apply_soon(m->node->engine, b, e);
+}
+
 int
 target_record_home(
     struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e)
@@ -101,12 +130,16 @@ target_record_home(
 	if (!b)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		region_delete(b, REGION_MOVE, r[i].account.b, ACCOUNT_ID_BYTES);
+		struct move_record settled = r[i];
+
+		/* The old home may still answer reads until it has learned, or its lease is over: kept
+		 * until then, so that a restart delays writes as well. */
+		settled.state = MOVE_SETTLED;
+		settled.since_ms = host_wall_ms();
+		if (put_move(b, &settled, e) < 0)
+			return -1;
 		put_proof(b, &r[i]);
-		/* The old home may still answer reads until it has learned, or its lease is over. */
-		homes_delay_writes(m->node->homes, &r[i].account,
-		    r[i].lease_ms > m->config.read_lease_ms ? r[i].lease_ms
-		                                            : m->config.read_lease_ms);
+		homes_delay_writes(m->node->homes, &r[i].account, lease_of(m, &r[i]));
 		routes_forget(m->node->routes, &r[i].account);
 	}
 	if (homes_set_soon(m->node->homes, h, n, b, e) < 0)
@@ -204,6 +237,8 @@ settle_target(struct mover *m, struct move_record *r, const struct swap *s, stru
 
 	if (homes_get(n->homes, &r->account, &h, e) != 1)
 		return err_add(e, "the home record of an arrival");
+	if (!s->is_done && h.state == HOME_HERE)
+		return 0; /* it has gone through, and further moves have begun */
 	if (!s->is_done) {
 		h.state = HOME_NONE;
 		return target_record_given_up(m, r, &h, 1, e);
@@ -218,19 +253,97 @@ settle_target(struct mover *m, struct move_record *r, const struct swap *s, stru
 	return target_record_home(m, r, &h, 1, e);
 }
 
+/* What memory says already, once more on its way to the disk: a failed flush may have taken it back. */
+static int
+write_moved_again(struct mover *m, const struct home *h, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	struct erase_record x;
+
+	if (!b)
+		return -1;
+	region_delete(b, REGION_MOVE, h->account.b, ACCOUNT_ID_BYTES);
+	if (eraser_peek(m, &h->account, &x))
+		put_erase(b, &x);
+	return homes_set_soon(m->node->homes, h, 1, b, e);
+}
+
+/* 1: the record is about what the account's home record says; 0: it is not any more, or was dealt with;
+ * -1. */
+static int
+is_current(struct mover *m, const struct move_record *r, struct err *e)
+{
+	bool is_source = r->state == MOVE_FENCED;
+	struct home h;
+	int found = homes_get(m->node->homes, &r->account, &h, e);
+
+	if (found <= 0)
+		return found;
+	if (is_source && h.state == HOME_MOVED && h.epoch > r->epoch)
+		return write_moved_again(m, &h, e);
+	if (h.attempt != r->attempt || h.epoch != r->epoch + !is_source)
+		return 0;
+	return is_source ? h.state == HOME_FENCED
+	                 : h.state == HOME_PREPARED || h.state == HOME_HERE;
+}
+
+/* A prepared arrival of before a restart or a failed flush: are its pages what was promised? If not,
+ * the directory is told that this attempt is over before the arrival is dropped. */
+static int
+look_at_pages(struct mover *m, const struct move_record *r, struct swap *s, struct err *e)
+{
+	struct placement row;
+	struct err bad;
+
+	if (directory_find(m->node->directory, &r->account, 1, &row, e) < 0)
+		return -1;
+	if (row.epoch != r->epoch || verify_arrival(m->node, r->statement, &bad) == 0)
+		return 0;
+	if (bad.kind != ERR_FORGED && bad.kind != ERR_MISSING)
+		return err_set(e, bad.kind, "%s", bad.text);
+	log_error("move.damaged", r->wave, "error=\"%s\"", bad.text);
+	memcpy(s->to, r->peer, sizeof s->to);
+	s->to_epoch = r->epoch;
+	s->to_attempt = r->attempt + 1;
+	if (directory_swap(m->node->directory, s, 1, e) < 0)
+		return -1;
+	s->is_done = false;
+	return 1;
+}
+
+/* The old home's lease of a settled arrival. */
+static int
+settle_lease(struct mover *m, const struct move_record *r, struct err *e)
+{
+	uint64_t now = host_wall_ms();
+
+	if (now >= r->since_ms && now < r->since_ms + lease_of(m, r))
+		return err_set(e, ERR_BUSY, "the old home may still be reading");
+	return target_record_open(m, &r->account, e);
+}
+
 static int
 settle_one(struct mover *m, struct move_record *r, struct err *e)
 {
 	bool is_source = r->state == MOVE_FENCED;
 	struct swap s = { .account = r->account, .epoch = r->epoch, .attempt = r->attempt };
 	char account[ACCOUNT_TEXT_SIZE];
+	int current, looked = 0;
+
+	if (r->state == MOVE_SETTLED)
+		return settle_lease(m, r, e);
+	current = is_current(m, r, e);
+	if (current <= 0)
+		return current;
 
 	memcpy(s.from, is_source ? m->node->region : r->peer, sizeof s.from);
 	memcpy(s.to, m->node->region, sizeof s.to);
 	s.to_epoch = is_source ? r->epoch : r->epoch + 1;
 	s.to_attempt = is_source ? r->attempt + 1 : r->attempt;
 	sha256(r->statement, strlen(r->statement), s.statement);
-	if (directory_swap(m->node->directory, &s, 1, e) < 0)
+	if (!is_source)
+		looked = look_at_pages(m, r, &s, e);
+	if (looked < 0 || (looked == 0 && directory_swap(m->node->directory, &s, 1, e) < 0))
 		return -1;
 	if ((is_source ? settle_source(m, r, &s, e) : settle_target(m, r, &s, e)) < 0)
 		return -1;
@@ -303,7 +416,7 @@ take_due(struct mover *m)
 static void
 put_back(struct mover *m, struct settle *s, const struct err *e)
 {
-	if (s->wait_ms == RETRY_MS)
+	if (s->wait_ms == RETRY_MS && s->record.state != MOVE_SETTLED)
 		log_warn("move.settle", s->record.wave, "error=\"%s\"", e->text);
 	s->wait_ms = s->wait_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : s->wait_ms * 2;
 	s->next_ms = host_mono_ms() + s->wait_ms;
@@ -340,7 +453,9 @@ readd(void *arg, struct span key, struct span value, struct err *e)
 	(void)key;
 	if (move_record_read(value, &r, e) < 0)
 		return -1;
-	if (r.state == MOVE_FENCED || r.state == MOVE_PREPARED)
+	/* Those of units under way are theirs. */
+	if ((r.state == MOVE_FENCED || r.state == MOVE_PREPARED) &&
+	    !claim_is_taken(arg, &r.account))
 		resolver_add(arg, &r);
 	return 0;
 }

@@ -16,6 +16,7 @@ struct arrival {
 	enum move_state state; /* arriving, prepared, settled, given up */
 	struct import *imports[SERVICES];
 	struct verdict verdict;
+	bool is_claimed, is_learned;
 	char statement[STATEMENT_MAX];
 	struct sealing sent, received;
 };
@@ -239,7 +240,10 @@ on_open(struct target *t, struct span p, struct err *e)
 		if (find_arrival(t, &o[i].account))
 			return err_set(e, ERR_BAD, "OPEN names an account twice");
 		*a = (struct arrival){ .opening = o[i], .state = MOVE_GIVEN_UP };
-		if (may_arrive(t, &o[i], &ae) < 0)
+		a->is_claimed = claim_take(t->mover, &o[i].account);
+		if (!a->is_claimed)
+			err_set(&ae, ERR_BUSY, "another move of it is under way here");
+		if (!a->is_claimed || may_arrive(t, &o[i], &ae) < 0)
 			refuse(a, &ae);
 		t->n = i + 1;
 	}
@@ -543,9 +547,10 @@ on_seal(struct target *t, struct span p, struct err *e)
 		else
 			ok[k++] = a;
 	}
-	if (k && (record_prepared(t, ok, k, e) < 0))
-		return -1;
-	if (check_flushes(t, ok, k, e) < 0)
+	/* Before, so that `prepared` is not written over pages that are lost; and after, for a flush that
+	 * failed in between. A crash there is met by the resolver, which looks at the pages again. */
+	if (check_flushes(t, ok, k, e) < 0 || (k && record_prepared(t, ok, k, e) < 0) ||
+	    check_flushes(t, ok, k, e) < 0)
 		return -1;
 	step("target.prepared");
 	if (k && swap_directory(t, ok, k, e) < 0)
@@ -574,9 +579,16 @@ on_learned(struct target *t, struct span p, struct err *e)
 
 	if (unit_read(p, &unit, e) < 0 || check_unit(t, unit, e) < 0)
 		return -1;
-	for (size_t i = 0; i < t->n; i++)
-		if (t->arrivals[i].state == MOVE_SETTLED)
-			homes_open_writes(t->mover->node->homes, &t->arrivals[i].opening.account);
+	for (size_t i = 0; i < t->n; i++) {
+		struct arrival *a = &t->arrivals[i];
+
+		if (a->state != MOVE_SETTLED || a->is_learned)
+			continue;
+		homes_open_writes(t->mover->node->homes, &a->opening.account);
+		if (target_record_open(t->mover, &a->opening.account, e) < 0)
+			return -1;
+		a->is_learned = true;
+	}
 	return 0;
 }
 
@@ -594,8 +606,9 @@ end_unit(struct target *t)
 		bool is_lost = a->state == MOVE_PREPARED && a->verdict.kind == ERR_STALE;
 
 		close_imports(a);
-		if (a->state == MOVE_PREPARED && !is_lost) {
-			record_of(t, a, MOVE_PREPARED, &r[n]);
+		if ((a->state == MOVE_PREPARED && !is_lost) ||
+		    (a->state == MOVE_SETTLED && !a->is_learned)) {
+			record_of(t, a, a->state, &r[n]);
 			resolver_add(t->mover, &r[n]);
 		} else if (a->state == MOVE_ARRIVING || is_lost) {
 			record_of(t, a, MOVE_GIVEN_UP, &r[n]);
@@ -605,6 +618,9 @@ end_unit(struct target *t)
 	if (n && target_record_given_up(t->mover, r, homes, n, &e) < 0)
 		log_error("move.give_up", t->wave, "accounts=%zu error=\"%s\"", n, e.text);
 	free(r);
+	for (size_t i = 0; i < t->n; i++)
+		if (t->arrivals[i].is_claimed)
+			claim_drop(t->mover, &t->arrivals[i].opening.account);
 	t->n = 0;
 	buf_clear(&t->packed);
 }

@@ -1,7 +1,6 @@
 /* The source's side of a move: one unit of accounts over one stream, step by step (DESIGN.md 7). */
 #include <stdio.h>
 #include <string.h>
-#include <uthash.h>
 #include <zstd.h>
 
 #include "base/host.h"
@@ -85,50 +84,17 @@ unit_put_record(struct region_batch *b, const struct move_record *m, struct err 
 
 /* --- 1: open --- */
 
-/* Claims: an account is in one unit at a time, and in none while the resolver has it. */
-struct moving {
-	struct account_id account;
-	UT_hash_handle hh;
-};
-
+/* Whether no other unit has the account, and no fence of it is unsettled. */
 static bool
 claim(struct mover *m, struct unit_account *a)
 {
 	_cleanup_buf_ struct buf v = BUF_INIT(16384);
-	struct moving *x = NULL, *new = calloc(1, sizeof *new);
 	struct err e;
 
-	if (!new)
-		return false;
-	new->account = a->opening.account;
-	pthread_mutex_lock(&m->lock);
-	HASH_FIND(hh, m->moving, &new->account, sizeof new->account, x);
-	if (!x)
-		HASH_ADD(hh, m->moving, account, sizeof new->account, new);
-	pthread_mutex_unlock(&m->lock);
-	if (x) {
-		free(new);
-		return false;
-	}
-	a->is_claimed = true;
-	return region_get(m->node->engine, REGION_MOVE, a->opening.account.b, ACCOUNT_ID_BYTES, &v,
-	           &e) == 0;
-}
-
-static void
-unclaim(struct mover *m, struct unit_account *a)
-{
-	struct moving *x;
-
-	if (!a->is_claimed)
-		return;
-	a->is_claimed = false;
-	pthread_mutex_lock(&m->lock);
-	HASH_FIND(hh, m->moving, &a->opening.account, sizeof a->opening.account, x);
-	if (x)
-		HASH_DEL(m->moving, x);
-	pthread_mutex_unlock(&m->lock);
-	free(x);
+	a->is_claimed = claim_take(m, &a->opening.account);
+	return a->is_claimed &&
+	    region_get(
+	        m->node->engine, REGION_MOVE, a->opening.account.b, ACCOUNT_ID_BYTES, &v, &e) == 0;
 }
 
 /* What directory and gate say of the account; those that can't move now drop out. */
@@ -576,7 +542,8 @@ void
 unit_release(struct unit *u)
 {
 	for (size_t i = 0; i < u->n; i++) {
-		unclaim(u->mover, &u->accounts[i]);
+		if (u->accounts[i].is_claimed)
+			claim_drop(u->mover, &u->accounts[i].opening.account);
 		for (enum service s = SERVICE_PROFILE; s < SERVICES; s++)
 			export_close(take(&u->accounts[i].exports[s]));
 	}

@@ -246,6 +246,19 @@ is_passing(enum err_kind kind)
 }
 
 int
+verify_arrival(struct node *n, const char *statement, struct err *e)
+{
+	struct span text = { (const uint8_t *)statement, strlen(statement) };
+	struct move_statement s;
+	bool changed = false;
+	uint64_t bytes = 0;
+
+	if (move_statement_parse(text, &s, e) < 0)
+		return err_set(e, ERR_FORGED, "the record of the arrival has no statement");
+	return verify_vaults(n, &s, &changed, &bytes, e);
+}
+
+int
 mover_verify(struct node *n, const struct account_id *id, json_t **out, struct err *e)
 {
 	char account[ACCOUNT_TEXT_SIZE];

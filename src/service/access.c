@@ -179,7 +179,8 @@ static int
 read_secret(struct access *a, struct secret *s, bool may_block, struct err *e)
 {
 	struct vault_id id = { .account = s->account, .service = SERVICE_PROFILE };
-	_cleanup_(pool_givep) struct vault *v = NULL;
+	struct vault *v;
+	int r;
 
 	if (!a->node->pool)
 		return err_set(e, ERR_MISSING, "no such access key");
@@ -189,7 +190,11 @@ read_secret(struct access *a, struct secret *s, bool may_block, struct err *e)
 			err_set(e, ERR_MISSING, "no such access key");
 		return -1;
 	}
-	return read_row(v, s, e);
+	r = read_row(v, s, e);
+	pool_give(v);
+	/* The secret is kept here; an open profile would cost more memory than opening it again. */
+	pool_evict(a->node->pool, &id);
+	return r;
 }
 
 static bool

@@ -1,0 +1,51 @@
+/* Claims: an account is in one unit at a time, sent or received, and in none while the resolver has it. */
+#include <uthash.h>
+
+#include "move/internal.h"
+
+struct moving {
+	struct account_id account;
+	UT_hash_handle hh;
+};
+
+bool
+claim_take(struct mover *m, const struct account_id *id)
+{
+	struct moving *x = NULL, *new = calloc(1, sizeof *new);
+
+	if (!new)
+		return false;
+	new->account = *id;
+	pthread_mutex_lock(&m->lock);
+	HASH_FIND(hh, m->moving, id, sizeof *id, x);
+	if (!x)
+		HASH_ADD(hh, m->moving, account, sizeof *id, new);
+	pthread_mutex_unlock(&m->lock);
+	if (x)
+		free(new);
+	return !x;
+}
+
+void
+claim_drop(struct mover *m, const struct account_id *id)
+{
+	struct moving *x;
+
+	pthread_mutex_lock(&m->lock);
+	HASH_FIND(hh, m->moving, id, sizeof *id, x);
+	if (x)
+		HASH_DEL(m->moving, x);
+	pthread_mutex_unlock(&m->lock);
+	free(x);
+}
+
+bool
+claim_is_taken(struct mover *m, const struct account_id *id)
+{
+	struct moving *x;
+
+	pthread_mutex_lock(&m->lock);
+	HASH_FIND(hh, m->moving, id, sizeof *id, x);
+	pthread_mutex_unlock(&m->lock);
+	return x != NULL;
+}
