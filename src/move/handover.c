@@ -7,7 +7,7 @@
 #include "move/unit_internal.h"
 
 #define FENCE_WAIT_MS  5000
-#define GROUP_PAUSE_US 25000
+#define GROUP_PAUSE_US 50000
 #define GROUP_MIN      8
 
 static int

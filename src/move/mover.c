@@ -7,7 +7,7 @@
 #include "move/internal.h"
 
 #define WAVES_EVERY_MS 500
-#define GROUP_FIRST    16
+#define GROUP_FIRST    64
 #define STREAMS_MAX    64
 
 struct counter moves_copying = COUNTER("domicile_moves_total", "state=\"copying\"",
