@@ -27,7 +27,7 @@ fence_group(struct unit *u, size_t from, size_t to, struct err *e)
 		if (!unit_is_alive(a))
 			continue;
 		unit_record(u, a, MOVE_FENCED, &m);
-		if (unit_put_record(b, &m, e) < 0)
+		if (move_store(b, &m, e) < 0)
 			return -1;
 		homes[n] = a->home;
 		homes[n].state = HOME_FENCED;

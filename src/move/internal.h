@@ -112,6 +112,11 @@ void target_serve(void *mover, struct stream *s);
 
 /* --- resolver.c --- */
 
+/* Put the record of a move into a batch, in place of the one before. */
+must_check
+int move_store(struct region_batch *b, const struct move_record *r, struct err *e);
+/* How long writes of an arrival wait for its old home: the longer of the two regions' leases. */
+uint64_t move_lease_ms(const struct mover *m, const struct move_record *r);
 /* Let the resolver settle the account: a fenced one of ours, or a prepared arrival. */
 void resolver_add(struct mover *m, const struct move_record *r);
 void *resolver_run(void *mover);

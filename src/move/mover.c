@@ -78,9 +78,7 @@ recover_move(void *arg, struct span key, struct span value, struct err *e)
 		return keep_arrival(r, &m, e);
 	case MOVE_SETTLED:
 		/* The old home's lease, counted anew. */
-		homes_delay_writes(r->mover->node->homes, &m.account,
-		    m.lease_ms > r->mover->config.read_lease_ms ? m.lease_ms
-		                                                : r->mover->config.read_lease_ms);
+		homes_delay_writes(r->mover->node->homes, &m.account, move_lease_ms(r->mover, &m));
 		m.since_ms = host_wall_ms();
 		resolver_add(r->mover, &m);
 		return 0;

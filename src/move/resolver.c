@@ -92,14 +92,14 @@ out:
 	return result;
 }
 
-static uint64_t
-lease_of(const struct mover *m, const struct move_record *r)
+uint64_t
+move_lease_ms(const struct mover *m, const struct move_record *r)
 {
 	return r->lease_ms > m->config.read_lease_ms ? r->lease_ms : m->config.read_lease_ms;
 }
 
-static int
-put_move(struct region_batch *b, const struct move_record *r, struct err *e)
+int
+move_store(struct region_batch *b, const struct move_record *r, struct err *e)
 {
 	_cleanup_buf_ struct buf v = BUF_INIT(8192);
 
@@ -136,10 +136,10 @@ target_record_home(
 		 * until then, so that a restart delays writes as well. */
 		settled.state = MOVE_SETTLED;
 		settled.since_ms = host_wall_ms();
-		if (put_move(b, &settled, e) < 0)
+		if (move_store(b, &settled, e) < 0)
 			return -1;
 		put_proof(b, &r[i]);
-		homes_delay_writes(m->node->homes, &r[i].account, lease_of(m, &r[i]));
+		homes_delay_writes(m->node->homes, &r[i].account, move_lease_ms(m, &r[i]));
 		routes_forget(m->node->routes, &r[i].account);
 	}
 	if (homes_set_soon(m->node->homes, h, n, b, e) < 0)
@@ -317,7 +317,7 @@ settle_lease(struct mover *m, const struct move_record *r, struct err *e)
 {
 	uint64_t now = host_wall_ms();
 
-	if (now >= r->since_ms && now < r->since_ms + lease_of(m, r))
+	if (now >= r->since_ms && now < r->since_ms + move_lease_ms(m, r))
 		return err_set(e, ERR_BUSY, "the old home may still be reading");
 	return target_record_open(m, &r->account, e);
 }

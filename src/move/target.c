@@ -156,16 +156,13 @@ record_arriving(struct target *t, struct err *e)
 	if (!b)
 		return -1;
 	for (size_t i = 0; i < t->n; i++) {
-		_cleanup_buf_ struct buf v = BUF_INIT(8192);
 		struct move_record m;
 
 		if (t->arrivals[i].verdict.kind != ERR_NONE)
 			continue;
 		record_of(t, &t->arrivals[i], MOVE_ARRIVING, &m);
-		move_record_put(&v, &m);
-		if (buf_check(&v, e) < 0)
+		if (move_store(b, &m, e) < 0)
 			return -1;
-		region_put(b, REGION_MOVE, m.account.b, ACCOUNT_ID_BYTES, v.data, v.len);
 		home_of(t, &t->arrivals[i], HOME_ARRIVING, &homes[n++]);
 	}
 	if (n == 0)
@@ -415,14 +412,11 @@ record_prepared(struct target *t, struct arrival **ok, size_t n, struct err *e)
 	if (!b)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		_cleanup_buf_ struct buf v = BUF_INIT(8192);
 		struct move_record m;
 
 		record_of(t, ok[i], MOVE_PREPARED, &m);
-		move_record_put(&v, &m);
-		if (buf_check(&v, e) < 0)
+		if (move_store(b, &m, e) < 0)
 			return -1;
-		region_put(b, REGION_MOVE, m.account.b, ACCOUNT_ID_BYTES, v.data, v.len);
 		home_of(t, ok[i], HOME_PREPARED, &homes[i]);
 	}
 	if (homes_set(t->mover->node->homes, homes, n, b, e) < 0)

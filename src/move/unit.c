@@ -70,18 +70,6 @@ unit_record(const struct unit *u, const struct unit_account *a, enum move_state 
 	snprintf(out->statement, sizeof out->statement, "%s", a->statement);
 }
 
-int
-unit_put_record(struct region_batch *b, const struct move_record *m, struct err *e)
-{
-	_cleanup_buf_ struct buf v = BUF_INIT(8192);
-
-	move_record_put(&v, m);
-	if (buf_check(&v, e) < 0)
-		return -1;
-	region_put(b, REGION_MOVE, m->account.b, ACCOUNT_ID_BYTES, v.data, v.len);
-	return 0;
-}
-
 /* --- 1: open --- */
 
 /* Whether no other unit has the account, and no fence of it is unsettled. */
@@ -160,7 +148,7 @@ record_copying(struct unit *u, struct err *e)
 			continue;
 		u->accounts[i].state = MOVE_COPYING;
 		unit_record(u, &u->accounts[i], MOVE_COPYING, &m);
-		if (unit_put_record(b, &m, e) < 0)
+		if (move_store(b, &m, e) < 0)
 			return -1;
 	}
 	return region_apply(u->mover->node->engine, u->mover->node->flusher, b, e);

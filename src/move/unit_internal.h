@@ -13,8 +13,6 @@ void unit_fail(struct unit_account *a, const struct err *e);
 void unit_log(const struct unit *u, const struct unit_account *a, const char *from, const char *to);
 void unit_record(const struct unit *u, const struct unit_account *a, enum move_state state,
     struct move_record *out);
-must_check
-int unit_put_record(struct region_batch *b, const struct move_record *m, struct err *e);
 /* Send everything that the engine has of accounts FROM to TO - 1 now. */
 must_check
 int unit_copy_all(struct unit *u, size_t from, size_t to, bool is_limited, struct err *e);
