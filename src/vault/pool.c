@@ -188,6 +188,8 @@ count_open(struct pool *p, struct vault *v, bool is_open)
 	if (v->is_counted != is_open)
 		p->open += is_open ? 1 : (size_t)-1;
 	v->is_counted = is_open;
+	if (!is_open)
+		v->commit_ms = 0; /* the entry may outlive the open vault while it is pinned */
 }
 
 static void
