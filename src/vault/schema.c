@@ -8,7 +8,6 @@
 
 /* "Domi" in the database header: file(1) and a person with a hex dump can tell what it is. */
 #define APPLICATION_ID 0x446f6d69
-#define SCHEMA_VERSION 1
 
 static const char profile_sql[] =
     "CREATE TABLE meta(word TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -23,6 +22,8 @@ static const char profile_sql[] =
 static const char files_sql[] =
     "CREATE TABLE bucket(id INTEGER NOT NULL, name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL)"
     " WITHOUT ROWID;"
+    "CREATE TABLE setting(bucket INTEGER, name TEXT, value BLOB NOT NULL,"
+    " PRIMARY KEY(bucket, name)) WITHOUT ROWID;"
     "CREATE TABLE object(bucket INTEGER, key BLOB, size INTEGER NOT NULL, etag BLOB NOT NULL,"
     " modified_ms INTEGER NOT NULL, body INTEGER NOT NULL, kind INTEGER, headers BLOB,"
     " PRIMARY KEY(bucket, key)) WITHOUT ROWID;"

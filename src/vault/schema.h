@@ -2,5 +2,8 @@
 #pragma once
 #include "base/id.h"
 
+/* Of the tables below, in every vault (PRAGMA user_version). A vault with another one is refused. */
+#define SCHEMA_VERSION 2
+
 /* The SQL that makes an empty vault of SERVICE, or NULL for a service that has none. */
 const char *schema_sql(enum service s);

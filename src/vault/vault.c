@@ -4,6 +4,7 @@
 #include "base/host.h"
 #include "base/stats.h"
 #include "sealed/vfs.h"
+#include "vault/schema.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +112,27 @@ open_database(struct vault *v, struct err *e)
 	return rc == SQLITE_OK ? 0 : vault_sqlite_error(v, rc, e);
 }
 
+static int
+check_tables(struct vault *v, struct err *e)
+{
+	sqlite3_stmt *s = NULL;
+	int version = 0, rc = sqlite3_prepare_v2(v->db, "PRAGMA user_version", -1, &s, NULL);
+
+	if (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+		version = sqlite3_column_int(s, 0);
+		rc = SQLITE_OK;
+	}
+	sqlite3_finalize(s);
+	if (rc != SQLITE_OK)
+		return vault_sqlite_error(v, rc, e);
+	if (version == SCHEMA_VERSION)
+		return 0;
+	return err_set(e, ERR_BAD,
+	    "%s: its tables are of version %d and this program's of %d: use the one it was written "
+	    "with",
+	    service_name(v->id.service), version, SCHEMA_VERSION);
+}
+
 int
 vault_connect(struct vault *v, struct err *e)
 {
@@ -126,7 +148,7 @@ vault_connect(struct vault *v, struct err *e)
 		return -1;
 	/* What is read may have been committed by us and not be durable yet. */
 	v->ticket = flusher_ticket(c->flusher);
-	if (take_key(v, e) < 0 || open_database(v, e) < 0) {
+	if (take_key(v, e) < 0 || open_database(v, e) < 0 || check_tables(v, e) < 0) {
 		vault_disconnect(v);
 		return -1;
 	}

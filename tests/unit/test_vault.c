@@ -41,6 +41,31 @@ a_new_vault_is_few_pages_and_holds_rows(void **state)
 }
 
 static void
+tables_of_another_version_are_refused_and_kept(void **state)
+{
+	struct store s;
+	struct vault_id id;
+	struct vault *v;
+	uint64_t ticket;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	id = store_new_vault(&s, SERVICE_PROFILE);
+	v = store_take(&s, &id);
+	CHECK_OK(vault_begin(v, &e), &e);
+	CHECK_OK(query_run(vault_query(v, "PRAGMA user_version=7"), &e), &e);
+	CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	pool_give(v);
+	pool_evict(s.pool, &id);
+	for (int i = 0; i < 2; i++) {
+		CHECK(!pool_take(s.pool, &id, true, &e) && e.kind == ERR_BAD);
+		CHECK(strstr(e.text, "version 7"));
+	}
+	store_close(&s);
+}
+
+static void
 queries_bind_step_and_keep_their_errors(void **state)
 {
 	struct store s;
@@ -758,6 +783,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_vault_is_few_pages_and_holds_rows),
+		cmocka_unit_test(tables_of_another_version_are_refused_and_kept),
 		cmocka_unit_test(queries_bind_step_and_keep_their_errors),
 		cmocka_unit_test(the_pool_stays_within_its_bound_and_reopens),
 		cmocka_unit_test(many_threads_lose_no_update),
