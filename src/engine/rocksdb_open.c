@@ -1,0 +1,184 @@
+/* rocksdb_open.c - opening the database, and opening it anew.
+ *
+ * Failures. After a failed write or sync RocksDB's memory and disk may differ, so the next call
+ * closes it and opens it again (with the gate held alone). When the disk is too full for that it
+ * is opened for reading only, and a write tries again from time to time.
+ */
+#include "base/host.h"
+#include "base/log.h"
+#include "engine/rocksdb_private.h"
+
+#include <stdatomic.h>
+
+#define OPEN_FILES_MAX  512
+#define REOPEN_EVERY_MS 1000
+
+_Thread_local unsigned rocks_scan_depth;
+
+static enum err_kind
+kind_of(const char *text)
+{
+	if (strstr(text, "No space left") || strstr(text, "NoSpace") ||
+	    strstr(text, "quota exceeded"))
+		return ERR_FULL;
+	if (strstr(text, "While lock file") || strstr(text, "lock hold by current process"))
+		return ERR_BUSY;
+	return ERR_IO;
+}
+
+int
+rocks_err(struct err *e, char *text, const char *what)
+{
+	err_set(e, kind_of(text), "%s: %.180s", what, text);
+	rocksdb_free(text);
+	return -1;
+}
+
+/* Opening and closing */
+
+static rocksdb_block_based_table_options_t *
+table_options(uint64_t cache_bytes)
+{
+	rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+	rocksdb_cache_t *cache = rocksdb_cache_create_lru(cache_bytes);
+
+	rocksdb_block_based_options_set_block_cache(t, cache);
+	rocksdb_cache_destroy(cache); /* our reference only */
+	/* Whole keys: every lookup is for one record. The table options own the filter. */
+	rocksdb_block_based_options_set_filter_policy(
+	    t, rocksdb_filterpolicy_create_bloom_full(10));
+	/* Inside the cache, so that BLOCK_CACHE_BYTES really is the bound. */
+	rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+	rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+	rocksdb_block_based_options_set_format_version(t, 5);
+	rocksdb_block_based_options_set_block_size(t, 8 << 10);
+	return t;
+}
+
+rocksdb_options_t *
+rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes)
+{
+	rocksdb_options_t *o = rocksdb_options_create();
+	rocksdb_block_based_table_options_t *t = table_options(cache_bytes);
+
+	rocksdb_options_set_block_based_table_factory(o, t);
+	rocksdb_block_based_options_destroy(t);
+	rocksdb_options_set_create_if_missing(o, 1);
+	rocksdb_options_set_compression(o, rocksdb_no_compression);
+	rocksdb_options_set_write_buffer_size(o, buffer_bytes);
+	rocksdb_options_set_max_write_buffer_number(o, 2);
+	rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
+	rocksdb_options_set_max_background_jobs(o, 3);
+	rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
+	rocksdb_options_set_bytes_per_sync(o, 1 << 20);
+
+	/* The log: written at once, synced when we say so, never reused or kept, because it has
+	 * old values in it. A power cut may tear what was not synced anywhere, so replay ends at
+	 * the first torn record. */
+	rocksdb_options_set_manual_wal_flush(o, 0);
+	rocksdb_options_set_use_fsync(o, 0);
+	rocksdb_options_set_recycle_log_file_num(o, 0);
+	rocksdb_options_set_WAL_ttl_seconds(o, 0);
+	rocksdb_options_set_WAL_size_limit_MB(o, 0);
+	rocksdb_options_set_wal_recovery_mode(o, rocksdb_point_in_time_recovery);
+
+	/* RocksDB's own log stays empty. A level above all others, since even its header aborts the
+	 * process when the disk is full: 7.8 built with assertions, as Debian's is, allows no write
+	 * to a file after one that failed. What matters comes back as an error of some call. */
+	rocksdb_options_set_info_log_level(o, 6);
+	rocksdb_options_set_keep_log_file_num(o, 2);
+	rocksdb_options_set_stats_dump_period_sec(o, 0);
+	rocksdb_options_set_stats_persist_period_sec(o, 0);
+	rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
+	return o;
+}
+
+void
+rocks_shut(struct rocks *r)
+{
+	if (r->db)
+		rocksdb_close(r->db);
+	r->db = NULL;
+}
+
+int
+rocks_open(struct rocks *r, struct err *e)
+{
+	char *text = NULL;
+
+	r->reopened_ms = host_mono_ms();
+	r->is_readonly = false;
+	r->db = rocksdb_open(r->options, r->path, &text);
+	if (text && kind_of(text) == ERR_FULL) {
+		log_error("engine.full", NULL, "reading only, until there is space");
+		rocksdb_free(text);
+		text = NULL;
+		r->is_readonly = true;
+		r->db = rocksdb_open_for_read_only(r->options, r->path, 0, &text);
+	}
+	if (!text)
+		return 0;
+	r->db = NULL;
+	return rocks_err(e, text, "open the storage");
+}
+
+/* Whether the call that begins has to open the database anew first. */
+static bool
+wants_reopen(const struct rocks *r, bool is_write)
+{
+	if (atomic_load(&r->is_broken) || !r->db)
+		return true;
+	return is_write && r->is_readonly && host_mono_ms() - r->reopened_ms >= REOPEN_EVERY_MS;
+}
+
+static int
+reopen(struct rocks *r, bool is_write, struct err *e)
+{
+	int rc = 0;
+
+	pthread_rwlock_wrlock(&r->gate);
+	if (wants_reopen(r, is_write)) { /* nobody else did it meanwhile */
+		rocks_shut(r);
+		rc = rocks_open(r, e);
+		if (rc == 0) {
+			atomic_store(&r->is_broken, false);
+			log_warn(
+			    "engine.reopened", NULL, "%s", r->is_readonly ? "reading only" : "");
+		}
+	}
+	pthread_rwlock_unlock(&r->gate);
+	return rc;
+}
+
+void
+rocks_leave(struct rocks *r)
+{
+	pthread_rwlock_unlock(&r->gate);
+}
+
+int
+rocks_enter(struct rocks *r, bool is_write, struct err *e)
+{
+	for (;;) {
+		pthread_rwlock_rdlock(&r->gate);
+		if (!wants_reopen(r, is_write))
+			break;
+		rocks_leave(r);
+		if (rocks_scan_depth)
+			return err_set(e, ERR_IO, "the storage has to be opened anew");
+		if (reopen(r, is_write, e) < 0)
+			return -1;
+	}
+	if (is_write && r->is_readonly) {
+		rocks_leave(r);
+		return err_set(e, ERR_FULL, "no space left: reading only");
+	}
+	return 0;
+}
+
+int
+rocks_broke(struct rocks *r, struct err *e, char *text, const char *what)
+{
+	atomic_store(&r->is_broken, true);
+	return rocks_err(e, text, what);
+}
