@@ -8,10 +8,8 @@
 
 #include <string.h>
 
-#define CHUNK_FORMAT       1
-#define CHUNK_RECORD_NONCE 1
-#define CHUNK_RECORD_BYTES (1 + NONCE_BYTES + 8 + SHA256_BYTES + TAG_BYTES)
-#define CHUNK_AD           (1 + VAULT_ID_BYTES + 16)
+#define CHUNK_FORMAT 1
+#define CHUNK_AD     (1 + VAULT_ID_BYTES + 16)
 
 static void
 chunk_bind(uint8_t ad[static CHUNK_AD], const struct vault_id *id, const uint8_t *name)
@@ -36,7 +34,7 @@ chunk_seal(struct sealed *s, const struct chunk_ref *c, uint8_t out[static CHUNK
 	    out + CHUNK_RECORD_NONCE + NONCE_BYTES, e);
 }
 
-static int
+int
 chunk_open(struct sealed *s, const uint8_t name[static 16], const uint8_t *record, size_t n,
     struct chunk_ref *out, struct err *e)
 {
@@ -244,8 +242,7 @@ sealed_chunks(struct sealed *s, sealed_chunk_fn *fn, void *arg, struct err *e)
 
 /* --- changing them ------------------------------------------------------------------------- */
 
-/* 1: there is C record NAME, opened into OUT; 0: none; -1. */
-static int
+int
 chunk_get(struct sealed *s, const uint8_t name[static 16], struct chunk_entry *out, struct err *e)
 {
 	struct key k = key_chunk(name);

@@ -7,6 +7,7 @@
  *	store_commit.c	  creating, collecting, committing, checkpoints
  *	store_transfer.c  export, content root, verification
  *	store_import.c	  receiving a copy
+ *	look.c		  reading every record for what is damaged
  *
  * H record, HEADER_BYTES long, numbers big-endian:
  *	format 1 (1), account (16), service (1), home epoch (8), state (1: 0 home, 1 arriving),
@@ -44,6 +45,7 @@
 #define SET_BYTES          16
 #define HEADER_SEALED      (2 * SET_BYTES + SHA256_BYTES)
 #define HEADER_BYTES       (163 + NONCE_BYTES + HEADER_SEALED + TAG_BYTES)
+#define CHUNK_RECORD_NONCE 1 /* where the nonce lies */
 #define CHUNK_RECORD_BYTES (1 + NONCE_BYTES + 8 + SHA256_BYTES + TAG_BYTES)
 
 /* A longer redo record is cut into pieces of this length; a shorter piece (it may be empty) is
@@ -256,6 +258,14 @@ must_check
 struct chunk_entry *chunk_add(struct chunk_entry **set, const struct chunk_ref *c, struct err *e);
 void chunk_remove(struct chunk_entry **set, struct chunk_entry *c);
 void chunks_clear(struct chunk_entry **set);
+/* Open a C record. */
+must_check
+int chunk_open(struct sealed *s, const uint8_t name[static 16], const uint8_t *record, size_t n,
+    struct chunk_ref *out, struct err *e);
+/* 1: there is C record NAME, opened into OUT; 0: none; -1. */
+must_check
+int chunk_get(
+    struct sealed *s, const uint8_t name[static 16], struct chunk_entry *out, struct err *e);
 /* In name order. */
 must_check
 int chunks_visit(struct chunk_entry **set, sealed_chunk_fn *fn, void *arg, struct err *e);

@@ -58,6 +58,14 @@ size_t pool_count(struct pool *p);
 must_check
 int pool_sweep(struct pool *p, const struct vault_id *id, uint64_t *removed, struct err *e);
 
+/* The vault as it is now, beside whoever has it, for looking only: nothing can be committed, pool_view_close
+ * closes it. A later checkpoint by its owner ends the view: reading then fails with ERR_STALE. Lists all of
+ * the vault's chunks in memory. ERR_MISSING; ERR_FORGED: a record of it is damaged. Borrows P. */
+must_check
+struct vault *pool_view(struct pool *p, const struct vault_id *id, struct err *e);
+void pool_view_close(struct vault *v); /* NULL is fine */
+CLEANUP(struct vault, pool_view_close)
+
 /* --- one vault, taken --- */
 
 const struct vault_id *vault_id(const struct vault *v);

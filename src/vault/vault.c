@@ -159,6 +159,34 @@ vault_connect(struct vault *v, struct err *e)
 	return 0;
 }
 
+struct vault *
+pool_view(struct pool *p, const struct vault_id *id, struct err *e)
+{
+	_cleanup_(pool_view_closep) struct vault *v = calloc(1, sizeof(*v));
+
+	if (!v) {
+		err_set(e, ERR_MEMORY, "no memory for a view of a vault");
+		return NULL;
+	}
+	v->id = *id;
+	v->pool = p;
+	v->dropped = BUF_INIT(0);
+	v->sealed = sealed_open(p->c.engine, p->c.keys, id, SEALED_READ, e);
+	if (!v->sealed || take_key(v, e) < 0 || open_database(v, e) < 0)
+		return NULL;
+	return take(&v);
+}
+
+void
+pool_view_close(struct vault *v)
+{
+	if (!v)
+		return;
+	vault_disconnect(v);
+	content_key_unref(v->key);
+	free(v);
+}
+
 void
 vault_disconnect(struct vault *v)
 {
