@@ -43,6 +43,7 @@ typedef int engine_scan_fn(void *arg, struct span key, struct span value, struct
 typedef int engine_list_fn(void *arg, const struct vault_id *id, struct err *e);
 
 struct engine;
+struct engine_tail_ops;
 
 struct engine_ops {
 	const char *scheme; /* the word before ':' in the configuration: "rocksdb" */
@@ -68,6 +69,7 @@ struct engine_ops {
 	/* Bytes on disk; 0 where that has no meaning. */
 	uint64_t (*size)(struct engine *g);
 	void (*close)(struct engine *g);
+	const struct engine_tail_ops *tail; /* tail.h; NULL: its changes can't be read */
 };
 
 struct engine {

@@ -20,20 +20,14 @@
 #include <stdatomic.h>
 #include <sys/statvfs.h>
 
-#define FULL_KEY_MAX        (VAULT_ID_BYTES + ENGINE_KEY_MAX)
 #define DROP_ONE_BY_ONE_MAX 2000 /* more records than this: one range delete */
 #define LOOK_EVERY_MS       50   /* for space */
 #define RESERVE_BUFFERS     4    /* as much as so many write buffers is kept free */
 
 /* Keys */
 
-struct full_key {
-	size_t len;
-	char bytes[FULL_KEY_MAX + 1];
-};
-
-static struct full_key
-full_key(const struct vault_id *id, struct span key)
+struct full_key
+rocks_key(const struct vault_id *id, struct span key)
 {
 	struct full_key k = { .len = VAULT_ID_BYTES + key.len };
 
@@ -44,9 +38,8 @@ full_key(const struct vault_id *id, struct span key)
 	return k;
 }
 
-/* After every key of the vault, and before the next vault: longer than any key. */
-static struct full_key
-end_key(const struct vault_id *id)
+struct full_key
+rocks_end_key(const struct vault_id *id)
 {
 	struct full_key k = { .len = FULL_KEY_MAX + 1 };
 
@@ -78,7 +71,7 @@ rocks_get(
     struct engine *g, const struct vault_id *id, struct span key, struct buf *value, struct err *e)
 {
 	struct rocks *r = rocks_of(g);
-	struct full_key k = full_key(id, key);
+	struct full_key k = rocks_key(id, key);
 	rocksdb_pinnableslice_t *slice = NULL;
 	int rc = -1;
 
@@ -147,10 +140,10 @@ rocks_scan(struct engine *g, const struct vault_id *id, struct span from, struct
     engine_scan_fn *fn, void *arg, struct err *e)
 {
 	struct rocks *r = rocks_of(g);
-	struct walk w = { .from = full_key(id, from) };
+	struct walk w = { .from = rocks_key(id, from) };
 	int rc = 0;
 
-	w.end = to.len ? full_key(id, to) : end_key(id);
+	w.end = to.len ? rocks_key(id, to) : rocks_end_key(id);
 	if (rocks_enter(r, false, e) < 0)
 		return -1;
 	rocks_scan_depth++;
@@ -193,7 +186,7 @@ rocks_list(struct engine *g, engine_list_fn *fn, void *arg, struct err *e)
 		rc = fn(arg, &id, e);
 		if (rc)
 			break;
-		w.from = end_key(&id);
+		w.from = rocks_end_key(&id);
 		rocksdb_iter_seek(w.at, w.from.bytes, w.from.len);
 	}
 	rc = walk_close(&w, rc, e);
@@ -216,7 +209,7 @@ check_guard(
 
 	if (!guard)
 		return 0;
-	k = full_key(id, guard->key);
+	k = rocks_key(id, guard->key);
 	if (get_locked(r, &k, &slice, e) < 0)
 		return -1;
 	if (slice)
@@ -233,7 +226,7 @@ batch_of(const struct vault_id *id, const struct engine_write *w, size_t n)
 	rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
 
 	for (size_t i = 0; i < n; i++) {
-		struct full_key k = full_key(id, w[i].key);
+		struct full_key k = rocks_key(id, w[i].key);
 
 		if (w[i].op == ENGINE_PUT)
 			rocksdb_writebatch_put(
@@ -244,9 +237,8 @@ batch_of(const struct vault_id *id, const struct engine_write *w, size_t n)
 	return batch;
 }
 
-/* Write BATCH unless it is empty, and destroy it. */
-static int
-write_batch(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when when, struct err *e)
+int
+rocks_write(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when when, struct err *e)
 {
 	char *text = NULL;
 
@@ -256,9 +248,8 @@ write_batch(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when when,
 	return text ? rocks_broke(r, e, text, "write") : 0;
 }
 
-/* Whether there is less space than what is to be kept free. */
-static bool
-is_low(struct rocks *r)
+bool
+rocks_is_low(struct rocks *r)
 {
 	uint64_t now_ms = host_mono_ms();
 	struct statvfs st;
@@ -294,7 +285,7 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 
 	if (engine_check_writes(w, n, e) < 0)
 		return -1;
-	if (has_put(w, n) && is_low(r))
+	if (has_put(w, n) && rocks_is_low(r))
 		return err_set(e, ERR_FULL, "no space left but for deleting");
 	if (rocks_enter(r, true, e) < 0)
 		return -1;
@@ -302,7 +293,7 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 	pthread_mutex_lock(stripe_of(r, id));
 	rc = check_guard(r, id, guard, e);
 	if (rc == 0)
-		rc = write_batch(r, batch, when, e);
+		rc = rocks_write(r, batch, when, e);
 	else
 		rocksdb_writebatch_destroy(batch);
 	pthread_mutex_unlock(stripe_of(r, id));
@@ -315,7 +306,7 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 static int
 batch_drop(struct rocks *r, const struct vault_id *id, rocksdb_writebatch_t *batch, struct err *e)
 {
-	struct walk w = { .from = full_key(id, (struct span){ 0 }), .end = end_key(id) };
+	struct walk w = { .from = rocks_key(id, (struct span){ 0 }), .end = rocks_end_key(id) };
 	unsigned n = 0;
 
 	walk_open(r, &w);
@@ -347,7 +338,7 @@ rocks_drop(struct engine *g, const struct vault_id *id, struct err *e)
 	pthread_mutex_lock(stripe_of(r, id));
 	rc = batch_drop(r, id, batch, e);
 	if (rc == 0)
-		rc = write_batch(r, batch, ENGINE_LATER, e);
+		rc = rocks_write(r, batch, ENGINE_LATER, e);
 	else
 		rocksdb_writebatch_destroy(batch);
 	pthread_mutex_unlock(stripe_of(r, id));
@@ -360,13 +351,17 @@ rocks_flush(struct engine *g, struct err *e)
 {
 	struct rocks *r = rocks_of(g);
 	char *text = NULL;
+	uint64_t before;
 	int rc = 0;
 
 	if (rocks_enter(r, true, e) < 0)
 		return -1;
+	before = rocksdb_get_latest_sequence_number(r->db);
 	rocksdb_flush_wal(r->db, 1, &text);
 	if (text)
 		rc = rocks_broke(r, e, text, "flush");
+	else
+		rocks_raise(&r->durable, before);
 	rocks_leave(r);
 	return rc;
 }
@@ -385,6 +380,7 @@ rocks_close(struct engine *g)
 		pthread_mutex_destroy(&r->stripes[i]);
 	pthread_rwlock_destroy(&r->gate);
 	pthread_mutex_destroy(&r->compacting);
+	pthread_mutex_destroy(&r->tail_lock);
 	free(r->path);
 	free(r);
 }
@@ -400,11 +396,12 @@ static const struct engine_ops rocks_ops = {
 	.compact = rocks_compact,
 	.size = rocks_size,
 	.close = rocks_close,
+	.tail = &rocks_tail_ops,
 };
 
-struct engine *
-engine_rocksdb(
-    const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes, struct err *e)
+static struct engine *
+open_engine(const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes,
+    const uint64_t *keep_bytes, struct err *e)
 {
 	struct rocks *r;
 
@@ -420,7 +417,7 @@ engine_rocksdb(
 	}
 	r->engine.ops = &rocks_ops;
 	r->reserve_bytes = RESERVE_BUFFERS * write_buffer_bytes;
-	r->options = rocks_options(block_cache_bytes, write_buffer_bytes);
+	r->options = rocks_options(block_cache_bytes, write_buffer_bytes, keep_bytes != NULL);
 	r->reading = rocksdb_readoptions_create();
 	r->later = rocksdb_writeoptions_create();
 	r->now = rocksdb_writeoptions_create();
@@ -429,9 +426,26 @@ engine_rocksdb(
 	for (size_t i = 0; i < STRIPES; i++)
 		pthread_mutex_init(&r->stripes[i], NULL);
 	pthread_mutex_init(&r->compacting, NULL);
+	pthread_mutex_init(&r->tail_lock, NULL);
+	r->is_tailed = keep_bytes != NULL;
+	r->keep_bytes = keep_bytes ? *keep_bytes : 0;
 	if (rocks_open(r, e) < 0) {
 		rocks_close(&r->engine);
 		return NULL;
 	}
 	return &r->engine;
+}
+
+struct engine *
+engine_rocksdb(
+    const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes, struct err *e)
+{
+	return open_engine(path, block_cache_bytes, write_buffer_bytes, NULL, e);
+}
+
+struct engine *
+engine_rocksdb_tailed(const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes,
+    uint64_t keep_bytes, struct err *e)
+{
+	return open_engine(path, block_cache_bytes, write_buffer_bytes, &keep_bytes, e);
 }

@@ -43,6 +43,16 @@ add_name(void *arg, const char *name, uint64_t bytes)
 	buf_add(arg, name, strlen(name) + 1);
 }
 
+static void
+note_newest(void *arg, const char *name, uint64_t bytes)
+{
+	uint64_t number = strtoull(name, NULL, 10), *newest = arg;
+
+	(void)bytes;
+	if (number > *newest)
+		*newest = number;
+}
+
 /* How many of NAMES, each with its NUL, are still there. */
 static size_t
 count_left(struct rocks *r, const struct buf *names)
@@ -139,16 +149,20 @@ replace_files(struct rocks *r, struct err *e)
 	/* One round nearly always does it; a table that was only moved down a level needs two. */
 	static const unsigned round_wait_ms[] = { 2000, 10000, 60000 };
 	size_t left = 0;
+	uint64_t number, newest = 0;
 
-	if (each_file(r, "log", add_name, &names, e) < 0 || switch_log(r, e) < 0 ||
-	    each_file(r, "sst", add_name, &names, e) < 0 || buf_check(&names, e) < 0)
+	if (each_file(r, "log", add_name, &names, e) < 0 ||
+	    each_file(r, "log", note_newest, &newest, e) < 0 || switch_log(r, e) < 0)
+		return -1;
+	number = rocksdb_get_latest_sequence_number(r->db);
+	if (each_file(r, "sst", add_name, &names, e) < 0 || buf_check(&names, e) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(round_wait_ms); i++) {
 		rewrite_tables(r);
 		if (purge(r, &names, round_wait_ms[i], &left, e) < 0)
 			return -1;
 		if (!left)
-			return 0;
+			return r->is_tailed ? rocks_tail_forget(r, number, newest, e) : 0;
 	}
 	return err_set(e, ERR_BUSY, "%zu files of before the compaction are still there", left);
 }

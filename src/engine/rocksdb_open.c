@@ -12,6 +12,7 @@
 
 #define OPEN_FILES_MAX  512
 #define REOPEN_EVERY_MS 1000
+#define KEEP_S          (10ull * 365 * 86400)
 
 _Thread_local unsigned rocks_scan_depth;
 
@@ -56,7 +57,7 @@ table_options(uint64_t cache_bytes)
 }
 
 rocksdb_options_t *
-rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes)
+rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes, bool is_tailed)
 {
 	rocksdb_options_t *o = rocksdb_options_create();
 	rocksdb_block_based_table_options_t *t = table_options(cache_bytes);
@@ -78,7 +79,8 @@ rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes)
 	rocksdb_options_set_manual_wal_flush(o, 0);
 	rocksdb_options_set_use_fsync(o, 0);
 	rocksdb_options_set_recycle_log_file_num(o, 0);
-	rocksdb_options_set_WAL_ttl_seconds(o, 0);
+	/* Unless a standby has to read it: then we remove it ourselves (rocksdb_tail.c). */
+	rocksdb_options_set_WAL_ttl_seconds(o, is_tailed ? KEEP_S : 0);
 	rocksdb_options_set_WAL_size_limit_MB(o, 0);
 	rocksdb_options_set_wal_recovery_mode(o, rocksdb_point_in_time_recovery);
 
@@ -96,6 +98,7 @@ rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes)
 void
 rocks_shut(struct rocks *r)
 {
+	rocks_tail_shut(r);
 	if (r->db)
 		rocksdb_close(r->db);
 	r->db = NULL;
@@ -116,8 +119,10 @@ rocks_open(struct rocks *r, struct err *e)
 		r->is_readonly = true;
 		r->db = rocksdb_open_for_read_only(r->options, r->path, 0, &text);
 	}
-	if (!text)
+	if (!text) {
+		rocks_tail_begin(r);
 		return 0;
+	}
 	r->db = NULL;
 	return rocks_err(e, text, "open the storage");
 }

@@ -1,9 +1,11 @@
 /* rocksdb_private.h - the embedded engine, as its own files see it. */
 #pragma once
 #include "engine/engine_private.h"
+#include "engine/tail.h"
 
 #include <pthread.h>
 #include <rocksdb/c.h>
+#include <stdatomic.h>
 
 #define STRIPES 1024
 
@@ -28,11 +30,31 @@ struct rocks {
 	pthread_mutex_t stripes[STRIPES];
 
 	pthread_mutex_t compacting; /* one at a time */
+
+	bool is_tailed; /* logs are kept for a standby */
+	uint64_t keep_bytes;
+	_Atomic uint64_t durable, taken; /* numbers of changes, as RocksDB counts them */
+	pthread_mutex_t tail_lock;       /* of what follows */
+	rocksdb_wal_iterator_t *wal;
+	uint64_t wal_next;              /* the change that WAL comes to next */
+	rocksdb_writebatch_t *waiting;  /* read from WAL, but not yet durable */
+	uint64_t mark_number, mark_log; /* old logs up to MARK_LOG have nothing above MARK_NUMBER */
+	uint64_t trimmed_ms;
 };
 
 /* How many scans this thread is inside of: it must not wait for the gate again, because it holds
  * it. */
 extern _Thread_local unsigned rocks_scan_depth;
+
+/* Never lower. */
+static inline void
+rocks_raise(_Atomic uint64_t *number, uint64_t to)
+{
+	uint64_t now = atomic_load(number);
+
+	while (now < to && !atomic_compare_exchange_weak(number, &now, to))
+		;
+}
 
 static inline struct rocks *
 rocks_of(struct engine *g)
@@ -47,7 +69,7 @@ int rocks_err(struct err *e, char *text, const char *what);
 /* The same for a change that failed: RocksDB refuses more of them from now on, and so do we until it
  * is reopened. */
 int rocks_broke(struct rocks *r, struct err *e, char *text, const char *what);
-rocksdb_options_t *rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes);
+rocksdb_options_t *rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes, bool is_tailed);
 /* Open the closed database, for reading only if there is no space to do otherwise. */
 must_check
 int rocks_open(struct rocks *r, struct err *e);
@@ -56,6 +78,36 @@ void rocks_shut(struct rocks *r);
 must_check
 int rocks_enter(struct rocks *r, bool is_write, struct err *e);
 void rocks_leave(struct rocks *r);
+
+/* --- rocksdb.c: a record's key as RocksDB has it --- */
+
+#define FULL_KEY_MAX (VAULT_ID_BYTES + ENGINE_KEY_MAX)
+
+struct full_key {
+	size_t len;
+	char bytes[FULL_KEY_MAX + 1];
+};
+
+struct full_key rocks_key(const struct vault_id *id, struct span key);
+/* After every key of the vault, and before the next vault: longer than any key. */
+struct full_key rocks_end_key(const struct vault_id *id);
+/* Write BATCH unless it is empty, and destroy it. */
+must_check
+int rocks_write(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when when, struct err *e);
+/* Whether there is less space than what is to be kept free. */
+bool rocks_is_low(struct rocks *r);
+
+/* --- rocksdb_tail.c --- */
+
+extern const struct engine_tail_ops rocks_tail_ops;
+/* Before the database is closed. */
+void rocks_tail_shut(struct rocks *r);
+/* With a database that was just opened. */
+void rocks_tail_begin(struct rocks *r);
+/* Old logs up to NEWEST have nothing above change NUMBER and hold what has to go: wait until that was
+ * taken, and remove them. */
+must_check
+int rocks_tail_forget(struct rocks *r, uint64_t number, uint64_t newest, struct err *e);
 
 /* --- rocksdb_compact.c --- */
 
