@@ -53,6 +53,8 @@ struct chunks_ops {
 	 * crash are removed when the store is opened. */
 	int (*list)(struct chunks *c, const struct vault_id *id, chunks_list_fn *fn, void *arg,
 	    struct err *e);
+	/* Bytes that chunks may still take; 0: they are answered ERR_FULL. UINT64_MAX: no bound. */
+	uint64_t (*room)(struct chunks *c);
 	void (*close)(struct chunks *c);
 };
 
@@ -71,6 +73,7 @@ struct chunks {
 #define chunks_close_in(c, i) ((c)->ops->close_in(i))
 #define chunks_remove(c, ...) ((c)->ops->remove((c), __VA_ARGS__))
 #define chunks_drop(c, ...)   ((c)->ops->drop((c), __VA_ARGS__))
+#define chunks_room(c)        ((c)->ops->room((c)))
 #define chunks_list(c, ...)   ((c)->ops->list((c), __VA_ARGS__))
 
 static inline void
@@ -85,6 +88,7 @@ CLEANUP(struct chunks, chunks_close)
  *   PATH/ab/<account as 32 hex>.<service number>/<name as 32 hex>      finished
  *   .../<name>.part                                                  being written
  * (ab: the account's first byte). Written aside, fdatasynced, renamed; directories synced by sync.
- * An empty vault folder is removed by drop. */
+ * An empty vault folder is removed by drop. KEEP_BYTES of the disk are left alone: begin and write
+ * answer ERR_FULL then. */
 must_check
-struct chunks *chunks_file(const char *path, struct err *e);
+struct chunks *chunks_file(const char *path, uint64_t keep_bytes, struct err *e);

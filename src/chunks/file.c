@@ -7,6 +7,7 @@
  * names are durable. Every path is made of digits of ours, so none leads elsewhere.
  */
 #include "base/fs.h"
+#include "base/space.h"
 #include "chunks/chunks.h"
 
 #include <dirent.h>
@@ -26,12 +27,14 @@
 struct file_chunks {
 	struct chunks chunks;
 	char *root; /* short enough for PATH_SIZE */
+	struct space space;
 	/* By the account's first byte, held while a name appears in a vault's folder and while the
 	 * folder is dropped, so that neither spoils the other. */
 	pthread_mutex_t groups[GROUPS];
 };
 
 struct chunk_out {
+	struct space *space;
 	pthread_mutex_t *group;
 	int fd;
 	size_t bytes;
@@ -186,20 +189,30 @@ open_part(struct file_chunks *f, const struct vault_id *id, const char *part)
 	return open(part, flags, 0600);
 }
 
+static int
+check_space(struct space *s, struct err *e)
+{
+	return space_room(s) ? 0 : err_set(e, ERR_FULL, "no space left for chunks");
+}
+
 static struct chunk_out *
 file_begin(
     struct chunks *c, const struct vault_id *id, const struct chunk_name *name, struct err *e)
 {
 	struct file_chunks *f = file_of(c);
-	_cleanup_(freep) struct chunk_out *o = calloc(1, sizeof(*o));
+	_cleanup_(freep) struct chunk_out *o = NULL;
 	int why;
 
+	if (check_space(&f->space, e) < 0)
+		return NULL;
+	o = calloc(1, sizeof(*o));
 	if (!o) {
 		err_set(e, ERR_MEMORY, "no memory for a chunk");
 		return NULL;
 	}
 	chunk_path(f, id, name, PART, o->part);
 	chunk_path(f, id, name, "", o->path);
+	o->space = &f->space;
 	o->group = &f->groups[id->account.b[0]];
 	pthread_mutex_lock(o->group);
 	o->fd = open_part(f, id, o->part);
@@ -217,6 +230,8 @@ file_write(struct chunk_out *o, const void *p, size_t n, struct err *e)
 {
 	if (n > CHUNK_MAX_BYTES - o->bytes)
 		return err_set(e, ERR_TOO_BIG, "a chunk of more than %zu bytes", CHUNK_MAX_BYTES);
+	if (check_space(o->space, e) < 0)
+		return -1;
 	if (fs_write_all(o->fd, p, n, e) < 0)
 		return err_add(e, "chunk");
 	o->bytes += n;
@@ -467,6 +482,12 @@ file_list(struct chunks *c, const struct vault_id *id, chunks_list_fn *fn, void 
 	return rc < 0 ? -1 : 0;
 }
 
+static uint64_t
+file_room(struct chunks *c)
+{
+	return space_room(&file_of(c)->space);
+}
+
 static void
 file_close(struct chunks *c)
 {
@@ -492,6 +513,7 @@ static const struct chunks_ops file_ops = {
 	.remove = file_remove,
 	.drop = file_drop,
 	.list = file_list,
+	.room = file_room,
 	.close = file_close,
 };
 
@@ -528,7 +550,7 @@ remove_parts(struct file_chunks *f, const struct vault_id *id, void *arg, struct
 }
 
 struct chunks *
-chunks_file(const char *path, struct err *e)
+chunks_file(const char *path, uint64_t keep_bytes, struct err *e)
 {
 	_cleanup_(chunks_closep) struct chunks *c = NULL;
 	struct file_chunks *f;
@@ -548,6 +570,7 @@ chunks_file(const char *path, struct err *e)
 		return NULL;
 	}
 	f->chunks.ops = &file_ops;
+	space_init(&f->space, f->root, "chunks", keep_bytes);
 	for (unsigned i = 0; i < GROUPS; i++)
 		pthread_mutex_init(&f->groups[i], NULL);
 	c = &f->chunks;

@@ -159,7 +159,7 @@ open_engine(struct serving *s, struct err *e)
 	n->flusher = flusher_start(n->engine, e);
 	if (!n->flusher)
 		return -1;
-	n->chunks = chunks_file(chunks, e);
+	n->chunks = chunks_file(chunks, ENGINE_KEPT_BUFFERS * s->conf.engine_write_buffer, e);
 	return n->chunks ? 0 : -1;
 }
 

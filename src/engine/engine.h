@@ -35,6 +35,9 @@ struct engine_guard {
 enum engine_when {
 	ENGINE_LATER, /* survives a power cut after the next flush; a process kill at once */
 	ENGINE_NOW,   /* apply returns when it survives a power cut */
+	/* May be added (|) to either: the puts make room, or are few and keep the node going, so they
+	 * may use what is kept back from all others when there is little space. */
+	ENGINE_RESERVE = 2,
 };
 
 /* Called for each record in key order. 0: go on, 1: enough, -1: *E set, the scan fails. The spans
@@ -68,6 +71,8 @@ struct engine_ops {
 	int (*compact)(struct engine *g, struct err *e);
 	/* Bytes on disk; 0 where that has no meaning. */
 	uint64_t (*size)(struct engine *g);
+	/* Bytes that puts may still take; 0: they are answered ERR_FULL. UINT64_MAX: no bound. */
+	uint64_t (*room)(struct engine *g);
 	void (*close)(struct engine *g);
 	const struct engine_tail_ops *tail; /* tail.h; NULL: its changes can't be read */
 };
@@ -84,6 +89,7 @@ struct engine {
 #define engine_flush(g, e)   ((g)->ops->flush((g), (e)))
 #define engine_compact(g, e) ((g)->ops->compact((g), (e)))
 #define engine_size(g)       ((g)->ops->size((g)))
+#define engine_room(g)       ((g)->ops->room((g)))
 
 static inline void
 engine_close(struct engine *g)
@@ -102,8 +108,10 @@ void engine_memory_cut(struct engine *g);
 /* RocksDB in folder PATH, created if absent. No compression (values are sealed), write-ahead log
  * on; BLOCK_CACHE_BYTES and WRITE_BUFFER_BYTES bound its memory. After a failed write the engine
  * answers ERR_IO until a reopen inside the next call succeeds. ERR_BUSY if another process has it.
- * Puts answer ERR_FULL while less than four write buffers of disk space are left, so that deleting
- * and reading go on. */
+ * Puts answer ERR_FULL while less than ENGINE_KEPT_BUFFERS write buffers of disk space are left, and
+ * those that may use the reserve while less than one is; deleting and reading go on. Without any
+ * space it is reopened for reading only, until there is some. */
+#define ENGINE_KEPT_BUFFERS 4
 must_check
 struct engine *engine_rocksdb(
     const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes, struct err *e);

@@ -156,6 +156,12 @@ fault_compact(struct engine *g, struct err *e)
 }
 
 static uint64_t
+fault_room(struct engine *g)
+{
+	return engine_room(fault_of(g)->next);
+}
+
+static uint64_t
 fault_size(struct engine *g)
 {
 	return engine_size(fault_of(g)->next);
@@ -181,6 +187,7 @@ static const struct engine_ops fault_ops = {
 	.flush = fault_flush,
 	.compact = fault_compact,
 	.size = fault_size,
+	.room = fault_room,
 	.close = fault_close,
 };
 

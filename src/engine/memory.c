@@ -299,7 +299,7 @@ memory_apply(struct engine *g, const struct vault_id *id, const struct engine_wr
 		rc = engine_stale(e);
 	else
 		rc = apply_locked(m, id, w, n, values, e);
-	if (rc == 0 && when == ENGINE_NOW)
+	if (rc == 0 && when & ENGINE_NOW)
 		settle(m, true);
 	pthread_mutex_unlock(&m->lock);
 	free_values(values, n);
@@ -414,6 +414,13 @@ memory_flush(struct engine *g, struct err *e)
 }
 
 static uint64_t
+memory_room(struct engine *g)
+{
+	(void)g;
+	return UINT64_MAX;
+}
+
+static uint64_t
 memory_size(struct engine *g)
 {
 	(void)g;
@@ -443,6 +450,7 @@ static const struct engine_ops memory_ops = {
 	.flush = memory_flush,
 	.compact = memory_flush, /* after which the old values are gone */
 	.size = memory_size,
+	.room = memory_room,
 	.close = memory_close,
 };
 

@@ -9,7 +9,7 @@
  * mutexes.
  *
  * Space. Puts are refused with ERR_FULL while there is little space left: deleting needs some to
- * make more. It also keeps RocksDB from meeting a full disk: built with assertions, as Debian's is,
+ * make more, and may use it (ENGINE_RESERVE) down to one write buffer. It also keeps RocksDB from meeting a full disk: built with assertions, as Debian's is,
  * it may abort the process when a log that could not be written is synced for the first time.
  */
 #include "base/fs.h"
@@ -18,11 +18,8 @@
 #include "engine/rocksdb_private.h"
 
 #include <stdatomic.h>
-#include <sys/statvfs.h>
 
 #define DROP_ONE_BY_ONE_MAX 2000 /* more records than this: one range delete */
-#define LOOK_EVERY_MS       50   /* for space */
-#define RESERVE_BUFFERS     4    /* as much as so many write buffers is kept free */
 
 /* Keys */
 
@@ -243,27 +240,9 @@ rocks_write(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when when,
 	char *text = NULL;
 
 	if (rocksdb_writebatch_count(batch) > 0)
-		rocksdb_write(r->db, when == ENGINE_NOW ? r->now : r->later, batch, &text);
+		rocksdb_write(r->db, when & ENGINE_NOW ? r->now : r->later, batch, &text);
 	rocksdb_writebatch_destroy(batch);
 	return text ? rocks_broke(r, e, text, "write") : 0;
-}
-
-bool
-rocks_is_low(struct rocks *r)
-{
-	uint64_t now_ms = host_mono_ms();
-	struct statvfs st;
-
-	if (now_ms - atomic_load(&r->looked_ms) >= LOOK_EVERY_MS && statvfs(r->path, &st) == 0) {
-		bool low = (uint64_t)st.f_bavail * st.f_frsize < r->reserve_bytes;
-
-		atomic_store(&r->looked_ms, now_ms);
-		if (low && !atomic_exchange(&r->is_low, true))
-			log_error("engine.low", NULL, "no space left but for deleting");
-		else if (!low)
-			atomic_store(&r->is_low, false);
-	}
-	return atomic_load(&r->is_low);
 }
 
 static bool
@@ -273,6 +252,16 @@ has_put(const struct engine_write *w, size_t n)
 		if (w[i].op == ENGINE_PUT)
 			return true;
 	return false;
+}
+
+/* ERR_FULL if such puts have to leave the space that is left to others. */
+static int
+check_space(struct rocks *r, enum engine_when when, struct err *e)
+{
+	if (when & ENGINE_RESERVE ? space_free(&r->space) >= r->buffer_bytes
+	                          : space_room(&r->space) > 0)
+		return 0;
+	return err_set(e, ERR_FULL, "no space left but for deleting");
 }
 
 static int
@@ -285,8 +274,8 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 
 	if (engine_check_writes(w, n, e) < 0)
 		return -1;
-	if (has_put(w, n) && rocks_is_low(r))
-		return err_set(e, ERR_FULL, "no space left but for deleting");
+	if (has_put(w, n) && check_space(r, when, e) < 0)
+		return -1;
 	if (rocks_enter(r, true, e) < 0)
 		return -1;
 	batch = batch_of(id, w, n);
@@ -352,10 +341,15 @@ rocks_flush(struct engine *g, struct err *e)
 	struct rocks *r = rocks_of(g);
 	char *text = NULL;
 	uint64_t before;
+	struct err why;
 	int rc = 0;
 
-	if (rocks_enter(r, true, e) < 0)
-		return -1;
+	if (rocks_enter(r, true, &why) < 0) {
+		/* What is read meanwhile has to wait for this, too. */
+		if (why.kind == ERR_FULL)
+			return rocks_sync_logs(r, e);
+		return err_set(e, why.kind, "%s", why.text);
+	}
 	before = rocksdb_get_latest_sequence_number(r->db);
 	rocksdb_flush_wal(r->db, 1, &text);
 	if (text)
@@ -364,6 +358,12 @@ rocks_flush(struct engine *g, struct err *e)
 		rocks_raise(&r->durable, before);
 	rocks_leave(r);
 	return rc;
+}
+
+static uint64_t
+rocks_room(struct engine *g)
+{
+	return space_room(&rocks_of(g)->space);
 }
 
 static void
@@ -395,6 +395,7 @@ static const struct engine_ops rocks_ops = {
 	.flush = rocks_flush,
 	.compact = rocks_compact,
 	.size = rocks_size,
+	.room = rocks_room,
 	.close = rocks_close,
 	.tail = &rocks_tail_ops,
 };
@@ -416,7 +417,8 @@ open_engine(const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_
 		return NULL;
 	}
 	r->engine.ops = &rocks_ops;
-	r->reserve_bytes = RESERVE_BUFFERS * write_buffer_bytes;
+	r->buffer_bytes = write_buffer_bytes;
+	space_init(&r->space, r->path, "records", ENGINE_KEPT_BUFFERS * write_buffer_bytes);
 	r->options = rocks_options(block_cache_bytes, write_buffer_bytes, keep_bytes != NULL);
 	r->reading = rocksdb_readoptions_create();
 	r->later = rocksdb_writeoptions_create();

@@ -198,6 +198,26 @@ rocks_compact(struct engine *g, struct err *e)
 	return rc;
 }
 
+int
+rocks_sync_logs(struct rocks *r, struct err *e)
+{
+	_cleanup_buf_ struct buf names = BUF_INIT(0);
+	const char *name, *end;
+
+	if (each_file(r, "log", add_name, &names, e) < 0 || buf_check(&names, e) < 0)
+		return -1;
+	end = (const char *)names.data + names.len;
+	for (name = (const char *)names.data; name < end; name += strlen(name) + 1) {
+		_cleanup_(fd_closep) int dir = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		_cleanup_(fd_closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+
+		/* One that has gone meanwhile is in a table since. */
+		if (fd < 0 ? errno != ENOENT : fdatasync(fd) < 0)
+			return err_errno(e, errno, "sync the log");
+	}
+	return 0;
+}
+
 static void
 add_bytes(void *arg, const char *name, uint64_t bytes)
 {

@@ -1,5 +1,6 @@
 /* rocksdb_private.h - the embedded engine, as its own files see it. */
 #pragma once
+#include "base/space.h"
 #include "engine/engine_private.h"
 #include "engine/tail.h"
 
@@ -23,9 +24,8 @@ struct rocks {
 	uint64_t reopened_ms;
 	_Atomic bool is_broken;
 
-	uint64_t reserve_bytes;
-	_Atomic uint64_t looked_ms;
-	_Atomic bool is_low;
+	struct space space;
+	uint64_t buffer_bytes; /* less than this is for deletes alone */
 
 	pthread_mutex_t stripes[STRIPES];
 
@@ -94,8 +94,6 @@ struct full_key rocks_end_key(const struct vault_id *id);
 /* Write BATCH unless it is empty, and destroy it. */
 must_check
 int rocks_write(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when when, struct err *e);
-/* Whether there is less space than what is to be kept free. */
-bool rocks_is_low(struct rocks *r);
 
 /* --- rocksdb_tail.c --- */
 
@@ -112,4 +110,7 @@ int rocks_tail_forget(struct rocks *r, uint64_t number, uint64_t newest, struct 
 /* --- rocksdb_compact.c --- */
 
 int rocks_compact(struct engine *g, struct err *e);
+/* Make what the logs hold durable without RocksDB, which is open for reading only. */
+must_check
+int rocks_sync_logs(struct rocks *r, struct err *e);
 uint64_t rocks_size(struct engine *g);

@@ -306,7 +306,7 @@ tail_apply(struct engine *g, struct span changes, struct err *e)
 		rocksdb_writebatch_destroy(batch);
 		return -1;
 	}
-	if (has_put && rocks_is_low(r)) {
+	if (has_put && space_room(&r->space) == 0) {
 		rocksdb_writebatch_destroy(batch);
 		rc = err_set(e, ERR_FULL, "no space left");
 	} else {

@@ -7,6 +7,7 @@
 
 #include "base/frame.h"
 #include "base/log.h"
+#include "base/refused.h"
 
 static const struct admin_route routes[] = {
 	{ "/v1/account/create", admin_account_create },
@@ -85,6 +86,7 @@ problem(struct request *r, const struct err *e)
 	    (int)statuses[e->kind], "kind", err_word(e->kind), "detail", text_json(e->text), "id",
 	    r->id);
 
+	refused_count_err(e);
 	answer_json(r, statuses[e->kind], "application/problem+json", it);
 	json_decref(it);
 }

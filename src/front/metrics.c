@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/host.h"
+#include "base/refused.h"
 #include "base/stats.h"
 #include "service/gauges.h"
 
@@ -13,6 +14,8 @@ static struct counter requests_waiting = GAUGE(
     "domicile_requests_waiting", NULL, "Requests waiting at the gate for a move to end.");
 static struct counter store_bytes = GAUGE(
     "domicile_store_bytes", NULL, "Bytes of sealed records on disk, chunks not counted.");
+static struct counter free_bytes = GAUGE("domicile_store_free_bytes", NULL,
+    "Bytes that may still be written to the store, less what is kept for deleting.");
 static struct counter since_s = GAUGE(
     "domicile_start_time_seconds", NULL, "When the node began to serve, seconds since 1970.");
 
@@ -20,6 +23,7 @@ void
 metrics_begin(void)
 {
 	counter_set(&since_s, (int64_t)(host_wall_ms() / 1000));
+	refused_begin();
 }
 
 static void
@@ -31,13 +35,14 @@ answer_metrics(struct request *r)
 	counter_set(&vaults_open, (int64_t)g.vaults_open);
 	counter_set(&requests_waiting, (int64_t)g.requests_waiting);
 	counter_set(&store_bytes, (int64_t)g.store_bytes);
+	counter_set(&free_bytes, g.free_bytes < INT64_MAX ? (int64_t)g.free_bytes : INT64_MAX);
 	r->status = 200;
 	response_header(r, "Content-Type", "text/plain; version=0.0.4");
 	stats_write(&r->body);
 }
 
 /* Says that the node serves. Not that the directory or other regions can be reached: a node is of
- * use without them, and must not be restarted for their sake. */
+ * use without them, and must not be restarted for their sake. Nor for a full disk: it serves reads. */
 static void
 answer_health(struct request *r)
 {
@@ -48,8 +53,9 @@ answer_health(struct request *r)
 	response_header(r, "Content-Type", "application/json");
 	buf_printf(&r->body,
 	    "{\"status\":\"ok\",\"region\":\"%s\",\"since\":\"%s\",\"store\":%s,"
-	    "\"directory\":\"%s\"}\n",
+	    "\"full\":%s,\"directory\":\"%s\"}\n",
 	    r->node->region, since, r->node->engine ? "true" : "false",
+	    gauges_is_full(r->node) ? "true" : "false",
 	    r->node->serves_directory ? "here" : "remote");
 }
 

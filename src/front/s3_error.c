@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/refused.h"
 #include "front/xml.h"
 
 static const struct form {
@@ -89,7 +90,8 @@ s3_error_from(struct request *r, const struct err *e)
 {
 	const struct form *f = &forms[e->kind < ERR_KINDS ? e->kind : ERR_INTERNAL];
 
-	if (f->is_ours)
+	refused_count_err(e);
+	if (f->is_ours && e->kind != ERR_FULL) /* that has its own line, once */
 		log_warn("s3.failed", r->id, "kind=%s text=%s", err_word(e->kind), e->text);
 	answer(r, f->status, f->code, f->is_ours ? public_text(f->status) : e->text);
 }

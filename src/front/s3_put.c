@@ -149,6 +149,8 @@ receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
 	if (g->expected != UINT64_MAX && g->expected > FILES_PUT_MAX)
 		return s3_refuse(
 		    c, e, 400, "EntityTooLarge", "more than 5 GiB have to come in parts");
+	if (files_check_room(&c->files, g->expected == UINT64_MAX ? 0 : g->expected, e) < 0)
+		return -1;
 	g->bytes = c->is_stream ? malloc(READ_BYTES) : NULL;
 	if (c->is_stream && !g->bytes)
 		return err_set(e, ERR_MEMORY, "no memory for a body");

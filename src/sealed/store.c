@@ -157,18 +157,38 @@ store_explain(struct sealed *s, struct err *e)
 	return -1;
 }
 
-/* Become the owner: a compare-and-swap that every former owner's next one will fail. */
-static int
-take_over(struct sealed *s, const struct buf *raw, struct err *e)
+/* Be the owner from the next apply on, which swaps the header that is there now, RAW, for ours. */
+static void
+claim(struct sealed *s, const struct buf *raw)
 {
-	struct header next = s->h;
-
-	if (next.is_arriving)
-		return err_set(e, ERR_BUSY, "the vault is still arriving");
 	memcpy(s->raw, raw->data, HEADER_BYTES);
-	next.owner_epoch++;
-	host_random(next.writer, sizeof(next.writer));
-	return store_apply(s, &next, false, e);
+	s->h.owner_epoch++;
+	host_random(s->h.writer, sizeof(s->h.writer));
+}
+
+/* Become the owner: a compare-and-swap that every former owner's next one will fail. Without space
+ * for it, the first commit is that swap. */
+static int
+take_over(struct sealed *s, struct buf *raw, struct err *e)
+{
+	struct header next;
+	struct err why;
+
+	if (s->h.is_arriving)
+		return err_set(e, ERR_BUSY, "the vault is still arriving");
+	claim(s, raw);
+	next = s->h;
+	if (store_apply(s, &next, false, &why) == 0)
+		return 0;
+	if (why.kind != ERR_FULL)
+		return err_set(e, why.kind, "%s", why.text);
+	/* It may have happened all the same. */
+	if (read_raw_header(s->g, &s->h.id, raw, e) < 0 ||
+	    header_open(&s->h.id, s->a, raw->data, raw->len, &s->h, e) < 0)
+		return -1;
+	s->is_broken = false;
+	claim(s, raw);
+	return 0;
 }
 
 /* One try; *AGAIN if it failed for what another process may have done meanwhile. */

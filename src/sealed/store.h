@@ -46,7 +46,9 @@ int sealed_create(struct engine *g, struct keys *k, const struct vault_id *id, u
     const struct page_template *t, struct err *e);
 
 enum sealed_mode {
-	SEALED_OWN, /* raises the owner epoch: every commit of a former owner then fails (ERR_STALE) */
+	/* Raises the owner epoch: every commit of a former owner then fails (ERR_STALE). Without space
+	 * for that it is raised with the first commit, and until then the vault can be read. */
+	SEALED_OWN,
 	SEALED_READ, /* leaves the header alone; may follow a live owner; can't commit */
 };
 
@@ -90,6 +92,8 @@ must_check
 int sealed_read_pending(
     struct sealed *s, uint32_t number, uint8_t out[static PAGE_BYTES], struct err *e);
 void sealed_forget_pending(struct sealed *s); /* a rollback */
+/* Whether the next commits may use what the engine keeps back (ENGINE_RESERVE). At first not. */
+void sealed_use_reserve(struct sealed *s, bool may);
 
 /* Write one redo entry with what was collected (none if nothing differs): version + 1. Applied,
  * not yet durable: take a flusher ticket after it. After any error the store is broken: every

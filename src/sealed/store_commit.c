@@ -96,6 +96,12 @@ sealed_forget_pending(struct sealed *s)
 	s->pending_count = s->h.page_count;
 }
 
+void
+sealed_use_reserve(struct sealed *s, bool may)
+{
+	s->uses_reserve = may;
+}
+
 /* --- committing --------------------------------------------------------------------------- */
 
 /* Append the ranges of I to the entry, and make it the image over its P record. Owns I. */

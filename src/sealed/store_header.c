@@ -265,7 +265,8 @@ batch_apply(struct batch *b, struct sealed *s, const struct engine_guard *guard,
 			.value = { b->bytes.data + slot->value, slot->value_len },
 		};
 	}
-	return engine_apply(s->g, &s->h.id, b->writes, b->n, guard, ENGINE_LATER, e);
+	return engine_apply(s->g, &s->h.id, b->writes, b->n, guard,
+	    s->uses_reserve ? ENGINE_LATER | ENGINE_RESERVE : ENGINE_LATER, e);
 }
 
 /* An apply failed in a way that leaves open whether it happened: say so. WRITTEN is the header

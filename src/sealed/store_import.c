@@ -173,5 +173,6 @@ sealed_import_finish(struct sealed *s, struct err *e)
 		    "a page is of version %" PRIu64 ", but the last entry is %" PRIu64,
 		    s->next.newest, s->next.version);
 	s->next.is_arriving = false;
+	s->uses_reserve = true; /* everything else is here */
 	return store_apply(s, &s->next, false, e);
 }

@@ -108,6 +108,7 @@ struct sealed {
 	struct keys *k;
 	enum sealed_mode mode;
 	bool is_broken;
+	bool uses_reserve; /* of the engine's space */
 	uint8_t *data_key;
 	struct aead *a;            /* under the data key */
 	struct aead *set;          /* under the key of the set terms */

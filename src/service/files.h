@@ -28,6 +28,11 @@ struct files {
 	uint64_t ticket;  /* out: the highest that the answer must wait for */
 };
 
+/* ERR_FULL if BYTES of content, and what goes with them, are more than there is room for: asked
+ * before anything of them is taken. */
+must_check
+int files_check_room(const struct files *f, uint64_t bytes, struct err *e);
+
 enum service files_bucket_service(const char *bucket);
 /* S3's rules for names (3-63 of a-z 0-9 . -, ...): ERR_BAD. */
 must_check

@@ -103,6 +103,22 @@ files_take(struct files *f, enum service s, struct err *e)
 	return NULL;
 }
 
+int
+files_check_room(const struct files *f, uint64_t bytes, struct err *e)
+{
+	const struct node *n = f->node;
+
+	if (!engine_room(n->engine) || (bytes > CONTENT_INLINE && chunks_room(n->chunks) <= bytes))
+		return err_set(e, ERR_FULL, "no space left for what is new");
+	return 0;
+}
+
+int
+files_begin(const struct files *f, struct vault *v, struct err *e)
+{
+	return files_check_room(f, 0, e) < 0 ? -1 : vault_begin(v, e);
+}
+
 void
 files_wait_for(struct files *f, uint64_t ticket)
 {
@@ -150,7 +166,7 @@ files_bucket_create(struct files *f, const char *bucket, struct err *e)
 	if (files_bucket_check(bucket, e) < 0)
 		return -1;
 	v = files_take(f, files_bucket_service(bucket), e);
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	q = vault_query(v,
 	    "INSERT INTO bucket(name,id,created_ms)"
@@ -223,7 +239,7 @@ files_bucket_remove(struct files *f, const char *bucket, struct err *e)
 	int64_t id = 0;
 	int r;
 
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || vault_begin_removal(v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (files_bucket_id(v, bucket, &id, e) < 0)

@@ -25,6 +25,10 @@ struct vault *files_take(struct files *f, enum service s, struct err *e);
 /* ERR_CONSENT if S is not granted. */
 must_check
 int files_granted(const struct files *f, enum service s, struct err *e);
+/* vault_begin for what needs room; ERR_FULL. Refused here, the vault stays open; a commit that fails
+ * closes it. */
+must_check
+int files_begin(const struct files *f, struct vault *v, struct err *e);
 /* The answer has to wait for TICKET. */
 void files_wait_for(struct files *f, uint64_t ticket);
 /* Commit, and wait for it in F. */

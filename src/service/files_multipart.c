@@ -78,7 +78,7 @@ multipart_begin(struct files *f, const char *bucket, const char *key, const char
 		return err_set(
 		    e, ERR_TOO_BIG, "an object's headers have at most %d bytes", FILES_HEADERS_MAX);
 	v = files_take(f, files_bucket_service(bucket), e);
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (files_bucket_id(v, bucket, &number, e) < 0 ||
@@ -160,7 +160,7 @@ upload_part(struct upload *u, struct files *f, const char *key, const char *uplo
 		return err_set(e, ERR_BAD, "a part's number is 1 to %d", FILES_PART_MAX);
 	upload_md5(u, digest);
 	v = files_take(f, u->service, e);
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	found = upload_row_find(v, u->bucket, key, upload_id, &r, e);
@@ -181,7 +181,7 @@ multipart_abort(
 	struct upload_row r = { .headers = BUF_INIT(0) };
 	int found;
 
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || vault_begin_removal(v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	found = upload_row_find(v, bucket, key, upload_id, &r, e);
@@ -411,7 +411,7 @@ multipart_complete(struct files *f, const char *bucket, const char *key, const c
 	if (!md5)
 		return -1;
 	v = files_take(f, files_bucket_service(bucket), e);
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (upload_row_find(v, bucket, key, upload_id, &r, &why) < 0)

@@ -399,7 +399,7 @@ files_remove(struct files *f, const char *bucket, const char *key, struct err *e
 	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
 	bool removed = false;
 
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || vault_begin_removal(v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (remove_key(v, bucket, key, &removed, e) < 0)
@@ -415,7 +415,7 @@ files_remove_many(struct files *f, const char *bucket, const char *const *keys, 
 	bool removed, any = false;
 	int64_t id;
 
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || vault_begin_removal(v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (files_bucket_id(v, bucket, &id, e) < 0)

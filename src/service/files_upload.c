@@ -266,7 +266,7 @@ upload_put(struct upload *u, struct files *f, const char *key, const char *heade
 	w.headers = headers;
 	w.headers_len = headers ? strlen(headers) : 0;
 	v = files_take(f, u->service, e);
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (object_row_find(v, u->bucket, key, &old, e) < 0 || object_row_meets(&old, c, e) < 0)
@@ -341,6 +341,8 @@ files_copy_begin(struct files *f, const char *from_bucket, const char *from_key,
 		    (unsigned long long)size);
 		return NULL;
 	}
+	if (files_check_room(f, n, e) < 0)
+		return NULL;
 	if (headers) {
 		buf_clear(headers);
 		buf_add(headers, object_info(from)->headers.data, object_info(from)->headers.len);

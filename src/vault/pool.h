@@ -71,6 +71,9 @@ CLEANUP(struct vault, pool_view_close)
 const struct vault_id *vault_id(const struct vault *v);
 must_check
 int vault_begin(struct vault *v, struct err *e);
+/* The same for a transaction that only removes: it may use the space that the engine keeps back. */
+must_check
+int vault_begin_removal(struct vault *v, struct err *e);
 /* *TICKET: durable when flusher says so. On error the vault is closed inside and reopened at the
  * next take; give it back all the same. */
 must_check

@@ -94,7 +94,8 @@ apply(struct engine *g, const struct region_batch *b, struct err *e)
 			.key = { b->bytes.data + p[i].key, p[i].key_len },
 			.value = { b->bytes.data + p[i].value, p[i].value_len },
 		};
-	r = engine_apply(g, &region_vault, w, b->n, NULL, ENGINE_LATER, e);
+	/* Few and small, and what ends a move or an account makes room. */
+	r = engine_apply(g, &region_vault, w, b->n, NULL, ENGINE_LATER | ENGINE_RESERVE, e);
 	free(w);
 	return r;
 }

@@ -262,7 +262,17 @@ vault_chunks(struct vault *v)
 int
 vault_begin(struct vault *v, struct err *e)
 {
+	sealed_use_reserve(v->sealed, false);
 	return query_run(vault_query(v, "BEGIN IMMEDIATE"), e);
+}
+
+int
+vault_begin_removal(struct vault *v, struct err *e)
+{
+	if (vault_begin(v, e) < 0)
+		return -1;
+	sealed_use_reserve(v->sealed, true);
+	return 0;
 }
 
 void

@@ -21,7 +21,7 @@ static struct chunks *
 must_open(const char *dir)
 {
 	struct err e = { 0 };
-	struct chunks *c = chunks_file(check_path(dir, "c"), &e);
+	struct chunks *c = chunks_file(check_path(dir, "c"), 0, &e);
 
 	if (!c)
 		fail_msg("%s", e.text);

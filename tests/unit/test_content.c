@@ -17,7 +17,7 @@ box_open(struct box *b)
 	struct err e;
 
 	b->dir = check_dir_make();
-	b->chunks = chunks_file(b->dir, &e);
+	b->chunks = chunks_file(b->dir, 0, &e);
 	CHECK(b->chunks);
 	account_random(&b->id.account);
 	b->id.service = SERVICE_FILES;

@@ -53,7 +53,7 @@ store_open(struct store *s, bool is_real)
 	CHECK_OK(keys_file_create(check_path(s->dir, "key"), &e), &e);
 	s->keys = keys_file_open(check_path(s->dir, "key"), &e);
 	CHECK(s->keys);
-	s->chunks = chunks_file(check_path(s->dir, "chunks"), &e);
+	s->chunks = chunks_file(check_path(s->dir, "chunks"), 0, &e);
 	CHECK(s->chunks);
 	store_open_pool(s, 8);
 }

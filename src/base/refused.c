@@ -1,0 +1,36 @@
+/* refused.c - see refused.h. */
+#include "base/refused.h"
+#include "base/stats.h"
+
+#define REFUSED(why) \
+	COUNTER("domicile_refused_total", "why=\"" why "\"", "Refused for want of something.")
+
+static struct counter counters[REFUSED_KINDS] = {
+	[REFUSED_DISK] = REFUSED("disk"),
+	[REFUSED_MEMORY] = REFUSED("memory"),
+	[REFUSED_FILES] = REFUSED("files"),
+	[REFUSED_CONNECTIONS] = REFUSED("connections"),
+	[REFUSED_WORKERS] = REFUSED("workers"),
+};
+
+void
+refused_count(enum refused why)
+{
+	counter_add(&counters[why], 1);
+}
+
+void
+refused_count_err(const struct err *e)
+{
+	if (e->kind == ERR_FULL)
+		refused_count(REFUSED_DISK);
+	else if (e->kind == ERR_MEMORY)
+		refused_count(REFUSED_MEMORY);
+}
+
+void
+refused_begin(void)
+{
+	for (unsigned i = 0; i < REFUSED_KINDS; i++)
+		counter_add(&counters[i], 0);
+}
