@@ -341,6 +341,7 @@ static const struct unit time_units[] = {
 	{ "s", 1000 },
 	{ "m", 60 * 1000 },
 	{ "h", 60 * 60 * 1000 },
+	{ "d", 24 * 60 * 60 * 1000 },
 	{ NULL, 0 },
 };
 

@@ -22,6 +22,8 @@ struct chunk_in;  /* a chunk open for reading; keeps its bytes even if it is rem
 typedef int chunks_list_fn(void *arg, const struct vault_id *id, const struct chunk_name *name,
     uint64_t bytes, struct err *e);
 
+typedef int chunks_vault_fn(void *arg, const struct vault_id *id, struct err *e);
+
 struct chunks_ops {
 	const char *scheme;
 
@@ -55,6 +57,8 @@ struct chunks_ops {
 	    struct err *e);
 	/* Bytes that chunks may still take; 0: they are answered ERR_FULL. UINT64_MAX: no bound. */
 	uint64_t (*room)(struct chunks *c);
+	/* Every vault that may have chunks, unfinished ones included, in no order. */
+	int (*vaults)(struct chunks *c, chunks_vault_fn *fn, void *arg, struct err *e);
 	void (*close)(struct chunks *c);
 };
 
@@ -75,6 +79,7 @@ struct chunks {
 #define chunks_drop(c, ...)   ((c)->ops->drop((c), __VA_ARGS__))
 #define chunks_room(c)        ((c)->ops->room((c)))
 #define chunks_list(c, ...)   ((c)->ops->list((c), __VA_ARGS__))
+#define chunks_vaults(c, ...) ((c)->ops->vaults((c), __VA_ARGS__))
 
 static inline void
 chunks_close(struct chunks *c)

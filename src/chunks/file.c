@@ -488,6 +488,28 @@ file_room(struct chunks *c)
 	return space_room(&file_of(c)->space);
 }
 
+struct vault_listing {
+	chunks_vault_fn *fn;
+	void *arg;
+};
+
+static int
+list_folder(struct file_chunks *f, const struct vault_id *id, void *arg, struct err *e)
+{
+	const struct vault_listing *l = arg;
+
+	(void)f;
+	return l->fn(l->arg, id, e);
+}
+
+static int
+file_vaults(struct chunks *c, chunks_vault_fn *fn, void *arg, struct err *e)
+{
+	struct vault_listing l = { fn, arg };
+
+	return each_vault(file_of(c), list_folder, &l, e) < 0 ? -1 : 0;
+}
+
 static void
 file_close(struct chunks *c)
 {
@@ -514,6 +536,7 @@ static const struct chunks_ops file_ops = {
 	.drop = file_drop,
 	.list = file_list,
 	.room = file_room,
+	.vaults = file_vaults,
 	.close = file_close,
 };
 

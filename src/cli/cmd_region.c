@@ -117,7 +117,7 @@ static void
 add_paths(const struct plan *p, struct buf *out)
 {
 	buf_add_str(out,
-	    "# Paths are relative to this file's folder. Times take ms, s, m or h, sizes "
+	    "# Paths are relative to this file's folder. Times take ms, s, m, h or d, sizes "
 	    "KiB, MiB or GiB.\n\n");
 	buf_printf(out, "region = %s\njurisdiction = %s\n\n", p->region, p->jurisdiction);
 	if (p->has_store)
@@ -185,6 +185,8 @@ add_limits(struct buf *out)
 	    "# engine_write_buffer = 16 MiB\n"
 	    "# hold = 30 s                # a request waits at most this long for a move to end\n"
 	    "# read_lease = 2 s           # an old home goes on reading this long while the move is settled\n"
+	    "# scrub = 7 d                # all that is kept is read again in about that time; or off\n"
+	    "# scrub_rate = 8 MiB         # and no faster than that a second\n"
 	    "# threads = 2                # of HTTP; as many as there are cores\n"
 	    "# workers = 512              # threads for what takes long\n"
 	    "# connections = 4096\n"

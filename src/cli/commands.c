@@ -74,6 +74,24 @@ const struct command commands[] = {
 	    { CONFIG, JSON },
 	},
 	{
+	    "region scrub",
+	    "",
+	    cmd_region_scrub,
+	    "read again all that a node keeps, and tell what is damaged",
+	    "Without an option: how far the pass is that goes on by itself, when the last one ended, and what\n"
+	    "is damaged now. Damages are told one a line: account, service, what, where, since, why. Interrupting\n"
+	    "--now does not end the pass. Exits with 11 if anything is damaged.",
+	    {
+	        CONFIG,
+	        { "now", NULL, "begin a pass over all accounts and watch it" },
+	        { "account", "ID", "only this account, now" },
+	        { "rate", "SIZE", "bytes a second at most (scrub_rate of region.conf)" },
+	        { "list", NULL, "only what is damaged" },
+	        { "stop", NULL, "end the pass that --now or --account began" },
+	        JSON,
+	    },
+	},
+	{
 	    "directory status",
 	    "",
 	    cmd_directory_status,

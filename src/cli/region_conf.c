@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MIB ((uint64_t)1 << 20)
+#define MIB    ((uint64_t)1 << 20)
+#define DAY_MS ((uint64_t)86400000)
 
 /* VALUE as seen from the folder of FILE. */
 static int
@@ -133,6 +134,19 @@ read_limits(struct region_conf *c, struct err *e)
 }
 
 static int
+read_scrub(struct region_conf *c, struct err *e)
+{
+	const char *every = conf_get(c->conf, "", "scrub");
+
+	c->scrub_every_ms = 0;
+	if ((!every || strcmp(every, "off") != 0) &&
+	    conf_ms(c->conf, "", "scrub", 7 * DAY_MS, 60000, 400 * DAY_MS, &c->scrub_every_ms, e) <
+	        0)
+		return -1;
+	return conf_size(c->conf, "", "scrub_rate", 8 * MIB, 0, UINT64_MAX, &c->scrub_rate, e);
+}
+
+static int
 read_all(struct region_conf *c, const char *file, struct err *e)
 {
 	const char *level = conf_get(c->conf, "", "log_level");
@@ -142,7 +156,7 @@ read_all(struct region_conf *c, const char *file, struct err *e)
 		    "%s: log_level = %.40s: expected debug, info, warn or error", file, level);
 	if (read_names(c, file, e) < 0 || read_paths(c, file, e) < 0 ||
 	    read_directory_at(c, file, e) < 0 || read_listeners(c, file, e) < 0 ||
-	    read_limits(c, e) < 0)
+	    read_limits(c, e) < 0 || read_scrub(c, e) < 0)
 		return -1;
 	if (!*c->store && !*c->directory)
 		return err_set(e, ERR_BAD, "%s: needs 'store', 'directory' or both", file);

@@ -23,6 +23,7 @@
 #include "service/accounts.h"
 #include "service/policy.h"
 #include "service/routes.h"
+#include "service/scrub.h"
 #include "vault/homes.h"
 #include "vault/pool.h"
 
@@ -217,12 +218,20 @@ start_services(struct serving *s, struct err *e)
 		.stream_at = s->conf.stream_listen,
 		.read_lease_ms = s->conf.read_lease_ms,
 	};
+	struct scrub_config scrub = {
+		.node = n,
+		.every_ms = s->conf.scrub_every_ms,
+		.rate = s->conf.scrub_rate,
+		.check_record = mover_check_record,
+		.erase = mover_erase_leftover,
+	};
 
 	n->access = access_new(n, ACCESS_ENTRIES, e);
 	if (!n->access || recover_accounts(s, e) < 0)
 		return -1;
 	n->mover = mover_start(&mover, e);
-	return n->mover ? 0 : -1;
+	n->scrub = n->mover ? scrub_start(&scrub, e) : NULL;
+	return n->scrub ? 0 : -1;
 }
 
 static int
@@ -309,6 +318,7 @@ serving_close(struct serving *s)
 		return;
 	n = &s->node;
 	front_stop(s->front, STOP_GRACE_MS);
+	scrub_stop(n->scrub);
 	mover_stop(n->mover);
 	routes_free(n->routes);
 	access_free(n->access);

@@ -28,6 +28,10 @@ static const struct admin_route routes[] = {
 	{ "/v1/certificate", admin_certificate },
 	{ "/v1/region/status", admin_region_status },
 	{ "/v1/region/sample", admin_region_sample },
+	{ "/v1/region/scrub/ask", admin_scrub_ask },
+	{ "/v1/region/scrub/stop", admin_scrub_stop },
+	{ "/v1/region/scrub/status", admin_scrub_status },
+	{ "/v1/region/scrub/list", admin_scrub_list },
 	{ "/v1/directory/status", admin_directory_status },
 };
 

@@ -54,6 +54,14 @@ int mover_certificate(
  * { "records": [{ "service", "kind", "hex" }, ...] }; none if it is not here. */
 must_check
 int mover_sample(struct node *n, const struct account_id *id, json_t **out, struct err *e);
+/* For the scrub (service/scrub.h): whether a record of kind REGION_MOVE, _ERASE or _PROOF can be read. */
+must_check
+int mover_check_record(uint8_t kind, struct span key, struct span value, struct err *e);
+/* Erase what was left behind of an account that has no home here, in the way of every erasure: durably
+ * recorded when this returns. ERR_BUSY: something is under way with it. */
+must_check
+int mover_erase_leftover(
+    struct node *n, const struct account_id *id, unsigned services, struct err *e);
 /* The serving side of /peer/v1/move/<op>: "certificate", "received". */
 must_check
 int mover_serve(struct node *n, const char *caller, const char *op, json_t *arguments,

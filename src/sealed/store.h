@@ -109,6 +109,8 @@ int sealed_checkpoint(struct sealed *s, struct err *e);
 #define SEALED_CHECKPOINT_BYTES   ((uint64_t)512 << 10)
 #define SEALED_CHECKPOINT_ENTRIES 1024
 bool sealed_wants_checkpoint(const struct sealed *s);
+/* Whether the next checkpoint writes page NUMBER from memory, without reading its record. */
+bool sealed_has_in_memory(const struct sealed *s, uint32_t number);
 
 /* Read every page and chunk entry and hold them against the header: ERR_FORGED if any of them is not
  * the one last written, an older one for instance. */

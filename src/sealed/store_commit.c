@@ -250,6 +250,14 @@ sealed_wants_checkpoint(const struct sealed *s)
 	    s->h.version - s->h.base >= SEALED_CHECKPOINT_ENTRIES;
 }
 
+bool
+sealed_has_in_memory(const struct sealed *s, uint32_t number)
+{
+	const struct image *i = image_find(s->overlay, number);
+
+	return i && i->has_nonce && number <= s->h.page_count;
+}
+
 static int
 step_if_full(struct sealed *s, const struct header *next, struct err *e)
 {

@@ -271,9 +271,12 @@ wait_until_empty(struct node *n, const struct account_id *id, struct err *e)
 static int
 finish_removal(struct node *n, struct home *home, struct err *e)
 {
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
 	struct placement row = { .account = home->account, .epoch = home->epoch };
 	struct err why = { .kind = ERR_NONE };
 
+	if (!b)
+		return -1;
 	if (wait_until_empty(n, &home->account, e) < 0)
 		return -1;
 	if (n->access)
@@ -287,7 +290,8 @@ finish_removal(struct node *n, struct home *home, struct err *e)
 	if (n->routes)
 		routes_forget(n->routes, &home->account);
 	home->state = HOME_NONE;
-	return homes_set(n->homes, home, 1, NULL, e);
+	region_delete(b, REGION_DAMAGE, &home->account, sizeof(home->account));
+	return homes_set(n->homes, home, 1, b, e);
 }
 
 /* A copy under way has a record of its own, while the home's still says `here`. */

@@ -1,6 +1,7 @@
 /* gauges.c - see gauges.h. */
 #include "service/gauges.h"
 
+#include "service/scrub.h"
 #include "vault/homes.h"
 #include "vault/pool.h"
 #include "vault/region.h"
@@ -29,4 +30,5 @@ gauges_read(struct node *n, struct gauges *out)
 	out->requests_waiting = homes_waiting(n->homes);
 	out->store_bytes = engine_size(n->engine);
 	out->free_bytes = free_bytes(n);
+	scrub_measure(n->scrub);
 }

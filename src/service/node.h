@@ -19,6 +19,7 @@ struct policy;
 struct access;
 struct routes;
 struct mover;
+struct scrub;
 
 struct node {
 	char region[REGION_NAME_SIZE];
@@ -36,6 +37,7 @@ struct node {
 	struct access *access; /* service/access.h */
 	struct routes *routes; /* service/routes.h */
 	struct mover *mover;   /* move/mover.h; NULL in tools */
+	struct scrub *scrub;   /* service/scrub.h; NULL in tools */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
 	uint8_t *sign_secret; /* SIGN_SECRET_BYTES in locked memory */
 };

@@ -473,3 +473,28 @@ homes_scan(struct homes *h, homes_scan_fn *fn, void *arg, struct err *e)
 
 	return region_scan(h->c.engine, REGION_HOME, visit, &s, e);
 }
+
+static int
+visit_any(void *arg, struct span key, struct span value, struct err *e)
+{
+	struct home home = { .state = HOME_STATES };
+	struct scan *s = arg;
+
+	if (key.len != sizeof(home.account))
+		return 0;
+	memcpy(&home.account, key.data, sizeof(home.account));
+	if (parse_home(&home.account, value, &home, NULL) < 0)
+		home.state = HOME_STATES;
+	return s->fn(s->arg, &home, e);
+}
+
+int
+homes_scan_after(
+    struct homes *h, const struct account_id *after, homes_scan_fn *fn, void *arg, struct err *e)
+{
+	struct scan s = { fn, arg };
+
+	if (!after)
+		return region_scan(h->c.engine, REGION_HOME, visit_any, &s, e);
+	return region_scan_after(h->c.engine, REGION_HOME, after, sizeof(*after), visit_any, &s, e);
+}

@@ -141,9 +141,15 @@ void homes_pace(struct homes *h, const struct account_id *id, uint64_t pace_us);
 unsigned homes_inside(struct homes *h, const struct account_id *id);
 /* How many requests had to wait at this account's gate since this was last asked. */
 unsigned homes_waited(struct homes *h, const struct account_id *id);
+/* Requests inside, over all accounts: a cheap measure of how busy the node is. */
+unsigned homes_busy(struct homes *h);
 /* Requests waiting at the gate, over all accounts. */
 unsigned homes_waiting(struct homes *h);
 /* Every record, in order of ids. 0 go on, 1 enough, -1. */
 typedef int homes_scan_fn(void *arg, const struct home *home, struct err *e);
 must_check
 int homes_scan(struct homes *h, homes_scan_fn *fn, void *arg, struct err *e);
+/* Those after AFTER (NULL: all), and one that does not parse comes with its id and state HOME_STATES. */
+must_check
+int homes_scan_after(
+    struct homes *h, const struct account_id *after, homes_scan_fn *fn, void *arg, struct err *e);

@@ -235,6 +235,7 @@ homes_enter(struct homes *h, const struct account_id *id, enum enter_how how,
 	pass->entry = NULL;
 	if (*answer == ENTER_GO) {
 		x->inside[how]++;
+		h->busy++;
 		pass->entry = x;
 	} else if (*answer == ENTER_WAIT && w) {
 		x->waited++;
@@ -257,9 +258,16 @@ homes_leave(struct homes *h, struct home_pass *pass)
 	pthread_mutex_lock(&s->lock);
 	assert(x->inside[pass->how]);
 	x->inside[pass->how]--;
+	h->busy--;
 	if (x->is_fencing && !x->inside[ENTER_WRITE])
 		pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
+}
+
+unsigned
+homes_busy(struct homes *h)
+{
+	return h->busy;
 }
 
 void

@@ -50,6 +50,7 @@ struct homes {
 	struct homes_config c;
 	struct stripe stripes[STRIPES];
 	_Atomic unsigned waiting;
+	_Atomic unsigned busy; /* requests inside */
 
 	pthread_t timer;
 	pthread_mutex_t timer_lock;

@@ -398,6 +398,35 @@ pool_give(struct vault *v)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static bool
+has_in_memory(struct pool *p, struct vault *v, const uint32_t *numbers, size_t n)
+{
+	bool has_all = true;
+
+	pthread_mutex_lock(&p->lock);
+	has_all = !v->holds;
+	pthread_mutex_unlock(&p->lock);
+	for (size_t i = 0; i < n; i++)
+		has_all = has_all && sealed_has_in_memory(v->sealed, numbers[i]);
+	return has_all && n;
+}
+
+int
+pool_rewrite_pages(
+    struct pool *p, const struct vault_id *id, const uint32_t *numbers, size_t n, struct err *e)
+{
+	/* Not opened for this: what is on the disk is what is damaged. */
+	_cleanup_(pool_givep) struct vault *v = pool_take(p, id, false, NULL);
+
+	if (!v || !has_in_memory(p, v, numbers, n))
+		return 0;
+	if (sealed_checkpoint(v->sealed, e) < 0) {
+		v->must_close = true;
+		return -1;
+	}
+	return flusher_wait(p->c.flusher, flusher_ticket(p->c.flusher), e) < 0 ? -1 : 1;
+}
+
 void
 pool_hold(struct pool *p, const struct vault_id *id)
 {

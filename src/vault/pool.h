@@ -58,6 +58,11 @@ size_t pool_count(struct pool *p);
 must_check
 int pool_sweep(struct pool *p, const struct vault_id *id, uint64_t *removed, struct err *e);
 
+/* The records of these pages are damaged: write them anew, by a checkpoint, if the vault is open and has all
+ * of them in memory. 1: done and durable; 0: can't be; -1. */
+must_check
+int pool_rewrite_pages(
+    struct pool *p, const struct vault_id *id, const uint32_t *numbers, size_t n, struct err *e);
 /* The vault as it is now, beside whoever has it, for looking only: nothing can be committed, pool_view_close
  * closes it. A later checkpoint by its owner ends the view: reading then fails with ERR_STALE. Lists all of
  * the vault's chunks in memory. ERR_MISSING; ERR_FORGED: a record of it is damaged. Borrows P. */

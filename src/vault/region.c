@@ -150,6 +150,20 @@ visit(void *arg, struct span key, struct span value, struct err *e)
 }
 
 int
+region_scan_after(struct engine *g, enum region_kind k, const void *after, size_t n,
+    region_scan_fn *fn, void *arg, struct err *e)
+{
+	uint8_t from[KEY_MAX + 1] = { (uint8_t)k }, to = (uint8_t)(k + 1);
+	struct scan s = { fn, arg };
+
+	if (n > KEY_MAX - 1)
+		return err_set(e, ERR_INTERNAL, "region records: a key of %zu bytes", n);
+	memcpy(from + 1, after, n); /* and a zero: the key after that one */
+	return engine_scan(g, &region_vault, ((struct span){ from, n + 2 }),
+	    ((struct span){ &to, 1 }), visit, &s, e);
+}
+
+int
 region_scan(struct engine *g, enum region_kind k, region_scan_fn *fn, void *arg, struct err *e)
 {
 	uint8_t from = (uint8_t)k, to = (uint8_t)(k + 1);

@@ -13,6 +13,9 @@ enum region_kind {
 	REGION_MOVE = 'M',  /* + account: a move under way, either side (move/) */
 	REGION_ERASE = 'E', /* + account: an erasure not yet finished (move/) */
 	REGION_PROOF = 'P', /* + account, epoch (8): signed statements for certificates (move/) */
+	REGION_SCRUB = 'S', /* where the scrub is (service/scrub.h) */
+	REGION_DAMAGE =
+	    'D', /* + account: what the scrub found damaged of it; goes with the account */
 };
 
 struct region_batch;
@@ -38,5 +41,8 @@ int region_get(struct engine *g, enum region_kind k, const void *key, size_t n, 
     struct err *e);
 /* KEY is without the kind byte. 0 go on, 1 enough, -1. */
 typedef int region_scan_fn(void *arg, struct span key, struct span value, struct err *e);
+must_check
+int region_scan_after(struct engine *g, enum region_kind k, const void *after, size_t n,
+    region_scan_fn *fn, void *arg, struct err *e); /* keys > AFTER (without the kind byte) only */
 must_check
 int region_scan(struct engine *g, enum region_kind k, region_scan_fn *fn, void *arg, struct err *e);
