@@ -260,10 +260,10 @@ end(struct scrub *s, bool is_through)
 		counter_add(&passes, 1);
 	}
 	/* Stopping interrupts a pass; one that was cancelled is not gone on with. */
-	if (is_through || (p->is_asked && s->must_end))
-		p->is_running = false;
 	if (p->is_asked)
 		s->was_through = is_through;
+	if (is_through || (p->is_asked && s->must_end))
+		p->is_running = p->is_asked = false;
 }
 
 static void
@@ -341,6 +341,7 @@ scrub_start(const struct scrub_config *c, struct err *e)
 	s->c = *c;
 	s->inspector = (struct inspector){ .pool = c->node->pool, .pace = scrub_pace, .arg = s };
 	s->later = BUF_INIT(0);
+	s->told = BUF_INIT(0);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -372,6 +373,7 @@ scrub_stop(struct scrub *s)
 	if (s->has_thread)
 		pthread_join(s->thread, NULL);
 	buf_free(&s->later);
+	buf_free(&s->told);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
@@ -425,6 +427,13 @@ mended_json(const struct pass *p)
 	return it;
 }
 
+/* A pass that was asked for, before its beginning and after a start too. */
+static bool
+is_asked(const struct scrub *s)
+{
+	return s->ask.is_there || (s->now ? s->now : &s->pass)->is_asked;
+}
+
 static json_t *
 last_json(const struct last_pass *l)
 {
@@ -458,11 +467,11 @@ scrub_status(struct scrub *s, json_t **out, struct err *e)
 	*out = json_pack(
 	    "{s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:o, s:o, "
 	    "s:I, s:I}",
-	    "state", state, "is_asked", (int)(s->ask.is_there || (s->now && p->is_asked)),
-	    "was_through", (int)s->was_through, "accounts", (json_int_t)p->accounts,
-	    "accounts_total", (json_int_t)p->total, "bytes", (json_int_t)p->bytes, "chunks",
-	    (json_int_t)p->chunks, "skipped", (json_int_t)p->skipped, "seconds", seconds,
-	    "seconds_bytes", (json_int_t)(s->now ? p->bytes - s->began_bytes : 0), "rate",
+	    "state", state, "is_asked", (int)is_asked(s), "was_through", (int)s->was_through,
+	    "accounts", (json_int_t)p->accounts, "accounts_total", (json_int_t)p->total, "bytes",
+	    (json_int_t)p->bytes, "chunks", (json_int_t)p->chunks, "skipped",
+	    (json_int_t)p->skipped, "seconds", seconds, "seconds_bytes",
+	    (json_int_t)(s->now ? p->bytes - s->began_bytes : 0), "rate",
 	    (json_int_t)(p->rate ? p->rate : s->c.rate), "damaged", (json_int_t)s->damaged,
 	    "damaged_accounts", (json_int_t)s->damaged_accounts, "mended", mended_json(p), "last",
 	    last_json(&s->last), "every_ms", (json_int_t)s->c.every_ms, "started_ms",

@@ -82,6 +82,7 @@ struct scrub {
 	/* The thread's own. */
 	uint64_t due_ns;   /* when what was read so far would have been read at the rate */
 	struct buf later;  /* of struct account_id: to be come back to */
+	struct buf told;   /* likewise: those of which this pass has found a record damaged */
 	uint64_t began_ns; /* of the pass, or of its going on after a start */
 	uint64_t began_bytes;
 };
@@ -137,6 +138,7 @@ int findings_store(
 must_check
 int findings_add(
     struct scrub *s, const struct account_id *id, const struct damage *d, struct err *e);
-/* Count all anew; with FORGET those of accounts that do not live here go. */
+/* Count all anew; with FORGET those of accounts that do not live here go, unless they were added in this
+ * pass. */
 must_check
 int findings_count(struct scrub *s, bool forget, struct err *e);

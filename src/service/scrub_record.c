@@ -251,6 +251,7 @@ findings_add(struct scrub *s, const struct account_id *id, const struct damage *
 		if (!is_same(&old->all[i].damage, d))
 			damages_add(all, &old->all[i].damage);
 	damages_add(all, d);
+	buf_add(&s->told, id, sizeof(*id));
 	return findings_store(s, id, all, e);
 }
 
@@ -272,6 +273,15 @@ lives_elsewhere(struct scrub *s, const struct account_id *id)
 	return r == 0 || (r == 1 && home.state == HOME_MOVED);
 }
 
+static bool
+was_told(const struct scrub *s, const struct account_id *id)
+{
+	for (size_t at = 0; at < s->told.len; at += sizeof(*id))
+		if (memcmp(s->told.data + at, id, sizeof(*id)) == 0)
+			return true;
+	return false;
+}
+
 static int
 count_one(void *arg, struct span key, struct span value, struct err *e)
 {
@@ -282,7 +292,7 @@ count_one(void *arg, struct span key, struct span value, struct err *e)
 	if (key.len != sizeof(id))
 		return 0;
 	memcpy(&id, key.data, sizeof(id));
-	if (c->forget && lives_elsewhere(c->s, &id)) {
+	if (c->forget && lives_elsewhere(c->s, &id) && !was_told(c->s, &id)) {
 		buf_add(&c->gone, &id, sizeof(id));
 		return 0;
 	}

@@ -14,7 +14,7 @@
 #define LATER_MAX        65536
 /* An account that is between two homes is looked at so often again, so far apart. */
 #define LATER_ROUNDS     10
-#define LATER_MS         500
+#define LATER_MS         200
 
 static struct counter accounts_read = COUNTER(
     "domicile_scrub_accounts_total", NULL, "Accounts that the scrub has read.");
@@ -200,8 +200,10 @@ static int
 look_at_batch(struct scrub *s, const struct batch *b, struct err *e)
 {
 	for (size_t i = 0; i < b->n; i++) {
-		int r = look_at_account(s, &b->ids[i], e);
+		int r = keep_to_schedule(s, e);
 
+		if (r == 0)
+			r = look_at_account(s, &b->ids[i], e);
 		if (r < 0)
 			return -1;
 		if (r == 1)
@@ -212,7 +214,7 @@ look_at_batch(struct scrub *s, const struct batch *b, struct err *e)
 		s->now->after = b->ids[i];
 		s->now->has_after = true;
 		pthread_mutex_unlock(&s->lock);
-		if (scrub_keep(s, e) < 0 || keep_to_schedule(s, e) < 0)
+		if (scrub_keep(s, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -344,10 +346,11 @@ int
 scrub_walk(struct scrub *s, struct err *e)
 {
 	buf_clear(&s->later);
+	buf_clear(&s->told);
 	if (s->now->has_only)
 		return walk_one(s, e);
-	if (walk_accounts(s, e) < 0 || walk_later(s, e) < 0 || findings_count(s, true, e) < 0 ||
-	    check_records(s, e) < 0)
+	if (walk_accounts(s, e) < 0 || walk_later(s, e) < 0 || check_records(s, e) < 0 ||
+	    scrub_mend_nobodys(s, e) < 0)
 		return -1;
-	return scrub_mend_nobodys(s, e);
+	return findings_count(s, true, e);
 }
