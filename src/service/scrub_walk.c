@@ -14,7 +14,7 @@
 #define LATER_MAX        65536
 /* An account that is between two homes is looked at so often again, so far apart. */
 #define LATER_ROUNDS     10
-#define LATER_MS         200
+#define LATER_MS         100
 
 static struct counter accounts_read = COUNTER(
     "domicile_scrub_accounts_total", NULL, "Accounts that the scrub has read.");
