@@ -6,6 +6,7 @@
 #pragma once
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/id.h"
 
 #define CHUNK_NAME_BYTES 16
@@ -97,3 +98,13 @@ CLEANUP(struct chunks, chunks_close)
  * answer ERR_FULL then. */
 must_check
 struct chunks *chunks_file(const char *path, uint64_t keep_bytes, struct err *e);
+
+/* A wrapper that misbehaves on purpose; owns and closes NEXT. */
+must_check
+struct chunks *chunks_fault(struct chunks *next, struct err *e);
+/* Misbehave at the NTH call from now on of any kind but abort, bytes and the two closes (see
+ * base/fault.h). A chunk whose begin or open fails late is aborted or closed; what a finish, a remove or
+ * a drop did before it failed late stays done. */
+void chunks_fault_set(struct chunks *c, enum fault_kind kind, unsigned nth, bool sticky);
+/* Whether the fault has fired since it was set. */
+bool chunks_fault_fired(struct chunks *c);

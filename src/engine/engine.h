@@ -11,6 +11,7 @@
 #pragma once
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/frame.h"
 #include "base/id.h"
 
@@ -117,15 +118,6 @@ struct engine *engine_rocksdb(
     const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes, struct err *e);
 
 /* A wrapper that misbehaves on purpose; owns and closes NEXT. */
-enum fault_kind {
-	FAULT_NONE,
-	FAULT_FAIL,       /* the call does nothing and fails with ERR_IO */
-	FAULT_FAIL_LATE,  /* the call is carried out and then fails with ERR_IO */
-	FAULT_FULL,       /* does nothing, ERR_FULL */
-	FAULT_DELAY,      /* sleeps DELAY_MS first */
-	FAULT_CRASH,      /* _exit(99) before carrying it out */
-	FAULT_CRASH_LATE, /* _exit(99) after */
-};
 must_check
 struct engine *engine_fault(struct engine *next, struct err *e);
 /* Misbehave at the NTH (1-based, counted from now) call that changes or flushes something (apply,

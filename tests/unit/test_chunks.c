@@ -1,4 +1,6 @@
-/* Chunks as files: whole or absent, never outside their folder, gone when dropped. */
+/* Chunks as files: whole or absent, never outside their folder, gone when dropped; bare and inside the
+ * wrapper that can misbehave.
+ */
 #include "base/fs.h"
 #include "chunks/chunks.h"
 #include "check.h"
@@ -17,12 +19,16 @@ static const struct chunk_name two = { { 0x22 } };
 #define MARA_FOLDER "c/ab/ab010203000000000000000000000000.2"
 #define ONE_FILE    "11000000000000000000000000000000"
 
+static bool is_wrapped;
+
 static struct chunks *
 must_open(const char *dir)
 {
 	struct err e = { 0 };
 	struct chunks *c = chunks_file(check_path(dir, "c"), 0, &e);
 
+	if (is_wrapped)
+		c = chunks_fault(c, &e);
 	if (!c)
 		fail_msg("%s", e.text);
 	return c;
@@ -393,23 +399,106 @@ drops_and_writers_get_along(void **state)
 	chunks_close(c);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, check_dir_setup, check_dir_teardown)
+/* --- the wrapper --- */
+
+/* Every sort of call once; how far it came. */
+static unsigned
+run_all_calls(struct chunks *c, struct err *e)
+{
+	struct chunk_out *o = chunks_begin(c, &mara, &one, e);
+	struct chunk_in *i = NULL;
+	unsigned came = 0;
+	char got[5];
+
+	if (o && ++came && chunks_write(c, o, "hello", 5, e) == 0 && ++came &&
+	    chunks_finish(c, take(&o), e) == 0 && ++came && chunks_sync(c, &mara, e) == 0 &&
+	    ++came && (i = chunks_open(c, &mara, &one, e)) && ++came &&
+	    chunks_read(c, i, 0, got, 5, e) == 0 && ++came &&
+	    chunks_list(c, &mara, stop_at_once, &(int){ 0 }, e) == 0 && ++came &&
+	    chunks_remove(c, &mara, &one, e) == 0 && ++came && chunks_drop(c, &mara, e) == 0)
+		came++;
+	chunks_abort(c, o);
+	chunks_close_in(c, i);
+	return came;
+}
+
+#define ALL_CALLS 9
+
+static void
+a_fault_fires_at_its_call_and_once(void **state)
+{
+	static const struct {
+		enum fault_kind kind;
+		enum err_kind err;
+	} faults[] = { { FAULT_FAIL, ERR_IO }, { FAULT_FAIL_LATE, ERR_IO },
+		{ FAULT_FULL, ERR_FULL } };
+	struct chunks *c;
+	struct err e = { 0 };
+
+	is_wrapped = true;
+	c = must_open(*state);
+	for (size_t k = 0; k < ARRAY_LEN(faults); k++)
+		for (unsigned nth = 1; nth <= ALL_CALLS; nth++) {
+			chunks_fault_set(c, faults[k].kind, nth, false);
+			CHECK(run_all_calls(c, &e) == nth - 1 && e.kind == faults[k].err);
+			CHECK(chunks_fault_fired(c));
+			/* Seen to have happened, or not: a finished chunk, a removed one. */
+			if (nth == 3)
+				CHECK(has(c, &mara, &one,
+				    faults[k].kind == FAULT_FAIL_LATE ? "hello" : NULL));
+			if (nth == 8)
+				CHECK(has(c, &mara, &one,
+				    faults[k].kind == FAULT_FAIL_LATE ? NULL : "hello"));
+			CHECK_OK(chunks_drop(c, &mara, &e), &e);
+			CHECK(!exists(*state, MARA_FOLDER));
+		}
+	chunks_fault_set(c, FAULT_FAIL, ALL_CALLS + 1, true);
+	CHECK(run_all_calls(c, &e) == ALL_CALLS && !chunks_fault_fired(c));
+	CHECK(run_all_calls(c, &e) == 0 && run_all_calls(c, &e) == 0);
+	chunks_fault_set(c, FAULT_NONE, 0, false);
+	CHECK(run_all_calls(c, &e) == ALL_CALLS && !chunks_fault_fired(c));
+	chunks_close(c);
+	is_wrapped = false;
+}
+
+static int
+wrapped_setup(void **state)
+{
+	is_wrapped = true;
+	return check_dir_setup(state);
+}
+
+static int
+teardown(void **state)
+{
+	is_wrapped = false;
+	return check_dir_teardown(state);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, check_dir_setup, teardown)
+/* In the wrapper too. */
+#define TWICE(name) \
+	TEST(name), \
+	{ \
+#name ", wrapped", name, wrapped_setup, teardown, NULL \
+	}
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(what_was_written_is_read),
-		TEST(an_empty_chunk_is_a_chunk),
-		TEST(a_chunk_is_never_replaced),
-		TEST(an_aborted_chunk_leaves_nothing),
-		TEST(a_chunk_has_a_ceiling),
-		TEST(a_removed_chunk_goes_on_for_its_readers),
-		TEST(a_dropped_vault_leaves_no_folder),
-		TEST(unfinished_chunks_are_removed_on_opening),
-		TEST(a_list_has_only_finished_chunks),
-		TEST(no_path_leads_outside),
-		TEST(drops_and_writers_get_along),
+		TWICE(what_was_written_is_read),
+		TWICE(an_empty_chunk_is_a_chunk),
+		TWICE(a_chunk_is_never_replaced),
+		TWICE(an_aborted_chunk_leaves_nothing),
+		TWICE(a_chunk_has_a_ceiling),
+		TWICE(a_removed_chunk_goes_on_for_its_readers),
+		TWICE(a_dropped_vault_leaves_no_folder),
+		TWICE(unfinished_chunks_are_removed_on_opening),
+		TWICE(a_list_has_only_finished_chunks),
+		TWICE(no_path_leads_outside),
+		TWICE(drops_and_writers_get_along),
+		TEST(a_fault_fires_at_its_call_and_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
