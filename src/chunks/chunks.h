@@ -102,7 +102,7 @@ struct chunks *chunks_file(const char *path, uint64_t keep_bytes, struct err *e)
 /* A wrapper that misbehaves on purpose; owns and closes NEXT. */
 must_check
 struct chunks *chunks_fault(struct chunks *next, struct err *e);
-/* Misbehave at the NTH call from now on of any kind but abort, bytes and the two closes (see
+/* Misbehave at the NTH call from now on of any kind but abort, bytes, room and the two closes (see
  * base/fault.h). A chunk whose begin or open fails late is aborted or closed; what a finish, a remove or
  * a drop did before it failed late stays done. */
 void chunks_fault_set(struct chunks *c, enum fault_kind kind, unsigned nth, bool sticky);

@@ -161,6 +161,20 @@ fault_list(
 	return FAULT_CALL(&f->fault, e, chunks_list(f->next, id, fn, arg, e));
 }
 
+static uint64_t
+fault_room(struct chunks *c)
+{
+	return chunks_room(fault_of(c)->next);
+}
+
+static int
+fault_vaults(struct chunks *c, chunks_vault_fn *fn, void *arg, struct err *e)
+{
+	struct fault_chunks *f = fault_of(c);
+
+	return FAULT_CALL(&f->fault, e, chunks_vaults(f->next, fn, arg, e));
+}
+
 static void
 fault_close(struct chunks *c)
 {
@@ -185,6 +199,8 @@ static const struct chunks_ops fault_ops = {
 	.remove = fault_remove,
 	.drop = fault_drop,
 	.list = fault_list,
+	.room = fault_room,
+	.vaults = fault_vaults,
 	.close = fault_close,
 };
 

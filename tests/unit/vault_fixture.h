@@ -15,7 +15,7 @@ struct store {
 	struct engine *inner;
 	struct flusher *flusher;
 	struct keys *keys;
-	struct chunks *chunks;
+	struct chunks *chunks; /* likewise a fault wrapper */
 	struct pool *pool;
 };
 
@@ -53,7 +53,7 @@ store_open(struct store *s, bool is_real)
 	CHECK_OK(keys_file_create(check_path(s->dir, "key"), &e), &e);
 	s->keys = keys_file_open(check_path(s->dir, "key"), &e);
 	CHECK(s->keys);
-	s->chunks = chunks_file(check_path(s->dir, "chunks"), 0, &e);
+	s->chunks = chunks_fault(chunks_file(check_path(s->dir, "chunks"), 0, &e), &e);
 	CHECK(s->chunks);
 	store_open_pool(s, 8);
 }
