@@ -6,6 +6,7 @@
 #include "cli/serve_node.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@
 #include "front/admin.h"
 #include "front/front.h"
 #include "move/mover.h"
+#include "move/reconcile.h"
 #include "sealed/keys.h"
 #include "service/access.h"
 #include "service/accounts.h"
@@ -28,6 +30,7 @@
 #include "vault/pool.h"
 
 #define STOP_GRACE_MS  10000
+#define RECONCILE_S    2 /* between tries while the directory is away */
 #define ACCESS_ENTRIES 20000
 #define ROUTES_ENTRIES 100000
 
@@ -209,6 +212,45 @@ recover_accounts(struct serving *s, struct err *e)
 	return 0;
 }
 
+/* A signal that ends the process, which are all blocked here, ends the waiting too. */
+static int
+wait_to_reconcile(struct err *e)
+{
+	const struct timespec pause = { .tv_sec = RECONCILE_S };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (sigtimedwait(&set, NULL, &pause) > 0)
+		return err_set(e, ERR_CANCELLED, "stopped while waiting for the directory");
+	return 0;
+}
+
+/* A store that was put back is no one's home before the directory has been asked for every account. */
+static int
+reconcile_store(struct serving *s, struct err *e)
+{
+	struct reconcile_report report;
+	struct reconcile_mark mark;
+	int marked = reconcile_marked(s->node.engine, &mark, e);
+
+	if (marked <= 0)
+		return marked;
+	log_warn("reconcile.begin", NULL,
+	    "why=%s nothing is served before every account has been compared with the directory",
+	    reconcile_why_name(mark.why));
+	while (reconcile(&s->node, &report, e) < 0) {
+		if (e->kind != ERR_PEER && e->kind != ERR_TIMEOUT && e->kind != ERR_BUSY)
+			return -1;
+		log_warn("reconcile.wait", NULL, "nothing is served; again in %d s: %s",
+		    RECONCILE_S, e->text);
+		if (wait_to_reconcile(e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int
 start_services(struct serving *s, struct err *e)
 {
@@ -227,7 +269,7 @@ start_services(struct serving *s, struct err *e)
 	};
 
 	n->access = access_new(n, ACCESS_ENTRIES, e);
-	if (!n->access || recover_accounts(s, e) < 0)
+	if (!n->access || reconcile_store(s, e) < 0 || recover_accounts(s, e) < 0)
 		return -1;
 	n->mover = mover_start(&mover, e);
 	n->scrub = n->mover ? scrub_start(&scrub, e) : NULL;

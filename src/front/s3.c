@@ -227,6 +227,12 @@ pass_gate(struct s3_call *c, enum gate_how how, struct gate_pass *pass, struct e
 		return find_home(c, e);
 	case GATE_SUSPENDED:
 		return s3_refuse(c, e, 403, "AccessDenied", "the account is suspended");
+	case GATE_HELD:
+		return s3_refuse(c, e, 403, "AccessDenied",
+		    "the account's region was restored and holds an older copy of it; ask the operator");
+	case GATE_LOST:
+		return s3_refuse(c, e, 403, "AccessDenied",
+		    "the account's data was lost with its region's store; ask the operator");
 	case GATE_WAIT:
 		break;
 	}

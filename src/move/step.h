@@ -7,5 +7,6 @@
 
 /* source.copying  .opened  .copied  .fenced  .tail  .sealed  .answered  .moved  .learned
  * target.arriving .taken   .sealed  .prepared .swapped .settled .answered
- * eraser.keys     .records .compacted .erased */
+ * eraser.keys     .records .compacted .erased
+ * reconcile.page .settled */
 void step(const char *name);

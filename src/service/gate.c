@@ -24,6 +24,8 @@ static const enum gate_answer answers[] = {
 	[ENTER_FORWARD] = GATE_FORWARD,
 	[ENTER_UNKNOWN] = GATE_UNKNOWN,
 	[ENTER_SUSPENDED] = GATE_SUSPENDED,
+	[ENTER_HELD] = GATE_HELD,
+	[ENTER_LOST] = GATE_LOST,
 };
 
 static void

@@ -20,6 +20,8 @@ enum gate_answer {
 	GATE_FORWARD,   /* lives at the pass's peer */
 	GATE_UNKNOWN,   /* not known here: ask the directory (service/routes.h) */
 	GATE_SUSPENDED, /* by the operator; nothing may be done */
+	GATE_HELD,      /* back from a copy, and the operator has to decide; nothing may be done */
+	GATE_LOST,      /* it was in a store that was lost, and not in the copy */
 };
 
 /* May be moved by assignment; all zeros is a pass that there is nothing to leave of. */

@@ -23,6 +23,8 @@ static const struct {
 	[HOME_ARRIVING] = { "arriving", BIT(HOME_PREPARED) | BIT(HOME_NONE) },
 	[HOME_PREPARED] = { "prepared", BIT(HOME_HERE) | BIT(HOME_NONE) },
 	[HOME_REMOVING] = { "removing", BIT(HOME_NONE) },
+	[HOME_HELD] = { "held", BIT(HOME_HERE) | BIT(HOME_REMOVING) },
+	[HOME_LOST] = { "lost", BIT(HOME_REMOVING) },
 };
 _Static_assert(ARRAY_LEN(states) == HOME_STATES, "a row for every state");
 
@@ -349,6 +351,40 @@ homes_set_soon(
     struct homes *h, const struct home *homes, size_t n, struct region_batch *b, struct err *e)
 {
 	return set_homes(h, homes, n, b, true, e);
+}
+
+/* The entry of an account that nobody uses: read anew when it is asked for. */
+static void
+forget(struct homes *h, const struct account_id *id)
+{
+	struct stripe *s = gate_stripe(h, id);
+	struct entry *x;
+
+	pthread_mutex_lock(&s->lock);
+	HASH_FIND(hh, s->entries, id, sizeof(*id), x);
+	if (x) {
+		assert(!x->pins && !x->first && !x->is_changing && !x->is_loading);
+		gate_drop(s, x);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+int
+homes_reset(
+    struct homes *h, const struct home *homes, size_t n, struct region_batch *b, struct err *e)
+{
+	const struct home **list = calloc(n ? n : 1, sizeof(*list));
+	int r;
+
+	if (!list)
+		return err_set(e, ERR_MEMORY, "the gate: no memory");
+	for (size_t i = 0; i < n; i++)
+		list[i] = &homes[i];
+	r = write_homes(h, list, n, b, false, e);
+	for (size_t i = 0; i < n; i++)
+		forget(h, &homes[i].account);
+	free(list);
+	return r;
 }
 
 /* The fenced state is durable: reads may see it. Writes wait already, those inside go on. */

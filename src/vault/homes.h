@@ -10,7 +10,8 @@
  *      `-> arriving -> prepared                `-> arriving (coming back)
  *             `----------'--> none (given up)
  *
- * Besides: creating or here -> removing -> none; creating -> none; moved -> none.
+ * Besides: creating or here -> removing -> none; creating -> none; moved -> none. And where the store was
+ * put back from a copy: held -> here (accepted), held or lost -> removing; only homes_reset leads to them.
  *
  * Any thread.
  */
@@ -26,6 +27,8 @@ enum home_state {
 	HOME_ARRIVING, /* copies come in; nothing is served */
 	HOME_PREPARED, /* all is here and durable; the directory decides */
 	HOME_REMOVING, /* the account is being removed altogether */
+	HOME_HELD, /* a copy that the directory does not vouch for; nothing is served (move/reconcile.h) */
+	HOME_LOST, /* the directory says it lives here, the store that was put back has nothing of it */
 	HOME_STATES
 };
 
@@ -73,6 +76,8 @@ enum enter_answer {
 	ENTER_FORWARD,   /* lives at PASS->home.peer */
 	ENTER_UNKNOWN,   /* not known here: ask the directory */
 	ENTER_SUSPENDED, /* by the operator; nothing may be done */
+	ENTER_HELD,      /* HOME_HELD: nothing may be done until the operator has decided */
+	ENTER_LOST,      /* HOME_LOST */
 };
 
 struct home_wait {
@@ -153,3 +158,9 @@ int homes_scan(struct homes *h, homes_scan_fn *fn, void *arg, struct err *e);
 must_check
 int homes_scan_after(
     struct homes *h, const struct account_id *after, homes_scan_fn *fn, void *arg, struct err *e);
+
+/* For a store that was put back from a copy, before any request is let in: as homes_set, but whatever
+ * the states are. No one else may use these accounts meanwhile. */
+must_check
+int homes_reset(
+    struct homes *h, const struct home *homes, size_t n, struct region_batch *b, struct err *e);

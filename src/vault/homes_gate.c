@@ -208,6 +208,10 @@ decide(struct entry *x, enum enter_how how)
 	case HOME_MOVED:
 	case HOME_ARRIVING: /* until it is prepared, the other side still serves it */
 		return ENTER_FORWARD;
+	case HOME_HELD:
+		return ENTER_HELD;
+	case HOME_LOST:
+		return ENTER_LOST;
 	default:
 		return ENTER_UNKNOWN;
 	}

@@ -16,6 +16,7 @@ enum region_kind {
 	REGION_SCRUB = 'S', /* where the scrub is (service/scrub.h) */
 	REGION_DAMAGE =
 	    'D', /* + account: what the scrub found damaged of it; goes with the account */
+	REGION_STORE = 'R', /* + name: of the store itself (move/reconcile.h) */
 };
 
 struct region_batch;
