@@ -1,0 +1,91 @@
+"""Waves back and forth all the time, and their end."""
+import collections
+import json
+import threading
+import time
+
+from schedule import REGIONS, waves
+from world import Failure
+
+ENDED = ("done", "cancelled")
+
+
+class Mover(threading.Thread):
+    """Sends waves off from one region, the next when the last has ended or has taken long enough."""
+
+    def __init__(self, cluster, seed, source, stopping, longest=20):
+        super().__init__(daemon=True)
+        self.cluster, self.plan, self.stopping, self.longest = cluster, waves(seed, source), stopping, longest
+        self.planned, self.cancelled = 0, 0
+
+    def run(self):
+        for wave in self.plan:
+            try:
+                self.send(wave)
+            except (Failure, ValueError, KeyError):     # a node that is away; the next wave then
+                pass
+            if self.stopping.wait(wave.rest):
+                return
+
+    def send(self, wave):
+        via = self.cluster.nodes[wave.via]
+        plan = via.json("wave", "plan", "--from", wave.source, "--to", wave.target,
+                        "--countries", ",".join(wave.countries), *wave.words)
+        one = plan["wave"]["id"]
+        self.planned += 1
+        via.cli("wave", "run", one)
+        if wave.then:
+            self.stopping.wait(wave.after)
+            via.cli("wave", wave.then, one)
+            if wave.then == "cancel":
+                self.cancelled += 1
+            if wave.then == "pause":
+                self.stopping.wait(wave.after)
+                via.cli("wave", "resume", one)
+        end = time.monotonic() + self.longest
+        while not self.stopping.wait(0.3) and via.json("wave", "status", one)["state"] not in ENDED:
+            if time.monotonic() > end:
+                via.cli("wave", "cancel", one)
+                self.cancelled += 1
+                return
+
+
+def start(cluster, seed, stopping):
+    movers = [Mover(cluster, seed, source, stopping) for source in REGIONS]
+    for mover in movers:
+        mover.start()
+    return movers
+
+
+def all_waves(cluster):
+    return cluster.nodes[REGIONS[0]].json("wave", "list")
+
+
+def settle(cluster, patience):
+    """Wait until no wave is under way; half the time as they are, then cancelled. Those that did not end."""
+    node, end, is_cancelled = cluster.nodes[REGIONS[0]], time.monotonic() + patience, False
+    while True:
+        left = [w for w in all_waves(cluster) if w["state"] not in ENDED + ("planned",)]
+        if not left or time.monotonic() > end:
+            return left
+        if not is_cancelled and time.monotonic() > end - patience / 2:
+            is_cancelled = True
+            for wave in left:
+                try:
+                    node.cli("wave", "cancel", wave["id"])
+                except Failure:         # it has just ended
+                    pass
+        time.sleep(0.3)
+
+
+def tally(cluster):
+    """How the accounts of all waves ended, the reasons why some were put off, and the longest pause."""
+    items, reasons, pause = collections.Counter(), collections.Counter(), 0
+    for wave in all_waves(cluster):
+        if wave["state"] == "planned":
+            continue
+        status = cluster.nodes[REGIONS[0]].json("wave", "status", wave["id"])
+        items.update({state: n for state, n in status["items"].items() if n})
+        reasons.update(r["reason"] for r in status["reasons"])
+        pause = max(pause, status["pause_us"]["max"])
+    return dict(items), reasons, pause / 1e6
