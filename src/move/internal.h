@@ -30,8 +30,8 @@ struct mover {
 	pthread_cond_t changed; /* something to do, or stopping */
 	struct job *jobs;
 
-	/* Fenced accounts of ours and prepared arrivals whose stream is gone. */
 	struct moving *moving; /* accounts of units under way here */
+	/* Fenced accounts of ours and arrivals whose stream is gone. */
 	struct settle *to_settle;
 	unsigned n_to_settle;
 
@@ -117,7 +117,8 @@ must_check
 int move_store(struct region_batch *b, const struct move_record *r, struct err *e);
 /* How long writes of an arrival wait for its old home: the longer of the two regions' leases. */
 uint64_t move_lease_ms(const struct mover *m, const struct move_record *r);
-/* Let the resolver settle the account: a fenced one of ours, or a prepared arrival. */
+/* Let the resolver settle the account: a fenced one of ours, a prepared arrival, or one given up whose
+ * record could not be written. */
 void resolver_add(struct mover *m, const struct move_record *r);
 void *resolver_run(void *mover);
 unsigned resolver_count(struct mover *m);

@@ -322,6 +322,22 @@ settle_lease(struct mover *m, const struct move_record *r, struct err *e)
 	return target_record_open(m, &r->account, e);
 }
 
+/* An arrival whose stream is gone, and that could not be given up then. */
+static int
+settle_given_up(struct mover *m, const struct move_record *r, struct err *e)
+{
+	struct home h;
+	int found = homes_get(m->node->homes, &r->account, &h, e);
+
+	if (found < 0)
+		return -1;
+	if (found == 0 || h.epoch != r->epoch + 1 || h.attempt != r->attempt ||
+	    (h.state != HOME_ARRIVING && h.state != HOME_PREPARED))
+		return 0;
+	h.state = HOME_NONE;
+	return target_record_given_up(m, r, &h, 1, e);
+}
+
 static int
 settle_one(struct mover *m, struct move_record *r, struct err *e)
 {
@@ -332,6 +348,8 @@ settle_one(struct mover *m, struct move_record *r, struct err *e)
 
 	if (r->state == MOVE_SETTLED)
 		return settle_lease(m, r, e);
+	if (r->state == MOVE_GIVEN_UP)
+		return settle_given_up(m, r, e);
 	current = is_current(m, r, e);
 	if (current <= 0)
 		return current;

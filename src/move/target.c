@@ -609,8 +609,11 @@ end_unit(struct target *t)
 			home_of(t, a, HOME_NONE, &homes[n++]);
 		}
 	}
-	if (n && target_record_given_up(t->mover, r, homes, n, &e) < 0)
+	if (n && target_record_given_up(t->mover, r, homes, n, &e) < 0) {
 		log_error("move.give_up", t->wave, "accounts=%zu error=\"%s\"", n, e.text);
+		for (size_t i = 0; i < n; i++)
+			resolver_add(t->mover, &r[i]);
+	}
 	free(r);
 	for (size_t i = 0; i < t->n; i++)
 		if (t->arrivals[i].is_claimed)
