@@ -7,6 +7,7 @@
 #include "directory/wire_private.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,8 @@ struct client {
 	struct peers *peers;
 	char name[REGION_NAME_SIZE];
 	char endpoint[128];
+	pthread_mutex_t lock; /* of what follows */
+	json_t *term;         /* sent with every call; NULL: none */
 };
 
 /* Takes over ARGUMENTS. */
@@ -31,6 +34,10 @@ call(struct directory *d, const char *op, json_t *arguments, uint64_t wait_ms, j
 
 	if (!body)
 		return err_set(e, ERR_MEMORY, "no memory for a call to the directory");
+	pthread_mutex_lock(&c->lock);
+	if (c->term && !json_object_get(body, "term"))
+		json_object_set_new(body, "term", json_deep_copy(c->term));
+	pthread_mutex_unlock(&c->lock);
 	snprintf(path, sizeof(path), DIRECTORY_PATH "%s", op);
 	return peer_call(c->peers, c->name, c->endpoint, path, NULL, body, answer, wait_ms, e);
 }
@@ -375,10 +382,50 @@ client_wave_update(
 	return tell(d, "wave_update", json_pack("{s:s, s:o}", "id", id, "items", list), e);
 }
 
+/* Terms */
+
+static int
+client_term_get(struct directory *d, const char *region, struct region_term *out, struct err *e)
+{
+	_cleanup_(json_decrefp) json_t *answer = NULL;
+
+	if (call(d, "term_get", json_pack("{s:s}", "region", region), CALL_WAIT_MS, &answer, e) < 0)
+		return -1;
+	if (term_unpack(json_object_get(answer, "term"), region, out, NULL) < 0)
+		return bad_answer("term_get", e);
+	return 0;
+}
+
+static int
+client_term_hold(struct directory *d, const struct region_term *t, struct err *e)
+{
+	return tell(
+	    d, "term_hold", json_pack("{s:s, s:o}", "region", t->region, "term", term_pack(t)), e);
+}
+
+static int
+client_term_raise(struct directory *d, struct region_term *t, struct err *e)
+{
+	_cleanup_(json_decrefp) json_t *answer = NULL;
+	char region[REGION_NAME_SIZE];
+
+	strcpy(region, t->region);
+	if (call(d, "term_raise", json_pack("{s:s, s:o}", "region", region, "term", term_pack(t)),
+	        PLAN_WAIT_MS, &answer, e) < 0)
+		return -1;
+	if (term_unpack(json_object_get(answer, "term"), region, t, NULL) < 0)
+		return bad_answer("term_raise", e);
+	return 0;
+}
+
 static void
 client_close(struct directory *d)
 {
-	free(container_of(d, struct client, directory));
+	struct client *c = container_of(d, struct client, directory);
+
+	json_decref(c->term);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
 }
 
 static const struct directory_ops client_ops = {
@@ -396,6 +443,9 @@ static const struct directory_ops client_ops = {
 	.wave_retry = client_wave_retry,
 	.wave_items = client_wave_items,
 	.wave_update = client_wave_update,
+	.term_get = client_term_get,
+	.term_hold = client_term_hold,
+	.term_raise = client_term_raise,
 	.close = client_close,
 };
 
@@ -414,8 +464,23 @@ directory_client(struct peers *peers, const char *name, const char *endpoint, st
 		return NULL;
 	}
 	c->directory.ops = &client_ops;
+	pthread_mutex_init(&c->lock, NULL);
 	c->peers = peers;
 	strcpy(c->name, name);
 	strcpy(c->endpoint, endpoint);
 	return &c->directory;
+}
+
+void
+directory_use_term(struct directory *d, const struct region_term *t)
+{
+	struct client *c = container_of(d, struct client, directory);
+
+	/* Our own: whoever takes the region over does so elsewhere. */
+	if (d->ops != &client_ops)
+		return;
+	pthread_mutex_lock(&c->lock);
+	json_decref(c->term);
+	c->term = term_pack(t);
+	pthread_mutex_unlock(&c->lock);
 }

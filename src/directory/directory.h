@@ -97,6 +97,18 @@ struct selection {
 	size_t n_accounts;
 };
 
+/* Which node is the region: of two with the region's name, the one that has its term. A region without a
+ * standby has none. */
+#define TERM_HOLDER_BYTES 16
+#define TERM_LEASE_MAX_MS 3600000
+struct region_term {
+	char region[REGION_NAME_SIZE];
+	uint64_t term;                     /* from 1 */
+	uint8_t holder[TERM_HOLDER_BYTES]; /* random, the node's */
+	/* The longest that a holder goes on serving after it has last heard that the term is its own. */
+	uint64_t lease_ms;
+};
+
 typedef int directory_fn(void *arg, const struct placement *p, struct err *e);
 typedef int wave_fn(void *arg, const struct wave *w, struct err *e);
 
@@ -142,6 +154,17 @@ struct directory_ops {
 	/* Figures (bytes, pause, tries, held) that are 0 keep their former value. */
 	int (*wave_update)(struct directory *d, const char *id, const struct wave_item *items,
 	    size_t n, struct err *e);
+
+	/* The region's term; ERR_MISSING if it has none. */
+	int (*term_get)(
+	    struct directory *d, const char *region, struct region_term *out, struct err *e);
+	/* 0 if T has the region's term and holder, and its lease is known: a longer one is stored. The
+	 * first of a region is taken as it is. ERR_STALE: the term is another node's. */
+	int (*term_hold)(struct directory *d, const struct region_term *t, struct err *e);
+	/* The region's term becomes T's, which has to be the next (ERR_STALE), and T's lease the longest
+	 * there ever was. From then on the former holder changes nothing here any more, and every move
+	 * that has left the region is cancelled. Done too if it is so already. */
+	int (*term_raise)(struct directory *d, struct region_term *t, struct err *e);
 	void (*close)(struct directory *d);
 };
 
@@ -163,6 +186,9 @@ struct directory {
 #define directory_wave_retry(d, ...)  ((d)->ops->wave_retry((d), __VA_ARGS__))
 #define directory_wave_items(d, ...)  ((d)->ops->wave_items((d), __VA_ARGS__))
 #define directory_wave_update(d, ...) ((d)->ops->wave_update((d), __VA_ARGS__))
+#define directory_term_get(d, ...)    ((d)->ops->term_get((d), __VA_ARGS__))
+#define directory_term_hold(d, ...)   ((d)->ops->term_hold((d), __VA_ARGS__))
+#define directory_term_raise(d, ...)  ((d)->ops->term_raise((d), __VA_ARGS__))
 
 static inline void
 directory_close(struct directory *d)
@@ -182,10 +208,13 @@ struct peers;
 must_check
 struct directory *directory_client(
     struct peers *peers, const char *name, const char *endpoint, struct err *e);
+/* From now on every call of a remote directory D says that we hold term T; nothing else has to. */
+void directory_use_term(struct directory *d, const struct region_term *t);
 
 /* The serving side: carry out call OP ("find", "swap", ...) with ARGUMENTS from region CALLER and make
  * the JSON ANSWER. A swap to a new home is only taken from that home, a cancellation from either
- * side, that is any region, since only the two know; rows are added, removed and suspended by their home; a
+ * side, that is any region, since only the two know; a region that has a term changes nothing without it
+ * (ERR_STALE); rows are added, removed and suspended by their home; a
  * wave's items are updated by its source (ERR_DENIED). MAY_OPERATE: CALLER may also plan and change
  * waves that leave other regions. */
 must_check

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 
+#include <pthread.h>
 #include <string.h>
 
 struct call {
@@ -396,24 +397,120 @@ serve_wave_update(struct call *c, struct err *e)
 	return 0;
 }
 
+/* Terms */
+
+static int
+term_arguments(const struct call *c, struct region_term *t, struct err *e)
+{
+	const char *region = text(c, "region");
+
+	if (!region || !region_name_valid(region))
+		return err_set(e, ERR_BAD, "malformed 'region'");
+	if (must_be(c, region, "its term", e) < 0)
+		return -1;
+	return term_unpack(json_object_get(c->arguments, "term"), region, t, e);
+}
+
+static int
+serve_term_get(struct call *c, struct err *e)
+{
+	const char *region = text(c, "region");
+	struct region_term t;
+
+	if (!region || !region_name_valid(region))
+		return err_set(e, ERR_BAD, "malformed 'region'");
+	if (directory_term_get(c->d, region, &t, e) < 0)
+		return -1;
+	c->answer = json_pack("{s:o}", "term", term_pack(&t));
+	return 0;
+}
+
+static int
+serve_term_hold(struct call *c, struct err *e)
+{
+	struct region_term t;
+
+	if (term_arguments(c, &t, e) < 0 || directory_term_hold(c->d, &t, e) < 0)
+		return -1;
+	c->answer = json_object();
+	return 0;
+}
+
+static int
+serve_term_raise(struct call *c, struct err *e)
+{
+	struct region_term t;
+
+	if (term_arguments(c, &t, e) < 0 || directory_term_raise(c->d, &t, e) < 0)
+		return -1;
+	c->answer = json_pack("{s:o}", "term", term_pack(&t));
+	return 0;
+}
+
+/* A node that has lost its region to its standby may not know yet. */
+static int
+check_term(const struct call *c, struct err *e)
+{
+	json_t *said = json_object_get(c->arguments, "term");
+	struct region_term now, t = { 0 };
+	struct err why;
+
+	if (directory_term_get(c->d, c->caller, &now, &why) < 0) {
+		if (why.kind == ERR_MISSING)
+			return 0;
+		if (e)
+			*e = why;
+		return -1;
+	}
+	if (said && term_unpack(said, c->caller, &t, e) < 0)
+		return -1;
+	if (t.term == now.term && memcmp(t.holder, now.holder, TERM_HOLDER_BYTES) == 0)
+		return 0;
+	return err_set(
+	    e, ERR_STALE, "the region %s is another node, which was promoted", c->caller);
+}
+
+/* While a change is looked at and carried out no term is raised: what its former holder asked for is
+ * either done before, or refused. */
+static pthread_rwlock_t terms = PTHREAD_RWLOCK_INITIALIZER;
+
+static int
+carry_out(
+    struct call *c, int (*serve)(struct call *c, struct err *e), bool is_change, struct err *e)
+{
+	int rc;
+
+	if (serve == serve_term_raise)
+		pthread_rwlock_wrlock(&terms);
+	else
+		pthread_rwlock_rdlock(&terms);
+	rc = is_change && check_term(c, e) < 0 ? -1 : serve(c, e);
+	pthread_rwlock_unlock(&terms);
+	return rc;
+}
+
 static const struct {
 	const char *op;
 	int (*serve)(struct call *c, struct err *e);
+	bool is_change; /* of what is the caller's: only with its term */
 } calls[] = {
-	{ "find", serve_find },
-	{ "add", serve_add },
-	{ "swap", serve_swap },
-	{ "remove", serve_remove },
-	{ "suspend", serve_suspend },
-	{ "list", serve_list },
-	{ "count", serve_count },
-	{ "wave_plan", serve_wave_plan },
-	{ "wave_get", serve_wave_get },
-	{ "wave_list", serve_wave_list },
-	{ "wave_set", serve_wave_set },
-	{ "wave_retry", serve_wave_retry },
-	{ "wave_items", serve_wave_items },
-	{ "wave_update", serve_wave_update },
+	{ "find", serve_find, false },
+	{ "add", serve_add, true },
+	{ "swap", serve_swap, true },
+	{ "remove", serve_remove, true },
+	{ "suspend", serve_suspend, true },
+	{ "list", serve_list, false },
+	{ "count", serve_count, false },
+	{ "wave_plan", serve_wave_plan, true },
+	{ "wave_get", serve_wave_get, false },
+	{ "wave_list", serve_wave_list, false },
+	{ "wave_set", serve_wave_set, true },
+	{ "wave_retry", serve_wave_retry, true },
+	{ "wave_items", serve_wave_items, false },
+	{ "wave_update", serve_wave_update, true },
+	{ "term_get", serve_term_get, false },
+	{ "term_hold", serve_term_hold, false },
+	{ "term_raise", serve_term_raise, false },
 };
 
 int
@@ -425,7 +522,7 @@ directory_serve(struct directory *d, const char *caller, bool may_operate, const
 	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
 		if (strcmp(calls[i].op, op) != 0)
 			continue;
-		if (calls[i].serve(&c, e) < 0)
+		if (carry_out(&c, calls[i].serve, calls[i].is_change, e) < 0)
 			return -1;
 		if (!c.answer)
 			return err_set(e, ERR_MEMORY, "no memory for an answer");

@@ -399,5 +399,8 @@ const struct directory_ops sqlite_ops = {
 	.wave_retry = sqlite_wave_retry,
 	.wave_items = sqlite_wave_items,
 	.wave_update = sqlite_wave_update,
+	.term_get = sqlite_term_get,
+	.term_hold = sqlite_term_hold,
+	.term_raise = sqlite_term_raise,
 	.close = sqlite_close,
 };

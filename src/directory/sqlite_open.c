@@ -71,6 +71,13 @@ static const char schema[] =
     "PRAGMA application_id=" STRING(APPLICATION_ID) ";"
                                                     "PRAGMA user_version=" STRING(FORMAT);
 
+/* Came later; a directory without it is of the same format, in which no region has a term. */
+static const char schema_term[] = "CREATE TABLE IF NOT EXISTS term ("
+                                  " region TEXT PRIMARY KEY,"
+                                  " term INTEGER NOT NULL,"
+                                  " holder BLOB NOT NULL,"
+                                  " lease_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID";
+
 void
 sqlite_close(struct directory *d)
 {
@@ -153,6 +160,8 @@ open_conn(struct conn *c, const char *path, struct err *e)
 	sqlite3_busy_timeout(c->db, BUSY_WAIT_MS);
 	/* Before anything that writes: it may be somebody else's file. */
 	if (check_format(c, e) < 0)
+		return -1;
+	if (db_exec(c, schema_term, e) < 0)
 		return -1;
 	/* 4,000 pages: a checkpoint and its flushes every few dozen batches. */
 	return db_exec(c,

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include "directory/directory.h"
 
-#define DB_STATEMENTS_MAX 32
+#define DB_STATEMENTS_MAX 40
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -79,6 +79,10 @@ int bind_countries(struct sqlite3_stmt *st, int at, const char *countries, struc
 
 extern const struct directory_ops sqlite_ops;
 void sqlite_close(struct directory *d);
+int sqlite_term_get(
+    struct directory *d, const char *region, struct region_term *out, struct err *e);
+int sqlite_term_hold(struct directory *d, const struct region_term *t, struct err *e);
+int sqlite_term_raise(struct directory *d, struct region_term *t, struct err *e);
 int sqlite_wave_plan(struct directory *d, struct wave *w, const struct selection *s, bool dry,
     uint64_t *n, struct err *e);
 int sqlite_wave_get(

@@ -31,6 +31,10 @@ void stream_unlisten(struct stream_listener *l);
 must_check
 struct stream *stream_connect(
     struct peers *p, const char *region, uint64_t timeout_ms, struct err *e);
+/* The same to the node at ENDPOINT ("host:port"), whose certificate must be REGION's. */
+must_check
+struct stream *stream_connect_at(
+    struct peers *p, const char *region, const char *endpoint, uint64_t timeout_ms, struct err *e);
 void stream_close(struct stream *s);
 CLEANUP(struct stream, stream_close)
 /* From another thread: receives and sends fail from now on (ERR_CANCELLED). */

@@ -129,27 +129,34 @@ connect_any(const char *at, uint64_t deadline_ns, struct err *e)
 }
 
 struct stream *
-stream_connect(struct peers *p, const char *region, uint64_t timeout_ms, struct err *e)
+stream_connect_at(
+    struct peers *p, const char *region, const char *endpoint, uint64_t timeout_ms, struct err *e)
 {
 	_cleanup_(stream_closep) struct stream *s = NULL;
 	uint64_t wait_ms = timeout_ms < STREAM_HANDSHAKE_MS ? timeout_ms : STREAM_HANDSHAKE_MS;
 	uint64_t deadline_ns = host_mono_ns() + wait_ms * 1000000, now;
+	int fd = connect_any(endpoint, deadline_ns, e);
+
+	s = fd < 0 ? NULL : stream_new(p, fd, region, e);
+	now = host_mono_ns();
+	if (!s ||
+	    stream_greet(s, region, now < deadline_ns ? (deadline_ns - now) / 1000000 : 0, e) < 0) {
+		err_add(e, "stream to %s", region);
+		return NULL;
+	}
+	return take(&s);
+}
+
+struct stream *
+stream_connect(struct peers *p, const char *region, uint64_t timeout_ms, struct err *e)
+{
 	struct peer_region r;
-	int fd;
 
 	if (!peers_find(p, region, &r) || !*r.stream_at) {
 		err_set(e, ERR_PEER, "no stream address of region %.31s is known", region);
 		return NULL;
 	}
-	fd = connect_any(r.stream_at, deadline_ns, e);
-	s = fd < 0 ? NULL : stream_new(p, fd, r.name, e);
-	now = host_mono_ns();
-	if (!s ||
-	    stream_greet(s, r.name, now < deadline_ns ? (deadline_ns - now) / 1000000 : 0, e) < 0) {
-		err_add(e, "stream to %s", r.name);
-		return NULL;
-	}
-	return take(&s);
+	return stream_connect_at(p, r.name, r.stream_at, timeout_ms, e);
 }
 
 /* Listening */

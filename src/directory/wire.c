@@ -407,3 +407,34 @@ wave_unpack(json_t *json, struct wave *w, struct wave_sums *sums, struct err *e)
 		return err_set(e, ERR_BAD, "malformed wave");
 	return 0;
 }
+
+/* Terms */
+
+json_t *
+term_pack(const struct region_term *t)
+{
+	char holder[2 * TERM_HOLDER_BYTES + 1];
+
+	hex_text(t->holder, TERM_HOLDER_BYTES, holder);
+	return json_pack("{s:I, s:s, s:I}", "term", (json_int_t)t->term, "holder", holder,
+	    "lease_ms", (json_int_t)t->lease_ms);
+}
+
+int
+term_unpack(json_t *json, const char *region, struct region_term *t, struct err *e)
+{
+	json_int_t term, lease_ms;
+	const char *holder;
+	struct region_term read = { 0 };
+
+	if (json_unpack_ex(json, NULL, JSON_STRICT, "{s:I, s:s, s:I}", "term", &term, "holder",
+	        &holder, "lease_ms", &lease_ms) < 0 ||
+	    term < 1 || lease_ms < 0 || lease_ms > TERM_LEASE_MAX_MS ||
+	    !hex_parse(holder, read.holder, TERM_HOLDER_BYTES))
+		return err_set(e, ERR_BAD, "a malformed term");
+	strcpy(read.region, region);
+	read.term = (uint64_t)term;
+	read.lease_ms = (uint64_t)lease_ms;
+	*t = read;
+	return 0;
+}

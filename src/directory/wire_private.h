@@ -25,6 +25,11 @@ json_t *item_pack(const struct wave_item *item);
 must_check
 int item_unpack(json_t *json, struct wave_item *item, struct err *e);
 
+/* A term; the region is not in it. */
+json_t *term_pack(const struct region_term *t);
+must_check
+int term_unpack(json_t *json, const char *region, struct region_term *t, struct err *e);
+
 /* wave_json's other direction. SUMS may be NULL. */
 must_check
 int wave_unpack(json_t *json, struct wave *w, struct wave_sums *sums, struct err *e);
