@@ -14,6 +14,7 @@
 #include "cli/sign_key.h"
 #include "directory/ca.h"
 #include "sealed/keys.h"
+#include "standby/marker.h"
 
 #define CONF_MAX ((size_t)1 << 20)
 /* A default policy with this line in it grows with the regions; without it, it is left alone. */
@@ -26,7 +27,9 @@ struct plan {
 	unsigned port;
 	unsigned days;
 	bool has_store, serves_directory, has_plain;
+	bool is_standby; /* of the region, which there is already */
 	char real_ca[PATH_MAX];
+	char own_jurisdiction[3]; /* a standby's */
 	uint8_t public[SIGN_PUBLIC_BYTES];
 };
 
@@ -68,17 +71,26 @@ is_host(const char *text)
 static int
 check_names(const struct plan *p, struct err *e)
 {
+	if (!p->region)
+		return err_set(e, ERR_USAGE, "either --region NAME or --standby-of NAME");
 	if (!region_name_valid(p->region))
 		return err_set(
 		    e, ERR_USAGE, "--region %.40s: expected 1 to 31 of a-z 0-9 -", p->region);
-	if (strlen(p->jurisdiction) != 2 || !isupper((unsigned char)p->jurisdiction[0]) ||
-	    !isupper((unsigned char)p->jurisdiction[1]))
-		return err_set(e, ERR_USAGE, "--jurisdiction %.40s: expected a country such as SG",
-		    p->jurisdiction);
 	if (!is_host(p->host) || !is_host(p->s3_host))
 		return err_set(e, ERR_USAGE, "--host and --s3-host take one name or address");
 	if (!is_address(p->listen))
 		return err_set(e, ERR_USAGE, "--listen %.40s: expected an address", p->listen);
+	if (p->is_standby && (p->jurisdiction || !p->has_store || p->serves_directory))
+		return err_set(e, ERR_USAGE,
+		    "a standby lies where its region does, has a store, and serves no directory");
+	if (!p->is_standby && !p->jurisdiction)
+		return err_set(e, ERR_USAGE, "--jurisdiction CC is missing");
+	if (p->is_standby)
+		return 0;
+	if (strlen(p->jurisdiction) != 2 || !isupper((unsigned char)p->jurisdiction[0]) ||
+	    !isupper((unsigned char)p->jurisdiction[1]))
+		return err_set(e, ERR_USAGE, "--jurisdiction %.40s: expected a country such as SG",
+		    p->jurisdiction);
 	return 0;
 }
 
@@ -89,7 +101,10 @@ read_plan(const struct args *a, struct plan *p, struct err *e)
 
 	p->dir = arg_operand(a, 0);
 	p->ca = arg_text(a, "ca");
-	p->region = arg_text(a, "region");
+	p->is_standby = arg_text(a, "standby-of") != NULL;
+	p->region = arg_text(a, p->is_standby ? "standby-of" : "region");
+	if (p->is_standby && arg_text(a, "region"))
+		return err_set(e, ERR_USAGE, "either --region NAME or --standby-of NAME");
 	p->jurisdiction = arg_text(a, "jurisdiction");
 	p->host = arg_text(a, "host") ? arg_text(a, "host") : "127.0.0.1";
 	p->s3_host = arg_text(a, "s3-host") ? arg_text(a, "s3-host") : p->host;
@@ -190,6 +205,8 @@ add_limits(struct buf *out)
 	    "# threads = 2                # of HTTP; as many as there are cores\n"
 	    "# workers = 512              # threads for what takes long\n"
 	    "# connections = 4096\n"
+	    "# standby = HOST:PORT        # follows this node (region init --standby-of)\n"
+	    "# standby_wait = no          # yes: nothing is acknowledged that it does not have\n"
 	    "# log_level = info           # debug, info, warn, error; read again at SIGHUP\n");
 }
 
@@ -198,7 +215,8 @@ write_conf(const struct plan *p, const char *path, struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT(CONF_MAX);
 
-	buf_printf(&text, "# %s: one node of the region %s.\n", p->region, p->region);
+	buf_printf(&text, "# %s: %s of the region %s.\n", p->region,
+	    p->is_standby ? "a standby" : "one node", p->region);
 	add_paths(p, &text);
 	add_listeners(p, &text);
 	add_limits(&text);
@@ -224,6 +242,7 @@ make_folder(struct plan *p, struct err *e)
 {
 	const char *const hosts[] = { p->host, p->s3_host };
 	char key[PATH_MAX], secret[PATH_MAX], public[PATH_MAX], tls_key[PATH_MAX], tls[PATH_MAX];
+	const struct marker follows = { 0 };
 	char store[PATH_MAX];
 
 	if (path_in(p->dir, "region.key", key, e) < 0 ||
@@ -234,10 +253,16 @@ make_folder(struct plan *p, struct err *e)
 		return -1;
 	if (access(secret, F_OK) == 0)
 		return err_set(e, ERR_EXISTS, "%s is there already", secret);
-	if (fs_mkdir(p->dir, 0700, e) < 0 || (p->has_store && keys_file_create(key, e) < 0) ||
-	    (p->has_store && fs_mkdir(store, 0700, e) < 0) ||
-	    sign_key_create(secret, public, p->public, e) < 0 ||
-	    ca_issue(p->ca, p->region, hosts, strcmp(p->host, p->s3_host) ? 2 : 1, p->days, tls_key,
+	if (fs_mkdir(p->dir, 0700, e) < 0 || (p->has_store && fs_mkdir(store, 0700, e) < 0))
+		return -1;
+	/* A standby gets the region's keys when it is promoted. */
+	if (p->is_standby && marker_write(store, &follows, e) < 0)
+		return -1;
+	if (!p->is_standby &&
+	    ((p->has_store && keys_file_create(key, e) < 0) ||
+	        sign_key_create(secret, public, p->public, e) < 0))
+		return -1;
+	if (ca_issue(p->ca, p->region, hosts, strcmp(p->host, p->s3_host) ? 2 : 1, p->days, tls_key,
 	        tls, e) < 0)
 		return -1;
 	return copy_ca(p, e);
@@ -278,9 +303,10 @@ add_region(struct buf *text, const struct plan *p)
 	    "\n# operator = no             # its operators may not change others' accounts and waves\n");
 }
 
-/* The regions file as text and parsed; ERR_EXISTS if our region is in it. */
+/* The regions file as text and parsed; ERR_EXISTS if our region is in it, or of a standby ERR_MISSING if it is
+ * not. */
 static struct conf *
-read_regions(const struct plan *p, const char *path, struct buf *text, struct err *e)
+read_regions(struct plan *p, const char *path, struct buf *text, struct err *e)
 {
 	char section[REGION_NAME_SIZE + 8];
 	struct conf *c;
@@ -291,6 +317,19 @@ read_regions(const struct plan *p, const char *path, struct buf *text, struct er
 	}
 	c = conf_parse(buf_str(text), path, e);
 	snprintf(section, sizeof(section), "region %s", p->region);
+	if (c && p->is_standby) {
+		const char *jurisdiction = conf_get(c, section, "jurisdiction");
+
+		if (jurisdiction) {
+			snprintf(
+			    p->own_jurisdiction, sizeof(p->own_jurisdiction), "%s", jurisdiction);
+			p->jurisdiction = p->own_jurisdiction;
+			return c;
+		}
+		err_set(e, ERR_MISSING, "%s has no [region %s]", path, p->region);
+		conf_free(c);
+		return NULL;
+	}
 	if (c && conf_get(c, section, "jurisdiction")) {
 		err_set(e, ERR_EXISTS,
 		    "%s has a [region %s] already; choose another name or remove it", path,
@@ -314,13 +353,30 @@ add_to_regions(struct plan *p, struct err *e)
 	if (!c || make_folder(p, e) < 0)
 		return -1;
 	/* A node that only serves the directory is no region that others would call. */
-	if (!p->has_store)
+	if (!p->has_store || p->is_standby)
 		return 0;
 	add_region(&text, p);
 	add_to_policy(&text, c, p->region);
 	if (buf_check(&text, e) < 0)
 		return -1;
 	return fs_write(path, text.data, text.len, 0644, e);
+}
+
+static void
+tell_standby(const struct plan *p, const char *conf)
+{
+	char host[300];
+
+	fprintf(stderr,
+	    "a standby of %s is ready: domicile serve --config %s\n"
+	    "next: in the region.conf of %s: standby = %s:%u; and start its node anew\n",
+	    p->region, conf, p->region, bracket(p->host, host), p->port + 2);
+	if (strncmp(p->directory_at, p->region, strlen(p->region)) == 0 &&
+	    p->directory_at[strlen(p->region)] == '=')
+		fprintf(stderr,
+		    "warning: %s serves the directory itself; a standby can't be promoted without the directory. "
+		    "Let another node serve it (region init --directory-only).\n",
+		    p->region);
 }
 
 int
@@ -345,6 +401,10 @@ cmd_region_init(const struct args *a, struct err *e)
 		return err_errno(e, errno, "%s", lock);
 	if (add_to_regions(&p, e) < 0 || write_conf(&p, conf, e) < 0)
 		return -1;
+	if (p.is_standby) {
+		tell_standby(&p, conf);
+		return 0;
+	}
 	fprintf(
 	    stderr, "region %s is ready to serve: domicile serve --config %s\n", p.region, conf);
 	return 0;

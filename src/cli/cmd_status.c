@@ -21,6 +21,32 @@ sending(json_t *moving)
 }
 
 static void
+print_standby(json_t *it)
+{
+	json_t *own = json_object_get(it, "standby"), *follows = json_object_get(it, "follows");
+	char text[16];
+
+	if (own) {
+		text_duration((uint64_t)get_number(own, "lag_ms"), text);
+		printf("standby: %s, %" PRId64 " changes behind, %s; term %" PRId64 "%s\n",
+		    !json_is_true(json_object_get(own, "connected"))    ? "away"
+		        : json_is_true(json_object_get(own, "copying")) ? "being copied to"
+		                                                        : "follows",
+		    get_number(own, "lag_versions"), text, get_number(own, "term"),
+		    json_is_true(json_object_get(own, "serves"))
+		        ? ""
+		        : "; NOT SERVING: neither the directory nor the standby answers");
+	}
+	if (follows)
+		printf("this is a standby: %s, %s, at change %" PRId64 " of term %" PRId64 "\n",
+		    json_is_true(json_object_get(follows, "connected")) ? "its node is here"
+		                                                        : "its node is away",
+		    json_is_true(json_object_get(follows, "has_all")) ? "has all"
+		                                                      : "has no whole copy yet",
+		    get_number(follows, "versions"), get_number(follows, "term"));
+}
+
+static void
 print_region(json_t *it)
 {
 	json_t *list = json_object_get(it, "regions"), *moving = json_object_get(it, "moving"),
@@ -32,6 +58,7 @@ print_region(json_t *it)
 	printf("%s (%s)  vaults open %" PRId64 ", requests waiting %" PRId64 ", store %s\n",
 	    get_text(it, "region"), get_text(it, "jurisdiction"), get_number(it, "vaults_open"),
 	    get_number(it, "requests_waiting"), text);
+	print_standby(it);
 	if (moving)
 		printf("moving: %" PRId64 " sending, %" PRId64 " erasing, %" PRId64 " resolving\n",
 		    sending(moving), get_number(moving, "erasing"),

@@ -42,8 +42,9 @@ const struct command commands[] = {
 	    "DIR, and adds the region to CADIR/regions.conf. What is there already is never overwritten.\n"
 	    "From the port base on, five ports are used: S3, peer, stream, metrics, plain S3.",
 	    {
-	        { "region", "NAME", "its id, such as sg or cn-bj", true },
-	        { "jurisdiction", "CC", "the country it lies in, such as SG", true },
+	        { "region", "NAME", "its id, such as sg or cn-bj" },
+	        { "jurisdiction", "CC", "the country it lies in, such as SG" },
+	        { "standby-of", "NAME", "make a standby of this region instead" },
 	        { "ca", "CADIR", "folder of `ca init`", true },
 	        { "directory", NULL, "this node serves the directory" },
 	        { "directory-at", "NAME=HOST:PORT", "peer address of the node that does" },
@@ -55,6 +56,18 @@ const struct command commands[] = {
 	        { "s3-host", "HOST", "name that users reach it by (HOST)" },
 	        { "s3-plain", NULL, "also S3 without TLS, on 127.0.0.1" },
 	        { "days", "N", "how long the certificate is valid (825)" },
+	    },
+	},
+	{
+	    "region promote",
+	    "",
+	    cmd_region_promote,
+	    "make a standby the region, when its node is lost",
+	    "Run it where the standby is, with its process stopped and the region's region.key and sign.key in\n"
+	    "place. The directory has to agree. The former node, if it is alive, has stopped serving when this\n"
+	    "ends. If it is cut off, run it again.",
+	    {
+	        { "config", "FILE", "region.conf of the standby (or $DOMICILE_CONFIG)" },
 	    },
 	},
 	{

@@ -147,6 +147,23 @@ read_scrub(struct region_conf *c, struct err *e)
 }
 
 static int
+read_standby(struct region_conf *c, const char *file, struct err *e)
+{
+	c->standby = conf_get(c->conf, "", "standby");
+	if (c->standby && (!*c->store || !strchr(c->standby, ':')))
+		return err_set(e, ERR_BAD,
+		    "%s: standby = %.60s: expected HOST:PORT, and a store that it is the standby of",
+		    file, c->standby);
+	if (conf_bool(c->conf, "", "standby_wait", false, &c->standby_waits, e) < 0 ||
+	    conf_ms(c->conf, "", "standby_lease", 10000, 500, 600000, &c->standby_lease_ms, e) <
+	        0 ||
+	    conf_size(
+	        c->conf, "", "standby_keep", 1024 * MIB, MIB, UINT64_MAX, &c->standby_keep, e) < 0)
+		return -1;
+	return 0;
+}
+
+static int
 read_all(struct region_conf *c, const char *file, struct err *e)
 {
 	const char *level = conf_get(c->conf, "", "log_level");
@@ -156,7 +173,7 @@ read_all(struct region_conf *c, const char *file, struct err *e)
 		    "%s: log_level = %.40s: expected debug, info, warn or error", file, level);
 	if (read_names(c, file, e) < 0 || read_paths(c, file, e) < 0 ||
 	    read_directory_at(c, file, e) < 0 || read_listeners(c, file, e) < 0 ||
-	    read_limits(c, e) < 0 || read_scrub(c, e) < 0)
+	    read_limits(c, e) < 0 || read_scrub(c, e) < 0 || read_standby(c, file, e) < 0)
 		return -1;
 	if (!*c->store && !*c->directory)
 		return err_set(e, ERR_BAD, "%s: needs 'store', 'directory' or both", file);

@@ -26,6 +26,9 @@ struct region_conf {
 	const char *s3_listen, *s3_plain_listen, *peer_listen, *stream_listen, *metrics_listen;
 	uint64_t vaults_open, vaults_memory, engine_cache, engine_write_buffer;
 	uint64_t hold_ms, read_lease_ms;
+	const char *standby; /* HOST:PORT of the standby's stream listener; NULL: none */
+	bool standby_waits;
+	uint64_t standby_lease_ms, standby_keep;
 	uint64_t scrub_every_ms, scrub_rate;    /* 0: off; 0: no limit */
 	uint64_t workers, threads, connections; /* 0: the front's own default */
 	enum log_level log_level;

@@ -16,6 +16,7 @@
 #include "cli/region_conf.h"
 #include "cli/sign_key.h"
 #include "directory/directory.h"
+#include "engine/tail.h"
 #include "front/admin.h"
 #include "front/front.h"
 #include "move/mover.h"
@@ -25,6 +26,9 @@
 #include "service/accounts.h"
 #include "service/policy.h"
 #include "service/routes.h"
+#include "standby/follower.h"
+#include "standby/marker.h"
+#include "standby/standby.h"
 #include "service/scrub.h"
 #include "vault/homes.h"
 #include "vault/pool.h"
@@ -157,7 +161,10 @@ open_engine(struct serving *s, struct err *e)
 	snprintf(chunks, sizeof(chunks), "%s/chunks", s->conf.store);
 	if (fs_mkdir(s->conf.store, 0700, e) < 0)
 		return -1;
-	n->engine = engine_rocksdb(engine, s->conf.engine_cache, s->conf.engine_write_buffer, e);
+	n->engine = s->conf.standby
+	    ? engine_rocksdb_tailed(engine, s->conf.engine_cache, s->conf.engine_write_buffer,
+	          s->conf.standby_keep, e)
+	    : engine_rocksdb(engine, s->conf.engine_cache, s->conf.engine_write_buffer, e);
 	if (!n->engine)
 		return err_add(e, "store");
 	n->flusher = flusher_start(n->engine, e);
@@ -251,6 +258,26 @@ reconcile_store(struct serving *s, struct err *e)
 	return 0;
 }
 
+/* Before anything that serves, or speaks for the region. */
+static int
+start_standby(struct serving *s, struct err *e)
+{
+	struct node *n = &s->node;
+	struct standby_config c = {
+		.engine = n->engine,
+		.flusher = n->flusher,
+		.chunks = n->chunks,
+		.peers = n->peers,
+		.directory = n->directory,
+		.region = n->region,
+		.at = s->conf.standby,
+		.lease_ms = s->conf.standby_lease_ms,
+		.waits = s->conf.standby_waits,
+	};
+
+	return standby_start(&c, &n->standby, e);
+}
+
 static int
 start_services(struct serving *s, struct err *e)
 {
@@ -299,23 +326,57 @@ start_front(struct serving *s, struct err *e)
 	return s->front ? 0 : -1;
 }
 
+/* A node whose store is a standby's: it takes what is shipped, and tells how far it is. */
+static int
+open_follower(struct serving *s, struct err *e)
+{
+	struct region_conf *c = &s->conf;
+	struct follower_config follower = {
+		.peers = s->node.peers,
+		.region = c->region,
+		.listen = c->stream_listen,
+		.store = c->store,
+		.cache_bytes = c->engine_cache,
+		.write_buffer_bytes = c->engine_write_buffer,
+	};
+
+	if (open_directory(s, e) < 0)
+		return -1;
+	s->node.routes = routes_new(&s->node, ROUTES_ENTRIES, e);
+	s->node.follower = s->node.routes ? follower_start(&follower, e) : NULL;
+	if (!s->node.follower)
+		return -1;
+	c->s3_listen = c->s3_plain_listen = c->peer_listen = NULL;
+	return start_front(s, e);
+}
+
 static int
 open_all(struct serving *s, struct err *e)
 {
 	struct node *n = &s->node;
+	struct marker marker;
+	int follows;
 
 	log_set_level(s->conf.log_level);
 	memcpy(n->region, s->conf.region, sizeof(n->region));
 	memcpy(n->jurisdiction, s->conf.jurisdiction, sizeof(n->jurisdiction));
-	if (open_peers(s, e) < 0 || open_keys(s, e) < 0)
+	follows = *s->conf.store ? marker_read(s->conf.store, s->conf.region, &marker, e) : 0;
+	if (follows < 0 || open_peers(s, e) < 0)
+		return -1;
+	if (follows)
+		return open_follower(s, e);
+	if (open_keys(s, e) < 0)
 		return -1;
 	if (*s->conf.store && (open_engine(s, e) < 0 || open_vaults(s, e) < 0))
 		return -1;
 	if (open_directory(s, e) < 0)
 		return -1;
 	n->routes = routes_new(n, ROUTES_ENTRIES, e);
+	if (*s->conf.store && start_standby(s, e) < 0)
+		return -1;
 	if (!n->routes || (*s->conf.store && start_services(s, e) < 0))
 		return -1;
+	standby_begin_waiting(n->standby);
 	return start_front(s, e);
 }
 
@@ -324,6 +385,12 @@ log_ready(const struct serving *s)
 {
 	const struct front *f = s->front;
 
+	if (s->node.follower) {
+		log_info("ready", NULL, "region=%s standby stream=%u metrics=%u version=%s",
+		    s->node.region, follower_port(s->node.follower), front_port(f, "metrics"),
+		    DOMICILE_VERSION);
+		return;
+	}
 	log_info("ready", NULL,
 	    "region=%s s3=%u s3_plain=%u peer=%u stream=%u metrics=%u directory=%s version=%s",
 	    s->node.region, front_port(f, "s3"), front_port(f, "s3_plain"), front_port(f, "peer"),
@@ -359,7 +426,10 @@ serving_close(struct serving *s)
 	if (!s)
 		return;
 	n = &s->node;
+	standby_cancel(n->standby, STOP_GRACE_MS);
 	front_stop(s->front, STOP_GRACE_MS);
+	standby_cancel(n->standby, 0);
+	follower_stop(n->follower);
 	scrub_stop(n->scrub);
 	mover_stop(n->mover);
 	routes_free(n->routes);
@@ -367,6 +437,7 @@ serving_close(struct serving *s)
 	homes_close(n->homes);
 	pool_close(n->pool);
 	flusher_stop(n->flusher);
+	standby_stop(n->standby);
 	chunks_close(n->chunks);
 	engine_close(n->engine);
 	keys_close(n->keys);

@@ -29,6 +29,8 @@ struct flusher {
 	pthread_mutex_t lock; /* of what follows, except to read what is atomic */
 	pthread_cond_t work;
 	bool is_stopping;
+	flusher_also_fn *also;
+	void *also_arg;
 	struct flush_wait *first, **last; /* who waits, in order of arrival */
 	_Atomic uint64_t begun;           /* rounds */
 	_Atomic uint64_t ended;
@@ -116,6 +118,8 @@ flush_once(struct flusher *f)
 {
 	uint64_t round = atomic_load(&f->begun) + 1, started_ns;
 	struct flush_wait *waiters;
+	flusher_also_fn *also = f->also;
+	void *also_arg = f->also_arg;
 	struct err e = { 0 };
 	int rc;
 
@@ -123,6 +127,8 @@ flush_once(struct flusher *f)
 	pthread_mutex_unlock(&f->lock);
 	started_ns = host_mono_ns();
 	rc = engine_flush(f->engine, &e);
+	if (rc == 0 && also)
+		rc = also(also_arg, &e);
 	histogram_add(&flush_time, (host_mono_ns() - started_ns) / 1000);
 	if (rc < 0) {
 		counter_add(&flush_failures, 1);
@@ -278,6 +284,15 @@ flusher_wait(struct flusher *f, uint64_t ticket, struct err *e)
 	if (e)
 		*e = s.err;
 	return -1;
+}
+
+void
+flusher_also(struct flusher *f, flusher_also_fn *fn, void *arg)
+{
+	pthread_mutex_lock(&f->lock);
+	f->also = fn;
+	f->also_arg = arg;
+	pthread_mutex_unlock(&f->lock);
 }
 
 uint64_t

@@ -34,5 +34,9 @@ must_check
 int flusher_wait(struct flusher *f, uint64_t ticket, struct err *e);
 /* Call W->done when TICKET is durable. W is borrowed until then. */
 void flusher_notify(struct flusher *f, uint64_t ticket, struct flush_wait *w);
+/* Have FN called after each flush that succeeded, on the flusher's thread, before anybody is answered: it
+ * may wait for more, such as a standby. -1 fails the round. NULL: nothing more. */
+typedef int flusher_also_fn(void *arg, struct err *e);
+void flusher_also(struct flusher *f, flusher_also_fn *fn, void *arg);
 /* How many flushes have failed since the start. */
 uint64_t flusher_failures(const struct flusher *f);

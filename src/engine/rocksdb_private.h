@@ -33,8 +33,9 @@ struct rocks {
 
 	bool is_tailed; /* logs are kept for a standby */
 	uint64_t keep_bytes;
-	_Atomic uint64_t durable, taken; /* numbers of changes, as RocksDB counts them */
-	pthread_mutex_t tail_lock;       /* of what follows */
+	/* Numbers of changes, as RocksDB counts them: up to the first, below the others. */
+	_Atomic uint64_t durable, taken, unneeded;
+	pthread_mutex_t tail_lock; /* of what follows */
 	rocksdb_wal_iterator_t *wal;
 	uint64_t wal_next;              /* the change that WAL comes to next */
 	rocksdb_writebatch_t *waiting;  /* read from WAL, but not yet durable */

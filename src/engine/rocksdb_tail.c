@@ -179,7 +179,7 @@ read_groups(struct rocks *r, size_t want, struct buf *out, uint64_t *next, struc
 	uint64_t durable = atomic_load(&r->durable);
 	bool has_looked_anew = false;
 
-	while (out->len < want && *next <= durable) {
+	while (*next <= durable) {
 		int n, rc = fetch(r, *next, e);
 
 		if (rc < 0)
@@ -201,6 +201,8 @@ read_groups(struct rocks *r, size_t want, struct buf *out, uint64_t *next, struc
 		drop_waiting(r);
 		*next += (uint64_t)n;
 		r->wal_next = *next;
+		if (out->len >= want)
+			break;
 	}
 	return 0;
 }
@@ -383,7 +385,7 @@ trim(struct rocks *r)
 {
 	uint64_t oldest, newest, bytes;
 
-	if (r->mark_log && atomic_load(&r->taken) > r->mark_number) {
+	if (r->mark_log && atomic_load(&r->unneeded) > r->mark_number) {
 		remove_logs(r, r->mark_log);
 		r->mark_log = 0;
 	}
@@ -404,12 +406,13 @@ trim(struct rocks *r)
 }
 
 static int
-tail_taken(struct engine *g, uint64_t upto, struct err *e)
+tail_taken(struct engine *g, uint64_t upto, uint64_t from, struct err *e)
 {
 	struct rocks *r = rocks_of(g);
 	uint64_t now_ms = host_mono_ms();
 
 	rocks_raise(&r->taken, upto);
+	rocks_raise(&r->unneeded, from);
 	if (rocks_enter(r, false, e) < 0)
 		return -1;
 	pthread_mutex_lock(&r->tail_lock);

@@ -8,6 +8,8 @@
 #include "directory/peer.h"
 #include "move/mover.h"
 #include "service/gauges.h"
+#include "standby/follower.h"
+#include "standby/standby.h"
 
 #define REGIONS_MAX 64
 #define ASK_MS      10000
@@ -33,6 +35,31 @@ regions_json(struct node *n)
 	return list;
 }
 
+static json_t *
+standby_json(struct node *n)
+{
+	struct standby_state s;
+
+	standby_state(n->standby, &s);
+	return json_pack("{s:b, s:b, s:b, s:I, s:I, s:I, s:I}", "connected", (int)s.is_connected,
+	    "copying", (int)s.is_copying, "serves", (int)s.may_serve, "term", (json_int_t)s.term,
+	    "lag_versions", (json_int_t)s.lag_versions, "lag_ms", (json_int_t)s.lag_ms,
+	    "kept_bytes", (json_int_t)s.kept_bytes);
+}
+
+static json_t *
+follower_json(struct node *n)
+{
+	struct follower_state f;
+
+	follower_state(n->follower, &f);
+	return json_pack("{s:b, s:b, s:b, s:I, s:I, s:I, s:b}", "connected", (int)f.is_connected,
+	    "copying", (int)f.is_copying, "has_all", (int)f.has_all, "term", (json_int_t)f.term,
+	    "versions", (json_int_t)(f.next ? f.next - 1 : 0), "heard_ms",
+	    f.heard_ms == UINT64_MAX ? (json_int_t)-1 : (json_int_t)f.heard_ms, "whole",
+	    f.whole_at <= f.next);
+}
+
 int
 admin_region_status(struct request *r, json_t *in, json_t **out, struct err *e)
 {
@@ -50,6 +77,10 @@ admin_region_status(struct request *r, json_t *in, json_t **out, struct err *e)
 	    regions_json(n));
 	if (status && n->mover)
 		json_object_set_new(status, "moving", mover_status(n->mover));
+	if (status && n->standby)
+		json_object_set_new(status, "standby", standby_json(n));
+	if (status && n->follower)
+		json_object_set_new(status, "follows", follower_json(n));
 	return admin_made(status, out, e);
 }
 

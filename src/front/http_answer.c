@@ -14,6 +14,7 @@
 #include "base/host.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "standby/standby.h"
 
 /* --- statistics --- */
 
@@ -273,6 +274,14 @@ add_headers(struct MHD_Response *m, struct request *r)
 	return 0;
 }
 
+static bool
+is_for_others(const struct http_request *h)
+{
+	enum listener_kind k = h->listener->kind;
+
+	return k == LISTEN_S3 || k == LISTEN_S3_PLAIN || k == LISTEN_PEER;
+}
+
 static void
 check_answer(struct http_request *h)
 {
@@ -283,6 +292,12 @@ check_answer(struct http_request *h)
 		http_answer_error(h, 0, &h->flush_error);
 	else if (buf_check(&r->headers, &e) < 0 || (!r->read && buf_check(&r->body, &e) < 0))
 		http_answer_error(h, 0, &e);
+	/* What was done inside may have been done by a node that is not the region any more: it may have
+	 * stood still meanwhile. */
+	if (is_for_others(h) && r->status < 400 && !standby_may_serve(r->node->standby)) {
+		standby_refuse(r->node->standby, &e);
+		http_answer_error(h, 0, &e);
+	}
 	if (r->status < 200 || r->status > 599) {
 		err_set(&e, ERR_INTERNAL, "the handler gave no answer");
 		http_answer_error(h, 500, &e);

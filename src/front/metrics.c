@@ -8,6 +8,8 @@
 #include "base/refused.h"
 #include "base/stats.h"
 #include "service/gauges.h"
+#include "standby/follower.h"
+#include "standby/standby.h"
 
 static struct counter vaults_open = GAUGE("domicile_vaults_open", NULL, "Vaults open in memory.");
 static struct counter requests_waiting = GAUGE(
@@ -19,11 +21,45 @@ static struct counter free_bytes = GAUGE("domicile_store_free_bytes", NULL,
 static struct counter since_s = GAUGE(
     "domicile_start_time_seconds", NULL, "When the node began to serve, seconds since 1970.");
 
+static struct counter standby_connected = GAUGE(
+    "domicile_standby_connected", NULL, "Whether this node and its standby are in touch (1).");
+static struct counter standby_lag_versions = GAUGE(
+    "domicile_standby_lag_versions", NULL, "Durable changes that the standby has not confirmed.");
+static struct counter standby_lag_seconds = GAUGE("domicile_standby_lag_seconds", NULL,
+    "How long the oldest of them has been durable. At a standby: since it last heard of its region's node.");
+static struct counter standby_kept_bytes = GAUGE(
+    "domicile_standby_kept_bytes", NULL, "Bytes of logs that are kept until the standby has them.");
+static struct counter standby_serves = GAUGE("domicile_standby_serves", NULL,
+    "Whether this node knows that its standby was not promoted, and so serves (1).");
+
 void
 metrics_begin(void)
 {
 	counter_set(&since_s, (int64_t)(host_wall_ms() / 1000));
 	refused_begin();
+}
+
+static void
+measure_standby(struct node *n)
+{
+	struct standby_state s;
+	struct follower_state f;
+
+	if (n->standby) {
+		standby_state(n->standby, &s);
+		counter_set(&standby_connected, s.is_connected);
+		counter_set(&standby_lag_versions, (int64_t)s.lag_versions);
+		counter_set(&standby_lag_seconds, (int64_t)(s.lag_ms + 999) / 1000);
+		counter_set(&standby_kept_bytes, (int64_t)s.kept_bytes);
+		counter_set(&standby_serves, s.may_serve);
+	}
+	if (n->follower) {
+		follower_state(n->follower, &f);
+		counter_set(&standby_connected, f.is_connected);
+		counter_set(&standby_lag_seconds,
+		    f.heard_ms == UINT64_MAX ? -1 : (int64_t)(f.heard_ms / 1000));
+		counter_set(&store_bytes, (int64_t)f.bytes);
+	}
 }
 
 static void
@@ -36,6 +72,7 @@ answer_metrics(struct request *r)
 	counter_set(&requests_waiting, (int64_t)g.requests_waiting);
 	counter_set(&store_bytes, (int64_t)g.store_bytes);
 	counter_set(&free_bytes, g.free_bytes < INT64_MAX ? (int64_t)g.free_bytes : INT64_MAX);
+	measure_standby(r->node);
 	r->status = 200;
 	response_header(r, "Content-Type", "text/plain; version=0.0.4");
 	stats_write(&r->body);

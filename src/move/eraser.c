@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "move/internal.h"
 #include "service/access.h"
+#include "standby/standby.h"
 
 #define BATCH    128
 #define LOOK_MS  200
@@ -322,6 +323,11 @@ compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
 {
 	struct err e = { 0 };
 
+	/* The standby's copy is the region's, too. */
+	if (standby_gone(m->node->standby, &e) < 0) {
+		log_warn("erase.standby", NULL, "error=\"%s\"", e.text);
+		return;
+	}
 	if (engine_compact(m->node->engine, &e) < 0) {
 		log_warn("erase.compact", NULL, "error=\"%s\"", e.text);
 		return;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/stats.h"
+#include "standby/standby.h"
 #include "vault/homes.h"
 
 _Static_assert(sizeof(struct home_pass) <= sizeof((struct gate_pass *)0)->opaque,
@@ -49,6 +50,8 @@ enter(struct node *n, const struct account_id *id, enum gate_how how, bool wait,
 	enum enter_answer said = ENTER_UNKNOWN;
 	int rc = 0;
 
+	if (how == GATE_READ ? !standby_may_serve(n->standby) : !standby_may_write(n->standby))
+		return standby_refuse(n->standby, e);
 	if (n->homes)
 		rc = wait ? homes_enter_wait(n->homes, id, hows[how], &said, &inner, e)
 		          : homes_enter(n->homes, id, hows[how], &said, &inner, NULL, e);

@@ -34,7 +34,8 @@ struct gate_pass {
 	uint64_t opaque[16]; /* the gate's */
 };
 
-/* Try to enter, without waiting. -1 with *E only if the record can't be read. */
+/* Try to enter, without waiting. -1 with *E if the record can't be read; ERR_BUSY if this node does not know
+ * whether it is the region (standby/standby.h), or may not write without its standby. */
 must_check
 int gate_enter(struct node *n, const struct account_id *id, enum gate_how how,
     enum gate_answer *answer, struct gate_pass *pass, struct err *e);

@@ -19,6 +19,8 @@ struct policy;
 struct access;
 struct routes;
 struct mover;
+struct standby;
+struct follower;
 struct scrub;
 
 struct node {
@@ -33,11 +35,13 @@ struct node {
 	struct directory *directory; /* this node's own, or a client of another's */
 	bool serves_directory;       /* others may call ours */
 	struct peers *peers;
-	struct policy *policy; /* service/policy.h; has its own lock */
-	struct access *access; /* service/access.h */
-	struct routes *routes; /* service/routes.h */
-	struct mover *mover;   /* move/mover.h; NULL in tools */
-	struct scrub *scrub;   /* service/scrub.h; NULL in tools */
+	struct policy *policy;     /* service/policy.h; has its own lock */
+	struct access *access;     /* service/access.h */
+	struct routes *routes;     /* service/routes.h */
+	struct mover *mover;       /* move/mover.h; NULL in tools */
+	struct standby *standby;   /* standby/standby.h; NULL: this node has none */
+	struct follower *follower; /* standby/follower.h; NULL: this node is none */
+	struct scrub *scrub;       /* service/scrub.h; NULL in tools */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
 	uint8_t *sign_secret; /* SIGN_SECRET_BYTES in locked memory */
 };

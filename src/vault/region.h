@@ -16,7 +16,10 @@ enum region_kind {
 	REGION_SCRUB = 'S', /* where the scrub is (service/scrub.h) */
 	REGION_DAMAGE =
 	    'D', /* + account: what the scrub found damaged of it; goes with the account */
-	REGION_STORE = 'R', /* + name: of the store itself (move/reconcile.h) */
+	REGION_STORE = 'R',    /* + name: of the store itself (move/reconcile.h) */
+	REGION_TERM = 'T',     /* the node's term (standby/) */
+	REGION_MARK = 'Y',     /* random: tells one store's changes from another's (standby/) */
+	REGION_POSITION = 'Z', /* in a standby's store: how far it has come (standby/) */
 };
 
 struct region_batch;

@@ -99,7 +99,7 @@ follow(struct pair *p)
 			return ERR_NONE;
 		CHECK_OK(to->apply(p->to, ((struct span){ b.data, b.len }), &e), &e);
 		p->at = next;
-		CHECK_OK(from->taken(p->from, next, &e), &e);
+		CHECK_OK(from->taken(p->from, next, next, &e), &e);
 	}
 }
 
@@ -275,7 +275,7 @@ what_is_not_kept_is_missing_and_a_copy_makes_up_for_it(void **state)
 		p->at = 1;
 		change_a_lot(p->from, i, 20000);
 		flush(p->from);
-		CHECK_OK(from->taken(p->from, 0, &e), &e);
+		CHECK_OK(from->taken(p->from, 0, 0, &e), &e);
 		usleep(100000);
 	}
 	CHECK(follow(p) == ERR_MISSING);
@@ -321,7 +321,7 @@ compaction_waits_until_it_was_taken_and_leaves_nothing(void **state)
 	/* The switch of logs makes one more change, which nobody takes here. */
 	CHECK(engine_compact(p->from, &e) < 0 && e.kind == ERR_BUSY);
 	CHECK(follow(p) == ERR_NONE);
-	CHECK_OK(engine_tail(p->from)->taken(p->from, p->at + 100, &e), &e);
+	CHECK_OK(engine_tail(p->from)->taken(p->from, p->at + 100, p->at + 100, &e), &e);
 	CHECK_OK(engine_compact(p->from, &e), &e);
 	CHECK(!is_in_files(check_path(p->dir, "from"), secret));
 	CHECK_OK(engine_compact(p->to, &e), &e);
