@@ -30,7 +30,8 @@ static const struct s3_operation operations[] = {
 	{ "GET", LEVEL_BUCKET, "uploads", .fn = s3_multipart_uploads, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "location", .fn = s3_get_location, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "acl", .fn = s3_get_bucket_acl, .missing = "NoSuchBucket" },
-	{ "GET", LEVEL_BUCKET, "versioning", .fn = s3_get_constant, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "versioning", .fn = s3_get_versioning, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "versions", .fn = s3_list_versions, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "policy", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "lifecycle", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "tagging", .fn = s3_get_constant, .missing = "NoSuchBucket" },
@@ -48,6 +49,8 @@ static const struct s3_operation operations[] = {
 	    .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, NULL, .fn = s3_list_v1, .missing = "NoSuchBucket" },
 	{ "HEAD", LEVEL_BUCKET, NULL, .fn = s3_head_bucket, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "versioning", .changes = true, .fn = s3_put_versioning,
+	    .missing = "NoSuchBucket" },
 	{ "PUT", LEVEL_BUCKET, NULL, .changes = true, .fn = s3_create_bucket },
 	{ "DELETE", LEVEL_BUCKET, NULL, .changes = true, .fn = s3_delete_bucket,
 	    .missing = "NoSuchBucket" },
@@ -55,10 +58,14 @@ static const struct s3_operation operations[] = {
 	    .missing = "NoSuchBucket" },
 
 	{ "GET", LEVEL_KEY, "uploadId", .fn = s3_multipart_parts, .missing = "NoSuchUpload" },
-	{ "GET", LEVEL_KEY, "acl", .fn = s3_get_object_acl, .missing = "NoSuchKey" },
-	{ "GET", LEVEL_KEY, "tagging", .fn = s3_get_tagging, .missing = "NoSuchKey" },
-	{ "GET", LEVEL_KEY, NULL, .fn = s3_get_object, .missing = "NoSuchKey" },
-	{ "HEAD", LEVEL_KEY, NULL, .fn = s3_get_object, .missing = "NoSuchKey" },
+	{ "GET", LEVEL_KEY, "acl", .takes_version = true, .fn = s3_get_object_acl,
+	    .missing = "NoSuchKey" },
+	{ "GET", LEVEL_KEY, "tagging", .takes_version = true, .fn = s3_get_tagging,
+	    .missing = "NoSuchKey" },
+	{ "GET", LEVEL_KEY, NULL, .takes_version = true, .fn = s3_get_object,
+	    .missing = "NoSuchKey" },
+	{ "HEAD", LEVEL_KEY, NULL, .takes_version = true, .fn = s3_get_object,
+	    .missing = "NoSuchKey" },
 	{ "PUT", LEVEL_KEY, "uploadId", .is_copy = true, .changes = true, .fn = s3_copy_part,
 	    .missing = "NoSuchUpload" },
 	{ "PUT", LEVEL_KEY, "uploadId", .changes = true, .takes_body = true, .fn = s3_upload_part,
@@ -69,7 +76,7 @@ static const struct s3_operation operations[] = {
 	    .missing = "NoSuchBucket" },
 	{ "DELETE", LEVEL_KEY, "uploadId", .changes = true, .fn = s3_multipart_abort,
 	    .missing = "NoSuchUpload" },
-	{ "DELETE", LEVEL_KEY, NULL, .changes = true, .fn = s3_delete_object,
+	{ "DELETE", LEVEL_KEY, NULL, .changes = true, .takes_version = true, .fn = s3_delete_object,
 	    .missing = "NoSuchBucket" },
 	{ "POST", LEVEL_KEY, "uploads", .changes = true, .fn = s3_multipart_begin,
 	    .missing = "NoSuchBucket" },
@@ -117,7 +124,7 @@ unknown_argument(struct request *r, const struct s3_operation *o)
 	}
 	if (request_arg(r, "partNumber") && strcmp(query, "uploadId") != 0)
 		return "partNumber";
-	version = request_arg(r, "versionId");
+	version = o && o->takes_version ? NULL : request_arg(r, "versionId");
 	return version && strcmp(version, "null") != 0 ? "versionId" : NULL;
 }
 

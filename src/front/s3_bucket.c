@@ -149,7 +149,6 @@ s3_get_bucket_acl(struct s3_call *c, struct err *e)
 static const struct {
 	const char *query, *code, *element;
 } constants[] = {
-	{ "versioning", NULL, "VersioningConfiguration" },
 	{ "logging", NULL, "BucketLoggingStatus" },
 	{ "notification", NULL, "NotificationConfiguration" },
 	{ "requestPayment", NULL, "RequestPaymentConfiguration" },

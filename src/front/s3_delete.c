@@ -9,42 +9,80 @@
 
 #define KEYS_MAX 1000
 
+/* S3's code of one that was not removed. */
+static const char *
+removal_code(const struct removal *r)
+{
+	switch (r->err.kind) {
+	case ERR_TOO_BIG:
+		return "KeyTooLongError";
+	case ERR_STALE:
+		return "PreconditionFailed";
+	case ERR_BAD:
+		return "InvalidArgument";
+	case ERR_DENIED:
+		return "AccessDenied";
+	default:
+		return "InternalError";
+	}
+}
+
 /* A condition that is not looked at would remove what the client wanted kept. */
 static int
 refuse_conditions(struct s3_call *c, struct err *e)
 {
-	static const char *const names[] = { "if-match", "x-amz-if-match-last-modified-time",
+	static const char *const names[] = { "x-amz-if-match-last-modified-time",
 		"x-amz-if-match-size" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		if (request_header(c->r, names[i]))
 			return s3_refuse(c, e, 501, "NotImplemented",
-			    "removing on condition is not implemented");
+			    "removing on the condition %s is not implemented", names[i]);
 	}
 	return 0;
+}
+
+static int
+remove_within_gate(struct s3_call *c, struct removal *r, size_t n, struct err *e)
+{
+	int rc;
+
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = files_remove_many(&c->files, c->bucket, r, n, e);
+	s3_write_end(c);
+	return rc;
 }
 
 int
 s3_delete_object(struct s3_call *c, struct err *e)
 {
-	int rc;
+	char etags[2][80];
+	struct removal r = {
+		.key = c->key,
+		.version = request_arg(c->r, "versionId"),
+		.condition.if_match = s3_write_condition(c->r, etags).if_match,
+	};
 
-	if (refuse_conditions(c, e) < 0 || s3_write_begin(c, e) < 0)
+	if (refuse_conditions(c, e) < 0 || remove_within_gate(c, &r, 1, e) < 0)
 		return -1;
-	rc = files_remove(&c->files, c->bucket, c->key, e);
-	s3_write_end(c);
-	if (rc < 0)
-		return -1;
+	if (r.err.kind)
+		return s3_refuse(
+		    c, e, r.err.kind == ERR_STALE ? 412 : 400, removal_code(&r), "%s", r.err.text);
 	c->r->status = 204;
+	if (r.found[0])
+		response_header(c->r, "x-amz-version-id", "%s", r.found);
+	if (r.is_marker)
+		response_header(c->r, "x-amz-delete-marker", "true");
 	return 0;
 }
 
 struct key_list {
-	char *keys[KEYS_MAX];
-	struct err errs[KEYS_MAX];
+	struct removal r[KEYS_MAX];
 	size_t n;
-	char *now; /* the <Object> that is open */
-	bool is_quiet, has_version, has_condition;
+	/* The <Object> that is open. */
+	char *key, *version, *etag;
+	bool is_quiet, has_condition;
 };
 
 static void
@@ -52,9 +90,14 @@ key_list_free(struct key_list *l)
 {
 	if (!l)
 		return;
-	for (size_t i = 0; i < l->n; i++)
-		free(l->keys[i]);
-	free(l->now);
+	for (size_t i = 0; i < l->n; i++) {
+		free((char *)l->r[i].key);
+		free((char *)l->r[i].version);
+		free((char *)l->r[i].condition.if_match);
+	}
+	free(l->key);
+	free(l->version);
+	free(l->etag);
 	free(l);
 }
 CLEANUP(struct key_list, key_list_free)
@@ -62,12 +105,31 @@ CLEANUP(struct key_list, key_list_free)
 static int
 read_object(struct key_list *l, struct err *e)
 {
-	if (!l->now || !l->now[0])
+	if (!l->key || !l->key[0])
 		return err_set(e, ERR_BAD, "an Object lacks its Key");
 	if (l->n == KEYS_MAX)
 		return err_set(e, ERR_BAD, "more than %d keys", KEYS_MAX);
-	l->keys[l->n++] = take(&l->now);
+	l->r[l->n++] = (struct removal){ .key = take(&l->key),
+		.version = take(&l->version),
+		.condition.if_match = take(&l->etag) };
 	return 0;
+}
+
+static int
+keep_text(char **to, const char *text, struct err *e)
+{
+	free(*to);
+	*to = strdup(text);
+	return *to ? 0 : err_set(e, ERR_MEMORY, "no memory for keys");
+}
+
+static int
+keep_etag(char **to, const char *text, struct err *e)
+{
+	char bare[80];
+
+	s3_etag_bare(text, bare, sizeof bare);
+	return keep_text(to, bare, e);
 }
 
 static int
@@ -79,18 +141,27 @@ read_element(void *arg, const char *path, const char *text, struct err *e)
 		return read_object(l, e);
 	if (!strcmp(path, "Delete/Quiet"))
 		l->is_quiet = !strcasecmp(text, "true");
-	if (!strcmp(path, "Delete/Object/VersionId") && strcmp(text, "null") != 0)
-		l->has_version = true;
-	if (!strcmp(path, "Delete/Object/ETag") || !strcmp(path, "Delete/Object/Size") ||
-	    !strcmp(path, "Delete/Object/LastModifiedTime"))
+	if (!strcmp(path, "Delete/Object/Size") || !strcmp(path, "Delete/Object/LastModifiedTime"))
 		l->has_condition = true;
-	if (!strcmp(path, "Delete/Object/Key")) {
-		free(l->now);
-		l->now = strdup(text);
-		if (!l->now)
-			return err_set(e, ERR_MEMORY, "no memory for keys");
-	}
+	if (!strcmp(path, "Delete/Object/Key"))
+		return keep_text(&l->key, text, e);
+	if (!strcmp(path, "Delete/Object/VersionId"))
+		return keep_text(&l->version, text, e);
+	if (!strcmp(path, "Delete/Object/ETag"))
+		return keep_etag(&l->etag, text, e);
 	return 0;
+}
+
+/* What was made or removed, as S3 tells it. */
+static void
+put_found(struct buf *b, const struct removal *r)
+{
+	if (r->version)
+		xml_text(b, "VersionId", r->version);
+	if (!r->is_marker)
+		return;
+	xml_text(b, "DeleteMarker", "true");
+	xml_text(b, "DeleteMarkerVersionId", r->found);
 }
 
 static void
@@ -100,19 +171,21 @@ put_outcomes(struct s3_call *c, const struct key_list *l)
 
 	buf_add_str(b, S3_XML_ROOT("DeleteResult"));
 	for (size_t i = 0; i < l->n; i++) {
-		const struct err *e = &l->errs[i];
+		const struct removal *r = &l->r[i];
 
-		if (e->kind == ERR_NONE && l->is_quiet)
+		if (r->err.kind == ERR_NONE && l->is_quiet)
 			continue;
-		xml_open(b, e->kind ? "Error" : "Deleted");
-		xml_text(b, "Key", l->keys[i]);
-		if (e->kind) {
-			xml_text(b, "Code",
-			    strlen(l->keys[i]) > FILES_KEY_MAX ? "KeyTooLongError"
-			                                       : "InternalError");
-			xml_text(b, "Message", "the object was not removed");
+		xml_open(b, r->err.kind ? "Error" : "Deleted");
+		xml_text(b, "Key", r->key);
+		if (r->err.kind) {
+			if (r->version)
+				xml_text(b, "VersionId", r->version);
+			xml_text(b, "Code", removal_code(r));
+			xml_text(b, "Message", r->err.text);
+		} else {
+			put_found(b, r);
 		}
-		xml_close(b, e->kind ? "Error" : "Deleted");
+		xml_close(b, r->err.kind ? "Error" : "Deleted");
 	}
 	xml_close(b, "DeleteResult");
 }
@@ -121,22 +194,16 @@ int
 s3_delete_many(struct s3_call *c, struct err *e)
 {
 	_cleanup_(key_list_freep) struct key_list *l = calloc(1, sizeof *l);
-	int rc;
 
 	if (!l)
 		return err_set(e, ERR_MEMORY, "no memory for keys");
 	if (xml_read(c->body, read_element, l, e) < 0 || !l->n)
 		return s3_refuse(
 		    c, e, 400, "MalformedXML", "the body is not a list of 1 to %d keys", KEYS_MAX);
-	if (l->has_version || l->has_condition)
+	if (l->has_condition)
 		return s3_refuse(c, e, 501, "NotImplemented",
-		    "removing versions or on condition is not implemented");
-	if (s3_write_begin(c, e) < 0)
-		return -1;
-	rc = files_remove_many(
-	    &c->files, c->bucket, (const char *const *)l->keys, l->n, l->errs, e);
-	s3_write_end(c);
-	if (rc < 0)
+		    "removing on the condition of size or time is not implemented");
+	if (remove_within_gate(c, l->r, l->n, e) < 0)
 		return -1;
 	put_outcomes(c, l);
 	s3_answer_xml(c->r, 200);

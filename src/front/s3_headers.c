@@ -491,6 +491,7 @@ s3_headers_answer(struct request *r, const struct object_info *i)
 	response_header(r, "ETag", "\"%s\"", i->etag);
 	response_header(r, "Last-Modified", "%s", date);
 	response_header(r, "Accept-Ranges", "bytes");
+	s3_answer_version(r, "x-amz-version-id", i);
 	while (at < end) {
 		const char *line_end = memchr(at, '\n', (size_t)(end - at));
 

@@ -163,6 +163,7 @@ s3_multipart_complete(struct s3_call *c, struct err *e)
 	xml_text(b, "Location", c->r->path);
 	xml_text(b, "Bucket", c->bucket);
 	xml_text(b, "Key", c->key);
+	s3_answer_version(c->r, "x-amz-version-id", &info);
 	xml_printf(b, "ETag", "\"%s\"", info.etag);
 	xml_close(b, "CompleteMultipartUploadResult");
 	s3_answer_xml(c->r, 200);

@@ -143,13 +143,55 @@ refuse_condition(struct s3_call *c, const struct object_info *i, unsigned status
 	    "the object does not meet the request's conditions");
 }
 
+void
+s3_answer_version(struct request *r, const char *name, const struct object_info *i)
+{
+	if (i->version[0])
+		response_header(r, name, "%s", i->version);
+}
+
+/* A delete marker can't be had, only its being there. */
+static int
+refuse_marker(struct s3_call *c, const struct object_info *i, struct err *e)
+{
+	char date[32];
+
+	s3_date_text(i->modified_ms, date);
+	response_header(c->r, "x-amz-delete-marker", "true");
+	s3_answer_version(c->r, "x-amz-version-id", i);
+	response_header(c->r, "Last-Modified", "%s", date);
+	return s3_refuse(c, e, 405, "MethodNotAllowed", "that version is a delete marker");
+}
+
+struct object *
+s3_object(struct s3_call *c, bool with_content, struct err *e)
+{
+	const char *version = request_arg(c->r, "versionId");
+	struct object_absence why;
+	_cleanup_(object_closep) struct object *o = object_open_version(
+	    &c->files, c->bucket, c->key, version, with_content, &why, e);
+
+	if (o && object_info(o)->is_marker) {
+		refuse_marker(c, object_info(o), e);
+		return NULL;
+	}
+	if (o)
+		return take(&o);
+	if (why.is_marker) {
+		response_header(c->r, "x-amz-delete-marker", "true");
+		response_header(c->r, "x-amz-version-id", "%s", why.version);
+	}
+	if (e->kind == ERR_MISSING)
+		c->code = why.is_bucket ? "NoSuchBucket" : version ? "NoSuchVersion" : "NoSuchKey";
+	return NULL;
+}
+
 int
 s3_get_object(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
-	bool is_head = !strcmp(r->method, "HEAD"), no_bucket = false;
-	_cleanup_(object_closep) struct object *o = object_open(
-	    &c->files, c->bucket, c->key, !is_head, &no_bucket, e);
+	bool is_head = !strcmp(r->method, "HEAD");
+	_cleanup_(object_closep) struct object *o = s3_object(c, !is_head, e);
 	const struct s3_conditions conditions = { request_header(r, "if-match"),
 		request_header(r, "if-none-match"), request_header(r, "if-modified-since"),
 		request_header(r, "if-unmodified-since") };
@@ -158,11 +200,8 @@ s3_get_object(struct s3_call *c, struct err *e)
 	enum s3_range range;
 	unsigned status;
 
-	if (!o) {
-		if (no_bucket)
-			c->code = "NoSuchBucket";
+	if (!o)
 		return -1;
-	}
 	info = object_info(o);
 	status = s3_conditions(&conditions, info);
 	if (status)
@@ -189,14 +228,10 @@ s3_get_object(struct s3_call *c, struct err *e)
 static int
 must_exist(struct s3_call *c, struct err *e)
 {
-	bool no_bucket = false;
-	struct object *o = object_open(&c->files, c->bucket, c->key, false, &no_bucket, e);
+	struct object *o = s3_object(c, false, e);
 
-	if (!o) {
-		if (no_bucket)
-			c->code = "NoSuchBucket";
+	if (!o)
 		return -1;
-	}
 	object_close(o);
 	return 0;
 }

@@ -28,10 +28,11 @@ typedef int s3_fn(struct s3_call *c, struct err *e);
 struct s3_operation {
 	const char *method;
 	enum s3_level level;
-	const char *query; /* the argument that chooses it, or NULL */
-	bool is_copy;      /* only with x-amz-copy-source */
-	bool changes;      /* enters as an upload, then as a write; else as a read */
-	bool takes_body;   /* streams the body of a large request */
+	const char *query;  /* the argument that chooses it, or NULL */
+	bool is_copy;       /* only with x-amz-copy-source */
+	bool changes;       /* enters as an upload, then as a write; else as a read */
+	bool takes_body;    /* streams the body of a large request */
+	bool takes_version; /* ?versionId */
 	s3_fn *fn;
 	const char *missing; /* S3's code for ERR_MISSING */
 };
@@ -127,6 +128,13 @@ s3_fn s3_list_buckets, s3_create_bucket, s3_head_bucket, s3_delete_bucket, s3_ge
 void s3_put_owner(struct s3_call *c, const char *tag);
 /* s3_object.c */
 s3_fn s3_get_object, s3_get_object_acl, s3_get_tagging;
+/* The object that the request names, perhaps with a version; or NULL, what S3 says then being
+ * prepared. */
+must_check
+struct object *s3_object(struct s3_call *c, bool with_content, struct err *e);
+void s3_answer_version(struct request *r, const char *name, const struct object_info *i);
+/* s3_version.c */
+s3_fn s3_get_versioning, s3_put_versioning, s3_list_versions;
 /* s3_put.c */
 s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
 /* The claims about a body: its SHA-256 and Content-MD5. */

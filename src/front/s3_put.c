@@ -309,6 +309,7 @@ answer_stored(struct s3_call *c, const struct object_info *info, const struct fo
 {
 	c->r->status = 200;
 	response_header(c->r, "ETag", "\"%s\"", info->etag);
+	s3_answer_version(c->r, "x-amz-version-id", info);
 	if (found->kind != CHECKSUM_NONE)
 		response_header(c->r, checksum_header(found->kind), "%s", found->text);
 }
@@ -406,21 +407,29 @@ s3_upload_part(struct s3_call *c, struct err *e)
 struct source {
 	char bucket[FILES_BUCKET_MAX + 1];
 	char key[FILES_KEY_MAX + 1];
+	char named[FILES_VERSION_SIZE];   /* by ?versionId, or "" */
+	char version[FILES_VERSION_SIZE]; /* the one it is */
 	char etag[64]; /* set if conditions were checked: they hold of this one */
 	uint64_t size;
 };
 
-/* "/bucket/key" or "bucket/key", percent-encoded, perhaps with ?versionId=null. */
+/* "/bucket/key" or "bucket/key", percent-encoded, perhaps with ?versionId=. */
 static int
 source_name(struct s3_call *c, struct source *s, struct err *e)
 {
 	const char *value = request_header(c->r, "x-amz-copy-source"), *code;
+	static const char word[] = "?versionId=";
 	const char *version = strchr(value, '?');
 	_cleanup_(freep) char *path = NULL;
 	enum s3_level level;
 
-	if (version && strcmp(version, "?versionId=null") != 0)
-		return s3_refuse(c, e, 501, "NotImplemented", "versions are not implemented");
+	s->named[0] = '\0';
+	if (version &&
+	    (strncmp(version, word, sizeof word - 1) != 0 ||
+	        (size_t)snprintf(s->named, sizeof s->named, "%s", version + sizeof word - 1) >=
+	            sizeof s->named))
+		return s3_refuse(c, e, 400, "InvalidArgument",
+		    "x-amz-copy-source has something else behind its key than a version's id");
 	value += *value == '/';
 	if (asprintf(&path, "/%.*s", (int)(strchrnul(value, '?') - value), value) < 0)
 		return err_set(e, ERR_MEMORY, "no memory");
@@ -442,14 +451,21 @@ source_look(struct s3_call *c, struct source *s, struct err *e)
 		request_header(r, "x-amz-copy-source-if-modified-since"),
 		request_header(r, "x-amz-copy-source-if-unmodified-since"),
 	};
-	bool no_bucket = false;
-	_cleanup_(object_closep) struct object *o = object_open(
-	    &c->files, s->bucket, s->key, false, &no_bucket, e);
+	struct object_absence why;
+	_cleanup_(object_closep) struct object *o = object_open_version(
+	    &c->files, s->bucket, s->key, s->named[0] ? s->named : NULL, false, &why, e);
 
 	if (!o) {
-		c->code = no_bucket ? "NoSuchBucket" : "NoSuchKey";
+		if (e->kind == ERR_MISSING)
+			c->code = why.is_bucket ? "NoSuchBucket"
+			    : s->named[0]       ? "NoSuchVersion"
+			                        : "NoSuchKey";
 		return -1;
 	}
+	if (object_info(o)->is_marker)
+		return s3_refuse(
+		    c, e, 400, "InvalidRequest", "the source of a copy may not be a delete marker");
+	memcpy(s->version, object_info(o)->version, sizeof s->version);
 	if (s3_conditions(&conditions, object_info(o)))
 		return s3_refuse(c, e, 412, "PreconditionFailed",
 		    "the source does not meet the request's conditions");
@@ -470,8 +486,8 @@ copy_content(struct s3_call *c, const struct source *s, uint64_t offset, uint64_
 	if ((n == UINT64_MAX ? s->size : n) > FILES_PUT_MAX)
 		return s3_refuse(
 		    c, e, 400, "InvalidRequest", "more than 5 GiB have to be copied in parts");
-	c->upload = files_copy_begin(&c->files, s->bucket, s->key, s->etag[0] ? &same : NULL,
-	    offset, n, c->bucket, headers, e);
+	c->upload = files_copy_begin(&c->files, s->bucket, s->key, s->named[0] ? s->named : NULL,
+	    s->etag[0] ? &same : NULL, offset, n, c->bucket, headers, e);
 	if (!c->upload) {
 		if (e->kind == ERR_STALE && s->etag[0])
 			return s3_refuse(
@@ -482,10 +498,15 @@ copy_content(struct s3_call *c, const struct source *s, uint64_t offset, uint64_
 }
 
 static void
-answer_copy(struct s3_call *c, const char *root, const struct object_info *info)
+answer_copy(
+    struct s3_call *c, const char *root, const struct source *s, const struct object_info *info)
 {
 	struct buf *b = &c->r->body;
 	char when[25];
+
+	if (s->version[0])
+		response_header(c->r, "x-amz-copy-source-version-id", "%s", s->version);
+	s3_answer_version(c->r, "x-amz-version-id", info);
 
 	host_time_text(info->modified_ms, when);
 	buf_printf(b, S3_XML_ROOT("%s"), root);
@@ -515,7 +536,7 @@ copy_replaces(struct s3_call *c, const struct source *s, bool *replaces, struct 
 	if (directive && !*replaces && strcmp(directive, "COPY") != 0)
 		return s3_refuse(c, e, 400, "InvalidArgument",
 		    "x-amz-metadata-directive is neither COPY nor REPLACE");
-	if (!*replaces && !strcmp(s->bucket, c->bucket) && !strcmp(s->key, c->key))
+	if (!*replaces && !s->named[0] && !strcmp(s->bucket, c->bucket) && !strcmp(s->key, c->key))
 		return s3_refuse(c, e, 400, "InvalidRequest",
 		    "copying an object onto itself has to replace its metadata");
 	return 0;
@@ -558,7 +579,7 @@ s3_copy_object(struct s3_call *c, struct err *e)
 		drop_if_moved(c);
 		return -1;
 	}
-	answer_copy(c, "CopyObjectResult", &info);
+	answer_copy(c, "CopyObjectResult", &s, &info);
 	return 0;
 }
 
@@ -602,6 +623,6 @@ s3_copy_part(struct s3_call *c, struct err *e)
 		drop_if_moved(c);
 		return -1;
 	}
-	answer_copy(c, "CopyPartResult", &info);
+	answer_copy(c, "CopyPartResult", &s, &info);
 	return 0;
 }

@@ -50,10 +50,32 @@ must_check
 int files_buckets(
     struct files *f, files_bucket_fn *fn, void *arg, struct err *e); /* all services, by name */
 
+/* --- versions ---
+ *
+ * A bucket that was ever VERSIONING_ON keeps what is replaced and removed. A version's id is opaque,
+ * 16 hex digits that grow with time within a key; or "null" for what was written without versioning,
+ * of which a key has one at most. Removing a key without naming a version puts a delete marker on it.
+ */
+enum files_versioning { VERSIONING_OFF, VERSIONING_ON, VERSIONING_SUSPENDED };
+#define FILES_VERSION_SIZE 17
+#define FILES_VERSION_NULL "null"
+
+/* ERR_MISSING: the bucket. */
+must_check
+int files_versioning(
+    struct files *f, const char *bucket, enum files_versioning *out, struct err *e);
+/* Never back to VERSIONING_OFF (ERR_BAD). */
+must_check
+int files_versioning_set(
+    struct files *f, const char *bucket, enum files_versioning v, struct err *e);
+
 struct object_info {
 	uint64_t size;
 	uint64_t modified_ms;
-	char etag[64];      /* without quotes: hex MD5, or "<md5>-<parts>" */
+	char etag[64];                    /* without quotes: hex MD5, or "<md5>-<parts>" */
+	char version[FILES_VERSION_SIZE]; /* "" if the bucket never had versions */
+	bool is_marker;                   /* a delete marker: no content */
+	bool is_latest;                   /* in listings of versions */
 	struct buf headers; /* "name: value\n" lines kept with it: content-type, cache-control,
 				 * content-*, expires, x-amz-meta-*; lower-case names */
 };
@@ -72,6 +94,19 @@ must_check
 ssize_t object_read(struct object *o, uint64_t offset, void *p, size_t n, struct err *e);
 void object_close(struct object *o);
 CLEANUP(struct object, object_close)
+
+/* Why there is nothing to open. */
+struct object_absence {
+	bool is_bucket;                   /* there is no such bucket */
+	bool is_marker;                   /* a delete marker stands there */
+	char version[FILES_VERSION_SIZE]; /* the marker's */
+	uint64_t modified_ms;
+};
+/* The same of VERSION (NULL: the current one). *WHY is set with ERR_MISSING. ERR_BAD: VERSION can't
+ * be the id of one. */
+must_check
+struct object *object_open_version(struct files *f, const char *bucket, const char *key,
+    const char *version, bool with_content, struct object_absence *why, struct err *e);
 
 /* --- writing --- */
 
@@ -112,19 +147,30 @@ int upload_part(struct upload *u, struct files *f, const char *key, const char *
 void upload_close(struct upload *u); /* what was not committed is removed; NULL is fine */
 CLEANUP(struct upload, upload_close)
 
+/* One key, or one version of it, to be removed. What is not there is fine. */
+struct removal {
+	const char *key;
+	const char *version;              /* NULL: none was named */
+	struct files_condition condition; /* on the current object */
+	/* out */
+	struct err err; /* ERR_NONE: done; ERR_STALE: the condition; ERR_BAD: no such id can be */
+	char found
+	    [FILES_VERSION_SIZE]; /* the version that is gone, or the marker that was put; or "" */
+	bool is_marker;           /* that one is a delete marker */
+};
+/* One transaction; each one's outcome in R. ERR_MISSING: the bucket. */
 must_check
-int files_remove(struct files *f, const char *bucket, const char *key,
-    struct err *e); /* a missing key is fine; ERR_MISSING: the bucket */
-/* DeleteObjects: each key's outcome in ERRS (N entries, kind ERR_NONE if gone); one transaction. */
+int files_remove_many(
+    struct files *f, const char *bucket, struct removal *r, size_t n, struct err *e);
+/* Of one KEY, no version named. */
 must_check
-int files_remove_many(struct files *f, const char *bucket, const char *const *keys, size_t n,
-    struct err *errs, struct err *e);
+int files_remove(struct files *f, const char *bucket, const char *key, struct err *e);
 /* Server-side copy within the account; across services the content is read and sealed anew. HEADERS
  * NULL: keep the source's. SOURCE_CONDITION is about the source. Blocks. Split in two because copying
  * content must not happen inside the gate: prepare, then commit within ENTER_WRITE. */
 must_check
 struct upload *files_copy_begin(struct files *f, const char *from_bucket, const char *from_key,
-    const struct files_condition *source_condition, uint64_t offset,
+    const char *from_version, const struct files_condition *source_condition, uint64_t offset,
     uint64_t n /* UINT64_MAX: all */, const char *to_bucket, struct buf *headers, struct err *e);
 
 /* --- listing --- */
@@ -144,6 +190,18 @@ typedef int list_fn(void *arg, const char *key,
 must_check
 int files_list(struct files *f, const struct list_query *q, list_fn *fn, void *arg,
     bool *is_truncated, char *next, struct err *e);
+
+/* Versions and delete markers, the newest of a key first; `after` may be followed by a version of that
+ * key: then the versions of it that are older come first. NEXT_VERSION is "" where the next page begins
+ * with another key. */
+struct version_query {
+	struct list_query list;
+	const char *after_version; /* or NULL */
+};
+must_check
+int files_list_versions(struct files *f, const struct version_query *q, list_fn *fn, void *arg,
+    bool *is_truncated, char next[static FILES_KEY_MAX + 1],
+    char next_version[static FILES_VERSION_SIZE], struct err *e);
 
 /* --- multipart --- */
 

@@ -183,7 +183,7 @@ files_bucket_create(struct files *f, const char *bucket, struct err *e)
 	return files_commit(f, v, e);
 }
 
-/* 1: some object is in the bucket. */
+/* 1: some object, version or delete marker is in the bucket. */
 static int
 has_objects(struct vault *v, int64_t id, struct err *e)
 {
@@ -193,7 +193,7 @@ has_objects(struct vault *v, int64_t id, struct err *e)
 	query_int(q, 1, id);
 	r = query_step(q, e);
 	query_end(q);
-	return r;
+	return r ? r : version_any(v, id, e);
 }
 
 /* The parts of uploads that were never completed go with their bucket. */
@@ -202,6 +202,7 @@ remove_uploads(struct vault *v, int64_t id, struct err *e)
 {
 	static const char *const rest[] = {
 		"DELETE FROM upload WHERE bucket=?1",
+		"DELETE FROM setting WHERE bucket=?1",
 		"DELETE FROM completed WHERE bucket=?1",
 		"DELETE FROM bucket WHERE id=?1",
 	};

@@ -46,7 +46,10 @@ int files_bucket_id(struct vault *v, const char *bucket, int64_t *id, struct err
 /* A key as it is before a change. */
 struct object_row {
 	int64_t bucket;
+	enum files_versioning versioning;
 	bool exists;
+	int64_t seq; /* of the current object; see files_version.c */
+	bool is_null;
 	enum content_kind kind;
 	int64_t body;
 	uint8_t etag[ETAG_BYTES];
@@ -68,6 +71,9 @@ struct object_write {
 	size_t etag_len;
 	enum content_kind kind;
 	int64_t body; /* 0: the row of `body` that was inserted last */
+	/* These three as version_make_way says. */
+	int64_t seq;
+	bool is_null, is_versioned;
 	const char *headers;
 	size_t headers_len;
 };
@@ -76,6 +82,11 @@ int object_row_write(struct vault *v, int64_t bucket, const struct object_write 
 /* Remove the row of R, with all its content. */
 must_check
 int object_row_remove(struct vault *v, const struct object_row *r, const char *key, struct err *e);
+/* The object of the row that Q stands on: columns kind, size, modified_ms, etag, headers, body, and
+ * with content body.content, body.chunks. */
+must_check
+struct object *object_of_query(struct vault *v, struct query *q, bool with_content, struct err *e);
+struct object_info *object_info_to_fill(struct object *o);
 
 /* Remove a row of `body` with its parts; their chunks go with it. */
 must_check
@@ -94,6 +105,24 @@ int refs_read(struct span data, struct buf *out, uint64_t *bytes, struct err *e)
 
 /* "<32 hex>" or "<32 hex>-<parts>"; nothing for a length that is neither. */
 void etag_text(const uint8_t *etag, size_t n, char out[static 64]);
+
+/* --- files_version.c --- */
+
+/* The id's text: of SEQ, or "null". */
+void version_text(int64_t seq, bool is_null, char out[static FILES_VERSION_SIZE]);
+/* Before KEY's row is written anew: what the bucket keeps goes aside, and R says that it is gone
+ * (or, without versions, is as it was: then its row of `body` may be used again). W gets seq and
+ * is_null. */
+must_check
+int version_make_way(struct vault *v, struct object_row *r, struct object_write *w, struct err *e);
+/* The seq of VERSION, for what comes after it; of a null version that has gone meanwhile, the lowest
+ * there is. ERR_BAD. */
+must_check
+int version_seq(struct vault *v, int64_t bucket, const char *key, const char *version, int64_t *seq,
+    struct err *e);
+/* 1: some version or marker of the bucket is aside; 0; -1. */
+must_check
+int version_any(struct vault *v, int64_t bucket, struct err *e);
 
 /* --- files_digest.c: MD5 of a body, beside the caller's thread once the body is large --- */
 

@@ -1,4 +1,4 @@
-/* files_list.c - the keys of a bucket in order. See files.h.
+/* files_list.c - the keys of a bucket in order, and their versions. See files.h.
  *
  * The rows are read through one range of (bucket, key) and never through a common prefix: once that
  * was told, the range begins anew behind the last key that could have it.
@@ -56,6 +56,11 @@ struct listing {
 	struct bound from, to; /* what is still to be read: from <= key < to */
 	list_fn *fn;
 	void *arg;
+	bool has_versions;
+	bool is_resumed; /* AFTER itself goes on, below this seq */
+	int64_t after_seq;
+	struct bound row_key; /* of the row before, to tell the newest of a key */
+	char last_version[FILES_VERSION_SIZE];
 	unsigned n;           /* told so far */
 	char last[BOUND_MAX]; /* the last of them */
 	bool is_truncated;
@@ -79,12 +84,13 @@ tell(struct listing *l, const void *name, size_t n, const struct object_info *i,
 {
 	memcpy(l->last, name, n);
 	l->last[n] = '\0';
+	snprintf(l->last_version, sizeof(l->last_version), "%s", i ? i->version : "");
 	l->n++;
 	return l->fn(l->arg, l->last, i, e);
 }
 
 static int
-tell_object(struct listing *l, struct query *q, struct span key, struct err *e)
+tell_object(struct listing *l, struct query *q, struct span key, bool is_latest, struct err *e)
 {
 	struct object_info i = {
 		.size = (uint64_t)column_int(q, 1),
@@ -93,6 +99,11 @@ tell_object(struct listing *l, struct query *q, struct span key, struct err *e)
 	struct span etag = column_blob(q, 3);
 
 	etag_text(etag.data, etag.len, i.etag);
+	if (l->has_versions) {
+		version_text(column_int(q, 4), column_int(q, 5) != 0, i.version);
+		i.is_marker = column_int(q, 6) != 0;
+		i.is_latest = is_latest;
+	}
 	return tell(l, key.data, key.len, &i, e);
 }
 
@@ -102,11 +113,17 @@ static int
 take_row(struct listing *l, struct query *q, bool *again, struct err *e)
 {
 	struct span key = column_blob(q, 0);
+	bool is_new, is_latest;
 	size_t group;
-	bool is_new;
 
 	if (!key.len || key.len > FILES_KEY_MAX)
 		return err_set(e, ERR_FORGED, "a key of %zu bytes", key.len);
+	is_latest = compare(key.data, key.len, l->row_key.bytes, l->row_key.n) != 0;
+	if (l->has_versions)
+		bound_set(&l->row_key, key.data, key.len);
+	if (l->is_resumed && compare(key.data, key.len, l->q->after, l->after_len) == 0 &&
+	    column_int(q, 4) >= l->after_seq)
+		return 0;
 	group = group_of(l, key);
 	/* Told on an earlier page, and this key is one of those it stands for. */
 	is_new = !group || compare(key.data, group, l->q->after, l->after_len) > 0;
@@ -115,7 +132,7 @@ take_row(struct listing *l, struct query *q, bool *again, struct err *e)
 		return 1;
 	}
 	if (!group)
-		return tell_object(l, q, key, e);
+		return tell_object(l, q, key, is_latest, e);
 	bound_after(&l->from, key.data, group);
 	*again = true;
 	if (is_new && tell(l, key.data, group, NULL, e) < 0)
@@ -127,9 +144,15 @@ take_row(struct listing *l, struct query *q, bool *again, struct err *e)
 static int
 read_range(struct listing *l, bool *again, struct err *e)
 {
-	struct query *q = vault_query(l->vault,
-	    "SELECT key,size,modified_ms,etag FROM object"
-	    " WHERE bucket=?1 AND key>=?2 AND key<?3 ORDER BY key");
+	struct query *q = l->has_versions
+	    ? vault_query(l->vault,
+	          "SELECT key,size,modified_ms,etag,seq,is_null,0 FROM object"
+	          " WHERE bucket=?1 AND key>=?2 AND key<?3 UNION ALL"
+	          " SELECT key,size,modified_ms,etag,seq,is_null,is_marker FROM version"
+	          " WHERE bucket=?1 AND key>=?2 AND key<?3 ORDER BY key,seq DESC")
+	    : vault_query(l->vault,
+	          "SELECT key,size,modified_ms,etag FROM object"
+	          " WHERE bucket=?1 AND key>=?2 AND key<?3 ORDER BY key");
 	int r, done = 0;
 
 	*again = false;
@@ -153,9 +176,10 @@ set_range(struct listing *l)
 	bound_after(&l->to, q->prefix, l->prefix_len);
 	if (!l->after_len)
 		return;
-	/* The next string after a string is itself and a NUL. */
 	bound_set(&first, q->after, l->after_len);
-	first.bytes[first.n++] = 0;
+	/* The next string after a string is itself and a NUL. */
+	if (!l->is_resumed)
+		first.bytes[first.n++] = 0;
 	if (compare(first.bytes, first.n, l->from.bytes, l->from.n) > 0)
 		l->from = first;
 }
@@ -177,27 +201,74 @@ list_checked(struct listing *l, struct err *e)
 	return 0;
 }
 
+/* All of it but the version to go on after. */
+static int
+list_taken(struct listing *l, struct err *e)
+{
+	bool again = true;
+
+	while (again && l->q->max)
+		if (read_range(l, &again, e) < 0)
+			return -1;
+	return 0;
+}
+
+/* Take the vault into *V, to be given back by the caller whatever happens. */
+static int
+list_begin(struct listing *l, struct vault **v, struct err *e)
+{
+	struct files *f = l->files;
+
+	if (list_checked(l, e) < 0)
+		return -1;
+	*v = l->vault = files_take(f, files_bucket_service(l->q->bucket), e);
+	if (!*v)
+		return -1;
+	files_wait_for(f, vault_ticket(*v));
+	return files_bucket_id(*v, l->q->bucket, &l->bucket, e);
+}
+
+static void
+list_end(const struct listing *l, bool *is_truncated, char *next)
+{
+	*is_truncated = l->is_truncated;
+	snprintf(next, FILES_KEY_MAX + 1, "%s", l->is_truncated ? l->last : "");
+}
+
 int
 files_list(struct files *f, const struct list_query *q, list_fn *fn, void *arg, bool *is_truncated,
     char *next, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
 	struct listing l = { .files = f, .q = q, .fn = fn, .arg = arg };
-	bool again = true;
 
-	if (list_checked(&l, e) < 0)
+	if (list_begin(&l, &v, e) < 0 || list_taken(&l, e) < 0)
 		return -1;
-	v = files_take(f, files_bucket_service(q->bucket), e);
-	if (!v)
+	list_end(&l, is_truncated, next);
+	return 0;
+}
+
+int
+files_list_versions(struct files *f, const struct version_query *q, list_fn *fn, void *arg,
+    bool *is_truncated, char next[static FILES_KEY_MAX + 1],
+    char next_version[static FILES_VERSION_SIZE], struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = NULL;
+	struct listing l = {
+		.files = f, .q = &q->list, .fn = fn, .arg = arg, .has_versions = true
+	};
+
+	if (list_begin(&l, &v, e) < 0)
 		return -1;
-	files_wait_for(f, vault_ticket(v));
-	l.vault = v;
-	if (files_bucket_id(v, q->bucket, &l.bucket, e) < 0)
-		return -1;
-	while (again && q->max)
-		if (read_range(&l, &again, e) < 0)
+	if (q->after_version) {
+		if (version_seq(v, l.bucket, q->list.after, q->after_version, &l.after_seq, e) < 0)
 			return -1;
-	*is_truncated = l.is_truncated;
-	snprintf(next, FILES_KEY_MAX + 1, "%s", l.is_truncated ? l.last : "");
+		l.is_resumed = true;
+		set_range(&l);
+	}
+	if (list_taken(&l, e) < 0)
+		return -1;
+	list_end(&l, is_truncated, next);
+	snprintf(next_version, FILES_VERSION_SIZE, "%s", l.is_truncated ? l.last_version : "");
 	return 0;
 }

@@ -344,7 +344,8 @@ complete(struct vault *v, const char *bucket, struct upload_row *r, struct match
 	struct object_row old;
 
 	if (object_row_find(v, bucket, w->key, &old, e) < 0 || object_row_meets(&old, c, e) < 0 ||
-	    match_parts(v, r->body, m, e) < 0 || drop_unnamed(v, r->body, m, e) < 0)
+	    match_parts(v, r->body, m, e) < 0 || drop_unnamed(v, r->body, m, e) < 0 ||
+	    version_make_way(v, &old, w, e) < 0)
 		return -1;
 	if (old.exists && body_drop(v, old.kind, old.body, e) < 0)
 		return -1;
@@ -389,6 +390,8 @@ complete_taken(struct files *f, struct vault *v, const char *bucket, struct uplo
 		return -1;
 	*out = (struct object_info){ .size = w.size, .modified_ms = w.modified_ms };
 	etag_text(etag, sizeof(etag), out->etag);
+	if (w.is_versioned)
+		version_text(w.seq, w.is_null, out->version);
 	return 0;
 }
 

@@ -74,7 +74,7 @@ object_row_find(
     struct vault *v, const char *bucket, const char *key, struct object_row *out, struct err *e)
 {
 	struct query *q = vault_query(v,
-	    "SELECT b.id,o.kind,o.body,o.etag FROM bucket b"
+	    "SELECT b.id,o.kind,o.body,o.etag,b.versioning,o.seq,o.is_null FROM bucket b"
 	    " LEFT JOIN object o ON o.bucket=b.id AND o.key=?2 WHERE b.name=?1");
 	struct object_row row = { .bucket = 0 };
 	int r;
@@ -89,6 +89,9 @@ object_row_find(
 		row.exists = !column_is_null(q, 2);
 		row.kind = (enum content_kind)column_int(q, 1);
 		row.body = column_int(q, 2);
+		row.versioning = (enum files_versioning)column_int(q, 4);
+		row.seq = column_int(q, 5);
+		row.is_null = column_int(q, 6) != 0;
 		row.etag_len = etag.len <= ETAG_BYTES ? etag.len : 0;
 		if (row.etag_len)
 			memcpy(row.etag, etag.data, row.etag_len);
@@ -126,8 +129,8 @@ int
 object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, struct err *e)
 {
 	struct query *q = vault_query(v,
-	    "REPLACE INTO object(bucket,key,size,etag,modified_ms,body,kind,headers)"
-	    " VALUES(?1,?2,?3,?4,?5,coalesce(?6,last_insert_rowid()),?7,?8)");
+	    "REPLACE INTO object(bucket,key,size,etag,modified_ms,body,kind,headers,seq,is_null)"
+	    " VALUES(?1,?2,?3,?4,?5,coalesce(?6,last_insert_rowid()),?7,?8,?9,?10)");
 
 	query_int(q, 1, bucket);
 	query_blob(q, 2, w->key, strlen(w->key));
@@ -139,6 +142,8 @@ object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, 
 	query_int(q, 7, w->kind);
 	if (w->headers_len)
 		query_blob(q, 8, w->headers, w->headers_len);
+	query_int(q, 9, w->seq);
+	query_int(q, 10, w->is_null);
 	return query_run(q, e);
 }
 
@@ -301,27 +306,14 @@ open_content(struct vault *v, struct object **o, enum content_kind kind, int64_t
 	return refs->len ? open_refs(v, *o, refs, e) : 0;
 }
 
-static const char sql_open[] =
-    "SELECT o.kind,o.size,o.modified_ms,o.etag,o.headers,o.body,c.content,c.chunks FROM bucket b"
-    " LEFT JOIN object o ON o.bucket=b.id AND o.key=?2"
-    " LEFT JOIN body c ON c.id=o.body WHERE b.name=?1";
-static const char sql_look[] =
-    "SELECT o.kind,o.size,o.modified_ms,o.etag,o.headers,o.body FROM bucket b"
-    " LEFT JOIN object o ON o.bucket=b.id AND o.key=?2 WHERE b.name=?1";
-
-/* The object of the row that Q stands on, if there is one. */
-static struct object *
-open_row(struct vault *v, struct query *q, bool with_content, struct err *e)
+struct object *
+object_of_query(struct vault *v, struct query *q, bool with_content, struct err *e)
 {
 	_cleanup_(object_closep) struct object *o = NULL;
 	_cleanup_buf_ struct buf refs = BUF_INIT(0);
 	struct span inside = { NULL, 0 };
 	enum content_kind kind = (enum content_kind)column_int(q, 0);
 
-	if (column_is_null(q, 5)) {
-		err_set(e, ERR_MISSING, "no such key");
-		return NULL;
-	}
 	if (with_content)
 		inside = column_blob(q, 6);
 	o = object_of_row(q, inside, e);
@@ -333,31 +325,10 @@ open_row(struct vault *v, struct query *q, bool with_content, struct err *e)
 	return take(&o);
 }
 
-struct object *
-object_open(struct files *f, const char *bucket, const char *key, bool with_content,
-    bool *missing_bucket, struct err *e)
+struct object_info *
+object_info_to_fill(struct object *o)
 {
-	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	struct object *o = NULL;
-	struct query *q;
-	int r;
-
-	*missing_bucket = false;
-	if (!v)
-		return NULL;
-	files_wait_for(f, vault_ticket(v));
-	q = vault_query(v, with_content ? sql_open : sql_look);
-	query_text(q, 1, bucket, strlen(bucket));
-	query_blob(q, 2, key, strlen(key));
-	r = query_step(q, e);
-	if (r == 1) {
-		o = open_row(v, q, with_content, e);
-	} else if (r == 0) {
-		*missing_bucket = true;
-		err_set(e, ERR_MISSING, NO_BUCKET);
-	}
-	query_end(q);
-	return o;
+	return &o->info;
 }
 
 const struct object_info *
@@ -378,57 +349,6 @@ object_read(struct object *o, uint64_t offset, void *p, size_t n, struct err *e)
 		n = o->tail_len - offset;
 	memcpy(p, o->tail + offset, n);
 	return (ssize_t)n;
-}
-
-/* --- removing --- */
-
-static int
-remove_key(struct vault *v, const char *bucket, const char *key, bool *removed, struct err *e)
-{
-	struct object_row row;
-
-	if (object_row_find(v, bucket, key, &row, e) < 0)
-		return -1;
-	*removed = row.exists;
-	return row.exists ? object_row_remove(v, &row, key, e) : 0;
-}
-
-int
-files_remove(struct files *f, const char *bucket, const char *key, struct err *e)
-{
-	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	bool removed = false;
-
-	if (!v || vault_begin_removal(v, e) < 0)
-		return -1;
-	files_wait_for(f, vault_ticket(v));
-	if (remove_key(v, bucket, key, &removed, e) < 0)
-		return -1;
-	return removed ? files_commit(f, v, e) : 0;
-}
-
-int
-files_remove_many(struct files *f, const char *bucket, const char *const *keys, size_t n,
-    struct err *errs, struct err *e)
-{
-	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	bool removed, any = false;
-	int64_t id;
-
-	if (!v || vault_begin_removal(v, e) < 0)
-		return -1;
-	files_wait_for(f, vault_ticket(v));
-	if (files_bucket_id(v, bucket, &id, e) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		errs[i].kind = ERR_NONE;
-		if (files_key_check(keys[i], &errs[i]) < 0)
-			continue;
-		if (remove_key(v, bucket, keys[i], &removed, e) < 0)
-			return -1;
-		any = any || removed;
-	}
-	return any ? files_commit(f, v, e) : 0;
 }
 
 /* --- counting --- */

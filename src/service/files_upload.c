@@ -226,13 +226,14 @@ write_body(struct vault *v, const struct object_row *old, enum content_kind kind
 }
 
 static int
-write_object(struct upload *u, struct vault *v, const struct object_row *old,
-    struct object_write *w, struct err *e)
+write_object(struct upload *u, struct vault *v, struct object_row *old, struct object_write *w,
+    struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT(0);
 	struct span data;
 
 	if (upload_content(u, &text, &w->kind, &data, e) < 0 ||
+	    version_make_way(v, old, w, e) < 0 ||
 	    write_body(v, old, w->kind, data, &w->body, e) < 0 ||
 	    object_row_write(v, old->bucket, w, e) < 0)
 		return -1;
@@ -276,6 +277,8 @@ upload_put(struct upload *u, struct files *f, const char *key, const char *heade
 		return -1;
 	*out = (struct object_info){ .size = w.size, .modified_ms = w.modified_ms };
 	etag_text(w.etag, w.etag_len, out->etag);
+	if (w.is_versioned)
+		version_text(w.seq, w.is_null, out->version);
 	return 0;
 }
 
@@ -320,17 +323,17 @@ source_meets(const struct object_info *i, const struct files_condition *c, struc
 
 struct upload *
 files_copy_begin(struct files *f, const char *from_bucket, const char *from_key,
-    const struct files_condition *source_condition, uint64_t offset, uint64_t n,
-    const char *to_bucket, struct buf *headers, struct err *e)
+    const char *from_version, const struct files_condition *source_condition, uint64_t offset,
+    uint64_t n, const char *to_bucket, struct buf *headers, struct err *e)
 {
 	_cleanup_(upload_closep) struct upload *u = upload_begin(f, to_bucket, e);
 	_cleanup_(object_closep) struct object *from = NULL;
-	bool missing_bucket;
+	struct object_absence why;
 	uint64_t size;
 
 	if (!u)
 		return NULL;
-	from = object_open(f, from_bucket, from_key, true, &missing_bucket, e);
+	from = object_open_version(f, from_bucket, from_key, from_version, true, &why, e);
 	if (!from || source_meets(object_info(from), source_condition, e) < 0)
 		return NULL;
 	size = object_info(from)->size;

@@ -20,13 +20,19 @@ static const char profile_sql[] =
  * holds sits in `body`, apart from its row, so that a listing reads no page of content. In rows
  * that may overflow a page the long columns come last, so that the others are read without them. */
 static const char files_sql[] =
-    "CREATE TABLE bucket(id INTEGER NOT NULL, name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL)"
-    " WITHOUT ROWID;"
+    "CREATE TABLE bucket(id INTEGER NOT NULL, name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL,"
+    " versioning INTEGER NOT NULL DEFAULT 0, has_lock INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
     "CREATE TABLE setting(bucket INTEGER, name TEXT, value BLOB NOT NULL,"
     " PRIMARY KEY(bucket, name)) WITHOUT ROWID;"
     "CREATE TABLE object(bucket INTEGER, key BLOB, size INTEGER NOT NULL, etag BLOB NOT NULL,"
-    " modified_ms INTEGER NOT NULL, body INTEGER NOT NULL, kind INTEGER, headers BLOB,"
-    " PRIMARY KEY(bucket, key)) WITHOUT ROWID;"
+    " modified_ms INTEGER NOT NULL, body INTEGER NOT NULL, kind INTEGER,"
+    " seq INTEGER NOT NULL DEFAULT 0, is_null INTEGER NOT NULL DEFAULT 1, lock INTEGER,"
+    " retain_ms INTEGER, headers BLOB, PRIMARY KEY(bucket, key)) WITHOUT ROWID;"
+    "CREATE TABLE version(bucket INTEGER, key BLOB, seq INTEGER, is_null INTEGER NOT NULL,"
+    " is_marker INTEGER NOT NULL, size INTEGER NOT NULL, etag BLOB NOT NULL,"
+    " modified_ms INTEGER NOT NULL, body INTEGER NOT NULL, kind INTEGER, lock INTEGER,"
+    " retain_ms INTEGER, headers BLOB, PRIMARY KEY(bucket, key, seq DESC)) WITHOUT ROWID;"
+    "CREATE INDEX version_null ON version(bucket, key) WHERE is_null;"
     "CREATE TABLE body(id INTEGER PRIMARY KEY, chunks BLOB, content BLOB);"
     "CREATE TABLE upload(bucket INTEGER, key BLOB, id BLOB, body INTEGER NOT NULL,"
     " started_ms INTEGER NOT NULL, headers BLOB, PRIMARY KEY(bucket, key, id)) WITHOUT ROWID;"

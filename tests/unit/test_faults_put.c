@@ -116,7 +116,7 @@ copy(struct files *f, struct err *e)
 {
 	struct object_info out;
 	_cleanup_(upload_closep) struct upload *u = files_copy_begin(
-	    f, "backup-phone", "source", NULL, 0, UINT64_MAX, "photos", NULL, e);
+	    f, "backup-phone", "source", NULL, NULL, 0, UINT64_MAX, "photos", NULL, e);
 
 	return u ? upload_put(u, f, "k", NULL, NULL, &out, e) : -1;
 }

@@ -381,25 +381,25 @@ many_keys_are_removed_at_once(void **state)
 {
 	struct files f = new_account(state);
 	char text[100][16], longest[FILES_KEY_MAX + 2];
-	const char *keys[102];
+	struct removal r[102] = { 0 };
 	uint8_t *a = noise(40000, 1);
-	struct err errs[102], e = { 0 };
+	struct err e = { 0 };
 	uint64_t objects, bytes;
 
 	memset(longest, 'k', sizeof(longest));
 	longest[sizeof(longest) - 1] = '\0';
 	for (size_t i = 0; i < 100; i++) {
 		snprintf(text[i], sizeof(text[i]), "%zu", i);
-		keys[i] = text[i];
+		r[i].key = text[i];
 		put(&f, "photos", text[i], a, i % 2 ? 40000 : 10);
 	}
 	put(&f, "photos", "stays", a, 10);
-	keys[100] = "never there";
-	keys[101] = longest;
-	CHECK_OK(files_remove_many(&f, "photos", keys, 102, errs, &e), &e);
+	r[100].key = "never there";
+	r[101].key = longest;
+	CHECK_OK(files_remove_many(&f, "photos", r, 102, &e), &e);
 	for (size_t i = 0; i < 101; i++)
-		CHECK(errs[i].kind == ERR_NONE);
-	CHECK(errs[101].kind == ERR_TOO_BIG);
+		CHECK(r[i].err.kind == ERR_NONE);
+	CHECK(r[101].err.kind == ERR_TOO_BIG);
 	CHECK_OK(files_count(&f, SERVICE_FILES, &objects, &bytes, &e), &e);
 	CHECK(objects == 1 && bytes == 10);
 	CHECK(chunks_become(&f, SERVICE_FILES, 0));
@@ -414,7 +414,7 @@ copy(struct files *f, const char *from, const char *to, uint64_t offset, uint64_
 	struct buf headers = BUF_INIT(0);
 	struct object_info out;
 	struct err e = { 0 };
-	struct upload *u = files_copy_begin(f, from, "k", NULL, offset, n, to, &headers, &e);
+	struct upload *u = files_copy_begin(f, from, "k", NULL, NULL, offset, n, to, &headers, &e);
 
 	if (!u)
 		fail_msg("copy: %s", e.text);
@@ -461,19 +461,20 @@ copies_meet_their_conditions(void **state)
 	struct err e = { 0 };
 
 	put(&f, "photos", "k", "a", 1);
-	CHECK(!files_copy_begin(&f, "photos", "k", &other, 0, UINT64_MAX, "photos", NULL, &e));
+	CHECK(
+	    !files_copy_begin(&f, "photos", "k", NULL, &other, 0, UINT64_MAX, "photos", NULL, &e));
 	CHECK(e.kind == ERR_STALE);
-	CHECK(!files_copy_begin(&f, "photos", "k", &none, 0, UINT64_MAX, "photos", NULL, &e));
+	CHECK(!files_copy_begin(&f, "photos", "k", NULL, &none, 0, UINT64_MAX, "photos", NULL, &e));
 	CHECK(e.kind == ERR_STALE);
-	CHECK(!files_copy_begin(&f, "photos", "k", NULL, 0, 2, "photos", NULL, &e));
+	CHECK(!files_copy_begin(&f, "photos", "k", NULL, NULL, 0, 2, "photos", NULL, &e));
 	CHECK(e.kind == ERR_BAD);
-	CHECK(!files_copy_begin(&f, "photos", "k", NULL, 2, UINT64_MAX, "photos", NULL, &e));
+	CHECK(!files_copy_begin(&f, "photos", "k", NULL, NULL, 2, UINT64_MAX, "photos", NULL, &e));
 	CHECK(e.kind == ERR_BAD);
-	CHECK(!files_copy_begin(&f, "photos", "none", NULL, 0, 1, "photos", NULL, &e));
+	CHECK(!files_copy_begin(&f, "photos", "none", NULL, NULL, 0, 1, "photos", NULL, &e));
 	CHECK(e.kind == ERR_MISSING);
 	CHECK_OK(files_bucket_create(&lean, "photos", &e), &e);
 	put(&lean, "photos", "k", "a", 1);
-	CHECK(!files_copy_begin(&lean, "photos", "k", NULL, 0, 1, "backup", NULL, &e));
+	CHECK(!files_copy_begin(&lean, "photos", "k", NULL, NULL, 0, 1, "backup", NULL, &e));
 	CHECK(e.kind == ERR_CONSENT);
 }
 
