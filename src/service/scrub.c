@@ -11,8 +11,9 @@
 
 #define STATE_MAX     4096
 #define RETRY_MS      60000 /* after an error of the node's own */
-/* Requests inside from which on the scrub stands back, and for how long at most. */
+/* Requests inside from which on the scrub stands back, before each so many bytes, for how long at most. */
 #define BUSY_REQUESTS 4
+#define BUSY_BYTES    ((uint64_t)1 << 20)
 #define BUSY_MS       1000
 #define BUSY_LOOK_MS  50
 /* What the rate allows may be used late by so much. */
@@ -89,9 +90,14 @@ scrub_wait(struct scrub *s, uint64_t ms, struct err *e)
 /* --- pace --- */
 
 static uint64_t
-rate_of(const struct scrub *s)
+rate_of(struct scrub *s)
 {
-	return s->now->rate ? s->now->rate : s->c.rate;
+	uint64_t rate;
+
+	pthread_mutex_lock(&s->lock);
+	rate = s->now->rate ? s->now->rate : s->c.rate;
+	pthread_mutex_unlock(&s->lock);
+	return rate;
 }
 
 /* How long to wait now for what was read to fit the rate. */
@@ -108,11 +114,15 @@ rate_wait_ms(struct scrub *s, uint64_t bytes)
 	return s->due_ns > now ? (s->due_ns - now) / 1000000 : 0;
 }
 
-/* Requests first: while many are inside, a step a second is enough. Who has asked for a pass has said how
+/* Requests first: while many are inside, a MiB a second is enough. Who has asked for a pass has said how
  * fast it may be. */
 static int
-stand_back(struct scrub *s, struct err *e)
+stand_back(struct scrub *s, uint64_t bytes, struct err *e)
 {
+	s->since_busy += bytes;
+	if (s->since_busy < BUSY_BYTES)
+		return 0;
+	s->since_busy = 0;
 	for (unsigned waited = 0; !s->now->is_asked && waited < BUSY_MS; waited += BUSY_LOOK_MS) {
 		if (homes_busy(s->c.node->homes) < BUSY_REQUESTS)
 			return 0;
@@ -133,7 +143,15 @@ scrub_pace(void *arg, uint64_t bytes, struct err *e)
 	pthread_mutex_unlock(&s->lock);
 	if (scrub_wait(s, rate_wait_ms(s, bytes), e) < 0)
 		return -1;
-	return stand_back(s, e);
+	return stand_back(s, bytes, e);
+}
+
+void
+scrub_count_skipped(struct scrub *s, uint64_t n)
+{
+	pthread_mutex_lock(&s->lock);
+	s->now->skipped += n;
+	pthread_mutex_unlock(&s->lock);
 }
 
 void

@@ -80,10 +80,11 @@ struct scrub {
 	uint64_t damaged, damaged_accounts;
 
 	/* The thread's own. */
-	uint64_t due_ns;   /* when what was read so far would have been read at the rate */
-	struct buf later;  /* of struct account_id: to be come back to */
-	struct buf told;   /* likewise: those of which this pass has found a record damaged */
-	uint64_t began_ns; /* of the pass, or of its going on after a start */
+	uint64_t due_ns;     /* when what was read so far would have been read at the rate */
+	uint64_t since_busy; /* bytes read since it last looked how busy the node is */
+	struct buf later;    /* of struct account_id: to be come back to */
+	struct buf told;     /* likewise: those of which this pass has found a record damaged */
+	uint64_t began_ns;   /* of the pass, or of its going on after a start */
 	uint64_t began_bytes;
 };
 
@@ -94,6 +95,7 @@ must_check
 int scrub_wait(struct scrub *s, uint64_t ms, struct err *e);
 /* After BYTES were read; see struct inspector. ARG is the scrub. */
 int scrub_pace(void *arg, uint64_t bytes, struct err *e);
+void scrub_count_skipped(struct scrub *s, uint64_t n);
 void scrub_count_mended(struct scrub *s, const struct account_id *id, enum mend what, uint64_t n);
 /* Store where the pass is; not flushed. */
 must_check

@@ -194,13 +194,13 @@ erase_nobodys(struct scrub *s, const struct account_id *id, struct err *e)
 		return 0;
 	here = is_placed_here(s, id, &why);
 	if (here < 0) {
-		s->now->skipped++;
+		scrub_count_skipped(s, 1);
 		return 0;
 	}
 	if (here)
 		return home_is_lost(s, id, e);
 	if (!s->c.erase || s->c.erase(s->c.node, id, all, &why) < 0) {
-		s->now->skipped++;
+		scrub_count_skipped(s, 1);
 		return 0;
 	}
 	scrub_count_mended(s, id, MEND_VAULT, 1);

@@ -27,7 +27,7 @@ come_back(struct scrub *s, const struct account_id *id)
 	if (s->later.len < LATER_MAX * sizeof(*id))
 		buf_add(&s->later, id, sizeof(*id));
 	else
-		s->now->skipped++;
+		scrub_count_skipped(s, 1);
 }
 
 /* What the node itself failed at says nothing of the account. */
@@ -151,6 +151,14 @@ count_account(struct scrub *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+static void
+set_total(struct scrub *s, uint64_t total)
+{
+	pthread_mutex_lock(&s->lock);
+	s->now->total = total;
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* --- all accounts --- */
 
 struct batch {
@@ -176,23 +184,32 @@ count_home(void *arg, const struct home *home, struct err *e)
 	return 0;
 }
 
+static void
+set_waiting(struct scrub *s, bool is_waiting)
+{
+	pthread_mutex_lock(&s->lock);
+	s->is_waiting = is_waiting;
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* A pass that nobody waits for is spread over the time it may take. */
 static int
 keep_to_schedule(struct scrub *s, struct err *e)
 {
 	const struct pass *p = s->now;
 	uint64_t now = host_wall_ms(), due;
-	int r = 0;
+	int r;
 
 	if (p->is_asked || !p->total || !s->c.every_ms)
 		return 0;
 	due = p->started_ms +
 	    (uint64_t)((double)s->c.every_ms * (double)p->accounts / (double)p->total);
-	s->is_waiting = true;
-	/* After a clock that jumped no more than a pass's time is lost. */
-	if (due > now && due - now <= s->c.every_ms)
-		r = scrub_wait(s, due - now, e);
-	s->is_waiting = false;
+	/* A clock that jumped does not count. */
+	if (due <= now || due - now > s->c.every_ms)
+		return 0;
+	set_waiting(s, true);
+	r = scrub_wait(s, due - now, e);
+	set_waiting(s, false);
 	return r;
 }
 
@@ -229,9 +246,7 @@ walk_accounts(struct scrub *s, struct err *e)
 
 	if (homes_scan_after(homes, NULL, count_home, &total, e) < 0)
 		return -1;
-	pthread_mutex_lock(&s->lock);
-	s->now->total = total;
-	pthread_mutex_unlock(&s->lock);
+	set_total(s, total);
 	do {
 		b.n = 0;
 		if (homes_scan_after(
@@ -264,7 +279,7 @@ walk_later(struct scrub *s, struct err *e)
 		}
 		s->later.len = left * sizeof(*ids);
 	}
-	s->now->skipped += s->later.len / sizeof(struct account_id);
+	scrub_count_skipped(s, s->later.len / sizeof(struct account_id));
 	buf_clear(&s->later);
 	return 0;
 }
@@ -334,7 +349,7 @@ walk_one(struct scrub *s, struct err *e)
 {
 	int r = look_at_account(s, &s->now->only, e);
 
-	s->now->total = 1;
+	set_total(s, 1);
 	if (r == 1)
 		come_back(s, &s->now->only);
 	else if (r == 0)

@@ -288,7 +288,7 @@ def test_a_damaged_account_stays_and_the_others_move(regions, accounts, bodies, 
     bj.command("wave", "retry", wave)
     bj.wait_wave(wave)
     assert bj.home(accounts[0]) == "sg"
-    assert fast(bj, "--now") and scrub(bj, "--list") == (0, [])
+    assert scrub(bj, "--list") == (0, [])       # it went with the account
 
 
 def is_readable_whole(s3):

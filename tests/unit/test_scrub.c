@@ -591,6 +591,35 @@ passes_begin_by_themselves_and_one_account_is_read_in_between(void **state)
 	CHECK(status("accounts") == 3);
 }
 
+static void
+requests_come_first_unless_a_pass_was_asked_for(void **state)
+{
+	struct home_pass passes[4];
+	uint8_t *p = noise(3 << 20, 5);
+	enum enter_answer answer;
+	uint64_t began;
+	struct err e;
+
+	(void)state;
+	scrub_stop(s);
+	for (unsigned i = 0; i < ARRAY_LEN(f); i++)
+		put(&f[i], "things", "huge", p, 3 << 20);
+	free(p);
+	for (unsigned i = 0; i < ARRAY_LEN(passes); i++)
+		CHECK_OK(homes_enter(r.node.homes, &f[0].account, ENTER_READ, &answer, &passes[i],
+		             NULL, &e),
+		    &e);
+	CHECK(homes_busy(r.node.homes) == ARRAY_LEN(passes));
+	began = host_mono_ms();
+	start((uint64_t)7 * 86400000);
+	CHECK(becomes("accounts", 1));
+	CHECK(host_mono_ms() - began >= 2000); /* 3 MiB, a MiB a second */
+	pass(NULL);                            /* this one is not held up */
+	for (unsigned i = 0; i < ARRAY_LEN(passes); i++)
+		homes_leave(r.node.homes, &passes[i]);
+	CHECK(homes_busy(r.node.homes) == 0);
+}
+
 /* --- records --- */
 
 static void
@@ -648,6 +677,7 @@ main(void)
 		IT(a_pass_goes_on_where_it_was),
 		IT(a_pass_is_ended_when_asked),
 		IT(passes_begin_by_themselves_and_one_account_is_read_in_between),
+		IT(requests_come_first_unless_a_pass_was_asked_for),
 		cmocka_unit_test(records_are_read_as_they_were_written),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
