@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define PIECE_BYTES ((size_t)16 << 10)
@@ -168,4 +169,12 @@ fs_mkdir(const char *path, unsigned mode, struct err *e)
 		*slash = '/';
 	}
 	return make_one(part, mode, e);
+}
+
+uint64_t
+fs_files_max(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
 }

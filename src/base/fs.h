@@ -12,6 +12,8 @@ must_check
 int fs_mkdir(const char *path, unsigned mode, struct err *e); /* parents too; may exist */
 must_check
 int fs_sync_dir(const char *path, struct err *e);
+/* How many descriptors this process may have open. */
+uint64_t fs_files_max(void);
 /* All N bytes to FD, through short writes and EINTR. */
 must_check
 int fs_write_all(int fd, const void *p, size_t n, struct err *e);

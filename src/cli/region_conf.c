@@ -128,7 +128,11 @@ read_limits(struct region_conf *c, struct err *e)
 	    conf_ms(f, "", "read_lease", 2000, 0, 60000, &c->read_lease_ms, e) < 0 ||
 	    conf_size(f, "", "workers", 0, 4, 4096, &c->workers, e) < 0 ||
 	    conf_size(f, "", "threads", 0, 1, 256, &c->threads, e) < 0 ||
-	    conf_size(f, "", "connections", 0, 16, 1000000, &c->connections, e) < 0)
+	    conf_size(f, "", "connections", 0, 16, 1000000, &c->connections, e) < 0 ||
+	    conf_size(f, "", "connections_per_address", 0, 4, 1000000, &c->connections_per_address,
+	        e) < 0 ||
+	    conf_size(f, "", "requests_memory", 0, 16 * MIB, UINT64_MAX, &c->requests_memory, e) <
+	        0)
 		return -1;
 	return 0;
 }

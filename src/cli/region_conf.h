@@ -29,8 +29,9 @@ struct region_conf {
 	const char *standby; /* HOST:PORT of the standby's stream listener; NULL: none */
 	bool standby_waits;
 	uint64_t standby_lease_ms, standby_keep;
-	uint64_t scrub_every_ms, scrub_rate;    /* 0: off; 0: no limit */
-	uint64_t workers, threads, connections; /* 0: the front's own default */
+	uint64_t scrub_every_ms, scrub_rate; /* 0: off; 0: no limit */
+	/* 0: the front's own default */
+	uint64_t workers, threads, connections, connections_per_address, requests_memory;
 	enum log_level log_level;
 };
 

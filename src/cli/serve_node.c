@@ -36,6 +36,7 @@
 #define STOP_GRACE_MS  10000
 #define RECONCILE_S    2 /* between tries while the directory is away */
 #define ACCESS_ENTRIES 20000
+#define FILES_OTHERS   128
 #define ROUTES_ENTRIES 100000
 
 struct serving {
@@ -303,6 +304,16 @@ start_services(struct serving *s, struct err *e)
 	return n->scrub ? 0 : -1;
 }
 
+/* What the engine, the directory, moves and everything that is open once leave of the descriptors; never
+ * 0, which would mean that there are enough. */
+static uint64_t
+files_for_connections(void)
+{
+	uint64_t files = fs_files_max(), others = engine_rocksdb_files(files) + FILES_OTHERS;
+
+	return files > others ? files - others : 1;
+}
+
 static int
 start_front(struct serving *s, struct err *e)
 {
@@ -319,6 +330,9 @@ start_front(struct serving *s, struct err *e)
 		.threads = (unsigned)c->threads,
 		.workers = (unsigned)c->workers,
 		.connections = (unsigned)c->connections,
+		.connections_per_address = (unsigned)c->connections_per_address,
+		.files = files_for_connections(),
+		.memory = c->requests_memory,
 	};
 
 	metrics_begin();

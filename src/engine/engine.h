@@ -113,6 +113,8 @@ void engine_memory_cut(struct engine *g);
  * those that may use the reserve while less than one is; deleting and reading go on. Without any
  * space it is reopened for reading only, until there is some. */
 #define ENGINE_KEPT_BUFFERS 4
+/* Of FILES descriptors that the process may have, those that RocksDB keeps open at most. */
+uint64_t engine_rocksdb_files(uint64_t files);
 must_check
 struct engine *engine_rocksdb(
     const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_bytes, struct err *e);

@@ -4,15 +4,17 @@
  * closes it and opens it again (with the gate held alone). When the disk is too full for that it
  * is opened for reading only, and a write tries again from time to time.
  */
+#include "base/fs.h"
 #include "base/host.h"
 #include "base/log.h"
 #include "engine/rocksdb_private.h"
 
 #include <stdatomic.h>
 
-#define OPEN_FILES_MAX  512
-#define REOPEN_EVERY_MS 1000
-#define KEEP_S          (10ull * 365 * 86400)
+#define OPEN_FILES_MAX   512
+#define OPEN_FILES_SHARE 4 /* not more than this part of those that the process may have */
+#define REOPEN_EVERY_MS  1000
+#define KEEP_S           (10ull * 365 * 86400)
 
 _Thread_local unsigned rocks_scan_depth;
 
@@ -56,6 +58,13 @@ table_options(uint64_t cache_bytes)
 	return t;
 }
 
+uint64_t
+engine_rocksdb_files(uint64_t files)
+{
+	return files / OPEN_FILES_SHARE < OPEN_FILES_MAX ? files / OPEN_FILES_SHARE
+	                                                 : OPEN_FILES_MAX;
+}
+
 rocksdb_options_t *
 rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes, bool is_tailed)
 {
@@ -70,7 +79,7 @@ rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes, bool is_tailed)
 	rocksdb_options_set_max_write_buffer_number(o, 2);
 	rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
 	rocksdb_options_set_max_background_jobs(o, 3);
-	rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
+	rocksdb_options_set_max_open_files(o, (int)engine_rocksdb_files(fs_files_max()));
 	rocksdb_options_set_bytes_per_sync(o, 1 << 20);
 
 	/* The log: written at once, synced when we say so, never reused or kept, because it has

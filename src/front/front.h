@@ -15,8 +15,11 @@ struct front_config {
 	const char *cert_path, *key_path; /* of the S3 listener */
 	unsigned threads;                 /* HTTP threads; 0: as many as cores */
 	unsigned workers;                 /* most worker threads; 0: 512 */
-	unsigned connections;             /* most connections; 0: 4096 */
-	uint64_t idle_ms;                 /* a connection without traffic is closed; 0: 60 s */
+	unsigned connections;             /* most of users; 0: 4096. Regions: a quarter more */
+	unsigned connections_per_address; /* of users; 0: half of all */
+	uint64_t files;                   /* descriptors that connections may use; 0: enough */
+	uint64_t memory;                  /* of bodies and answers on their way; 0: 512 MiB */
+	uint64_t idle_ms;                 /* a client's time to do what it owes; 0: 60 s */
 };
 must_check
 struct front *front_start(const struct front_config *c, struct err *e);

@@ -11,11 +11,10 @@
 #include "base/stats.h"
 #include "directory/peer.h"
 
-#define WORKERS_DEFAULT     512
-#define CONNECTIONS_DEFAULT 4096
-#define CONNECTIONS_ADMIN   256
-#define IDLE_DEFAULT_MS     60000
-#define PEM_MAX             ((size_t)1 << 20)
+#define WORKERS_DEFAULT   512
+#define CONNECTIONS_ADMIN 256
+#define IDLE_DEFAULT_MS   60000
+#define PEM_MAX           ((size_t)1 << 20)
 
 static struct counter connections_now = GAUGE(
     "domicile_http_connections", NULL, "Connections of users and regions.");
@@ -38,17 +37,20 @@ notify_connection(void *arg, struct MHD_Connection *conn, void **context,
 	struct listener *l = s->listener;
 	int change = code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1;
 
-	if (change > 0 && (l->kind == LISTEN_PEER || l->kind == LISTEN_S3))
-		*context = tls_attach(conn);
-	if (change < 0) {
-		free(*context);
+	if (change > 0) {
+		struct connection *c = limits_enter(l, conn);
+
+		if (c && (l->kind == LISTEN_PEER || l->kind == LISTEN_S3))
+			c->tls = tls_attach(conn);
+		*context = c;
+	} else {
+		limits_leave(*context);
 		*context = NULL;
 		atomic_fetch_sub(&s->connections, 1); /* the acceptor added it */
+		limits_accepted(l, -1);
 	}
-	if (l->kind <= LISTEN_PEER) {
-		atomic_fetch_add(&l->front->connections, change);
+	if (l->kind <= LISTEN_PEER)
 		counter_add(&connections_now, change);
-	}
 }
 
 /* What MHD has to say about a daemon that it does not start. Later it tells of clients that went
@@ -97,7 +99,7 @@ start_shard(struct listener *l, struct shard *s, const struct tls *tls, struct e
 	    MHD_OPTION_URI_LOG_CALLBACK, http_uri_seen, l, MHD_OPTION_UNESCAPE_CALLBACK,
 	    leave_escapes, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_POOL_BYTES,
 	    MHD_OPTION_CONNECTION_LIMIT,
-	    l->kind <= LISTEN_PEER ? f->connections_max + 64 : CONNECTIONS_ADMIN,
+	    l->kind <= LISTEN_PEER ? limits_of_mhd(l) : CONNECTIONS_ADMIN,
 	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((f->idle_ms + 999) / 1000),
 	    MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, o, MHD_OPTION_END);
 	if (!s->daemon)
@@ -188,9 +190,10 @@ front_new(const struct front_config *c, const struct front_table *t)
 		return NULL;
 	f->node = c->node;
 	f->table = *t;
-	f->connections_max = c->connections ? c->connections : CONNECTIONS_DEFAULT;
 	f->idle_ms = c->idle_ms ? c->idle_ms : IDLE_DEFAULT_MS;
 	f->stop_fd = -1;
+	for (unsigned i = 0; i < HTTP_SPARE_FILES; i++)
+		f->spare[i] = -1;
 	pthread_mutex_init(&f->live_lock, NULL);
 	host_random(&f->id_base, sizeof f->id_base);
 	for (unsigned i = 0; i < LISTENERS; i++) {
@@ -215,6 +218,11 @@ front_start_with(const struct front_config *c, const struct front_table *t, stru
 
 	if (!f) {
 		err_set(e, ERR_MEMORY, "no memory for the HTTP server");
+		return NULL;
+	}
+	if (limits_init(f, c, e) < 0) {
+		pthread_mutex_destroy(&f->live_lock);
+		free(f);
 		return NULL;
 	}
 	if (threads > HTTP_SHARDS_MAX)
@@ -293,6 +301,7 @@ front_stop(struct front *f, uint64_t grace_ms)
 	workers_stop(f->workers);
 	if (f->stop_fd >= 0)
 		close(f->stop_fd);
+	limits_free(f);
 	pthread_mutex_destroy(&f->live_lock);
 	free(f);
 }

@@ -158,6 +158,7 @@ wait_for_more(struct http_request *h, unsigned seen, bool *may_wait)
 	*may_wait = is_over && http_leave(h->r.front);
 	if (*may_wait) {
 		h->suspended = FOR_MORE;
+		limits_owes_nothing(connection_of(h->conn));
 		MHD_suspend_connection(h->conn);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -189,8 +190,10 @@ give_block(void *arg, uint64_t at, char *p, size_t n)
 		is_aborted = h->is_aborted;
 		pthread_mutex_unlock(&h->lock);
 		got = is_aborted ? -1 : r->read(r->read_arg, at, p, n);
-		if (got > 0)
+		if (got > 0) {
+			limits_owes(connection_of(h->conn), (uint64_t)got); /* to take it */
 			return got;
+		}
 		if (got < 0)
 			return got == RESPONSE_END ? MHD_CONTENT_READER_END_OF_STREAM
 			                           : break_off(h);
@@ -249,8 +252,9 @@ make_body(struct http_request *h)
 
 /* Lines of "Name: value", cut apart in place. */
 static int
-add_headers(struct MHD_Response *m, struct request *r)
+add_headers(struct MHD_Response *m, struct http_request *h)
 {
+	struct request *r = &h->r;
 	char *line = (char *)r->headers.data, *end = line + r->headers.len;
 
 	while (line < end) {
@@ -269,7 +273,7 @@ add_headers(struct MHD_Response *m, struct request *r)
 	if (MHD_add_response_header(m, "x-amz-request-id", r->id) != MHD_YES ||
 	    MHD_add_response_header(m, "Server", "Domicile") != MHD_YES)
 		return -1;
-	if (atomic_load(&r->front->is_stopping))
+	if (atomic_load(&r->front->is_stopping) || h->must_close)
 		MHD_add_response_header(m, "Connection", "close");
 	return 0;
 }
@@ -309,14 +313,14 @@ static void
 expect_body(struct http_request *h)
 {
 	const struct request *r = &h->r;
-	const union MHD_ConnectionInfo *kept;
+	struct connection *c;
 
 	if (r->read || !r->body.len || r->status == 204 || r->status == 304 ||
 	    !strcmp(h->method, "HEAD"))
 		return;
-	kept = MHD_get_connection_info(h->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	if (kept && kept->socket_context)
-		tls_expect_body(kept->socket_context);
+	c = connection_of(h->conn);
+	if (c && c->tls)
+		tls_expect_body(c->tls);
 }
 
 enum MHD_Result
@@ -330,12 +334,17 @@ http_answer_queue(struct http_request *h)
 	m = make_body(h);
 	if (!m)
 		return MHD_NO;
-	if (add_headers(m, &h->r) == 0)
+	if (add_headers(m, h) == 0)
 		result = MHD_queue_response(h->conn, h->r.status, m);
 	else
 		log_error("http.header", h->r.id, "a header of the answer can't be sent");
 	if (result == MHD_YES)
 		expect_body(h);
+	/* What is read owes nothing until there is some of it. */
+	if (!h->r.read) {
+		limits_have(h, h->r.body.len);
+		limits_owes(connection_of(h->conn), h->r.body.len);
+	}
 	count_answer(h);
 	MHD_destroy_response(m);
 	return result;

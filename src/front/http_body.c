@@ -13,6 +13,7 @@ static void
 suspend(struct http_request *h, enum suspended why)
 {
 	h->suspended = why;
+	limits_owes_nothing(connection_of(h->conn));
 	MHD_suspend_connection(h->conn);
 }
 
@@ -22,6 +23,7 @@ resume(struct http_request *h, enum suspended why)
 	if (h->suspended != why || !h->conn)
 		return;
 	h->suspended = NOT_SUSPENDED;
+	limits_owes(connection_of(h->conn), 0);
 	MHD_resume_connection(h->conn);
 }
 
@@ -63,6 +65,8 @@ start_worker(struct http_request *h, struct err *e)
 	pthread_mutex_unlock(&h->lock);
 	if (rc < 0)
 		http_unref(h);
+	else if (!hold)
+		limits_owes(connection_of(h->conn), 0);
 	return rc;
 }
 
@@ -113,6 +117,7 @@ http_stream_feed(struct http_request *h, const char *p, size_t *n)
 {
 	enum MHD_Result result = MHD_YES;
 
+	limits_gave(connection_of(h->conn), *n);
 	pthread_mutex_lock(&h->lock);
 	if (h->is_done) {
 		/* Nobody reads it any more; the answer waits until it is all in. */

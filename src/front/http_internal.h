@@ -7,6 +7,7 @@
  *   http_body.c     streamed bodies: a bounded ring between HTTP thread and worker
  *   http_answer.c   from struct request to an MHD response; readers; statistics
  *   http_tls.c      fewer system calls between GnuTLS and the socket
+ *   http_limits.c   what one client may take: places, time, memory
  *   http_workers.c  the elastic pool of threads that may block
  *
  * MHD calls us on a shard's thread only. Three facts about it decide the shape of this code:
@@ -44,6 +45,10 @@
  * refusal then goes out before the body comes. */
 #define HTTP_DRAIN_BYTES   ((uint64_t)64 << 20)
 #define HTTP_SHARDS_MAX    64
+#define HTTP_SPARE_FILES   8 /* for operators when there are no others */
+#define HTTP_CONNECTIONS   4096
+#define HTTP_MEMORY        ((uint64_t)512 << 20)
+#define HTTP_STREAM_MEMORY (HTTP_RING_BYTES + ((size_t)256 << 10)) /* what a streamed body holds */
 
 /* What a listener's requests are given to. */
 struct front_ops {
@@ -66,6 +71,23 @@ struct listener;
 struct peer_connection {
 	bool is_checked;
 	char name[REGION_NAME_SIZE];
+};
+
+struct address;
+struct tls_connection;
+
+/* What is kept of a connection: MHD's socket context. The HTTP thread's, but for what is said. */
+struct connection {
+	struct listener *listener;
+	struct tls_connection *tls; /* NULL: not TLS, or no memory */
+	int fd;
+	bool is_surplus;           /* to be told that there are too many */
+	_Atomic uint64_t until_ms; /* the client's time to do what it owes; 0: it owes nothing */
+
+	/* limits_lock guards these. */
+	bool is_shut;
+	struct address *address;
+	struct connection *next, **at;
 };
 
 /* One MHD daemon, one thread. */
@@ -91,6 +113,7 @@ struct listener {
 	int fd; /* -1: not configured */
 	unsigned port;
 	char *unix_path;
+	uint64_t pause_until_ms; /* the acceptor's: not to be accepted from */
 	struct shard shards[HTTP_SHARDS_MAX];
 	unsigned n_shards;
 };
@@ -101,7 +124,6 @@ struct front {
 	struct front_table table;
 	struct listener listeners[LISTENERS];
 	struct workers *workers;
-	unsigned connections_max;
 	uint64_t idle_ms;
 	pthread_t acceptor;
 	bool has_acceptor;
@@ -109,7 +131,19 @@ struct front {
 	char message[160]; /* the first one of MHD's while it starts */
 	_Atomic bool is_started;
 
-	_Atomic int connections;  /* of users and regions */
+	/* http_limits.c */
+	unsigned users_max, peers_max, address_max;
+	uint64_t memory_max;
+	_Atomic uint64_t memory;
+	_Atomic int users, peers; /* connections accepted */
+	uint64_t swept_ms;        /* the acceptor's, and so are the next two */
+	bool is_short;            /* of descriptors */
+	int spare[HTTP_SPARE_FILES];
+	pthread_mutex_t limits_lock;
+	struct connection *open;
+	struct address *addresses;
+	int users_placed, peers_placed;
+
 	_Atomic int inside;       /* requests from their headers to their answer's last byte */
 	_Atomic int away;         /* owe a resume, or run on a worker */
 	_Atomic bool is_stopping; /* every answer closes its connection */
@@ -169,6 +203,8 @@ struct http_request {
 	uint64_t length; /* UINT64_MAX: it will show */
 	size_t header_bytes;
 	bool has_length, has_encoding, has_host, is_bad, is_too_large, expects;
+	bool must_close; /* the connection, after the answer */
+	size_t memory;   /* counted for it */
 
 	struct buf collected;
 	size_t collected_at; /* request_read on a collected body */
@@ -253,12 +289,42 @@ void http_answer_error(struct http_request *h, unsigned status, const struct err
 enum MHD_Result http_answer_queue(struct http_request *h);
 
 /* http_tls.c */
-struct tls_connection;
 /* Put ourselves between; NULL: not a TLS connection, or no memory. free() it after the connection. */
 struct tls_connection *tls_attach(struct MHD_Connection *conn);
 struct peer_connection *tls_peer(struct tls_connection *t);
 /* The next two records are an answer's headers and body. */
 void tls_expect_body(struct tls_connection *t);
+
+/* http_limits.c */
+must_check
+int limits_init(struct front *f, const struct front_config *c, struct err *e);
+void limits_free(struct front *f);
+/* Whether one more connection may be accepted now. */
+bool limits_have_place(const struct listener *l);
+void limits_accepted(struct listener *l, int change);
+unsigned limits_of_mhd(const struct listener *l);
+/* A connection begins and ends, on its HTTP thread. NULL: no memory, it has no limits. */
+struct connection *limits_enter(struct listener *l, struct MHD_Connection *conn);
+void limits_leave(struct connection *c);
+/* The client has to do something now, of about so many bytes; has done so many; has nothing to do. */
+void limits_owes(struct connection *c, uint64_t bytes);
+void limits_gave(struct connection *c, uint64_t bytes);
+void limits_owes_nothing(struct connection *c);
+/* Shut the sockets of those who are late; by the acceptor, often. */
+void limits_sweep(struct front *f);
+/* Count memory of a request, unless that is too much; count it all the same; no more of it. */
+must_check
+bool limits_take(struct http_request *h, size_t bytes);
+void limits_have(struct http_request *h, size_t bytes);
+void limits_give_back(struct http_request *h);
+static inline struct connection *
+connection_of(struct MHD_Connection *conn)
+{
+	const union MHD_ConnectionInfo *kept = MHD_get_connection_info(
+	    conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return kept ? kept->socket_context : NULL;
+}
 
 /* http_workers.c */
 must_check

@@ -7,6 +7,7 @@
  */
 #include "front/http_internal.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -16,9 +17,13 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "base/host.h"
 #include "base/log.h"
+#include "base/refused.h"
 
-#define BACKLOG 1024
+#define BACKLOG  1024
+#define PAUSE_MS 50
+#define SWEEP_MS 500
 
 /* "host:port", "[::1]:port", ":port" and "*:port" into two strings. */
 static int
@@ -166,6 +171,64 @@ emptiest(struct listener *l)
 	return best;
 }
 
+/* --- accepting --- */
+
+/* Descriptors that are kept for operators: closing one makes room for a connection of theirs. */
+static void
+fill_spare(struct front *f)
+{
+	for (unsigned i = 0; i < HTTP_SPARE_FILES; i++)
+		if (f->spare[i] < 0)
+			f->spare[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void
+close_spare(struct front *f)
+{
+	for (unsigned i = 0; i < HTTP_SPARE_FILES; i++) {
+		if (f->spare[i] >= 0)
+			close(f->spare[i]);
+		f->spare[i] = -1;
+	}
+}
+
+static bool
+give_spare(struct front *f)
+{
+	for (unsigned i = 0; i < HTTP_SPARE_FILES; i++) {
+		if (f->spare[i] < 0)
+			continue;
+		close(f->spare[i]);
+		f->spare[i] = -1;
+		return true;
+	}
+	return false;
+}
+
+/* Accepting failed. Those who wait stay in the backlog, and are not looked at for a moment. */
+static void
+accept_failed(struct front *f, struct listener *l, int why)
+{
+	if (why == EAGAIN || why == EINTR || why == ECONNABORTED)
+		return;
+	if ((why == EMFILE || why == ENFILE) && l->kind > LISTEN_PEER && give_spare(f))
+		return; /* at the next try */
+	l->pause_until_ms = host_mono_ms() + PAUSE_MS;
+	refused_count(why == EMFILE || why == ENFILE ? REFUSED_FILES : REFUSED_MEMORY);
+	if (!f->is_short)
+		log_error("limits.accept", NULL, "connections have to wait: %s", strerror(why));
+	f->is_short = true;
+}
+
+static void
+accept_succeeded(struct front *f, const struct listener *l)
+{
+	if (l->kind > LISTEN_PEER || !f->is_short)
+		return;
+	f->is_short = false;
+	log_info("limits.accept", NULL, "connections are accepted again");
+}
+
 /* -1: nothing more to accept now. */
 static int
 accept_one(struct front *f, struct listener *l)
@@ -175,24 +238,42 @@ accept_one(struct front *f, struct listener *l)
 	struct shard *shard = emptiest(l);
 	int fd;
 
-	/* The operator gets in however many users there are. */
-	if (l->kind <= LISTEN_PEER && atomic_load(&f->connections) >= (int)f->connections_max) {
-		usleep(5000); /* they wait in the backlog */
+	if (!limits_have_place(l))
 		return -1;
-	}
 	fd = accept4(l->fd, (struct sockaddr *)&ss, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0) {
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-			log_warn("http.accept", NULL, "errno=%d", errno);
-			usleep(50000); /* no descriptors: some will come free */
-		}
+		accept_failed(f, l, errno);
 		return -1;
 	}
+	accept_succeeded(f, l);
 	/* Counted here and not when MHD reports it, or a burst would go to one shard. */
 	atomic_fetch_add(&shard->connections, 1);
-	if (MHD_add_connection(shard->daemon, fd, (struct sockaddr *)&ss, n) != MHD_YES)
-		atomic_fetch_sub(&shard->connections, 1); /* fd is closed */
+	limits_accepted(l, 1);
+	if (MHD_add_connection(shard->daemon, fd, (struct sockaddr *)&ss, n) != MHD_YES) {
+		/* fd is closed */
+		atomic_fetch_sub(&shard->connections, 1);
+		limits_accepted(l, -1);
+		refused_count(REFUSED_MEMORY);
+	}
 	return 0;
+}
+
+/* Whom to look at: not those who have to wait for a place or a descriptor. Returns for how long. */
+static int
+choose(struct front *f, struct pollfd *p)
+{
+	uint64_t now_ms = host_mono_ms();
+	int wait_ms = SWEEP_MS;
+
+	for (unsigned i = 0; i < LISTENERS; i++) {
+		struct listener *l = &f->listeners[i];
+		bool waits = now_ms < l->pause_until_ms || !limits_have_place(l);
+
+		p[i].fd = waits ? -1 : l->fd;
+		if (waits)
+			wait_ms = PAUSE_MS;
+	}
+	return wait_ms;
 }
 
 static void *
@@ -202,18 +283,21 @@ acceptor(void *arg)
 	struct pollfd p[LISTENERS + 1];
 
 	pthread_setname_np(pthread_self(), "accept");
-	for (unsigned i = 0; i < LISTENERS; i++)
-		p[i] = (struct pollfd){ .fd = f->listeners[i].fd, .events = POLLIN };
-	p[LISTENERS] = (struct pollfd){ .fd = f->stop_fd, .events = POLLIN };
+	for (unsigned i = 0; i <= LISTENERS; i++)
+		p[i] = (struct pollfd){ .fd = f->stop_fd, .events = POLLIN };
 	for (;;) {
-		if (poll(p, LISTENERS + 1, -1) < 0)
+		int wait_ms = choose(f, p);
+
+		if (poll(p, LISTENERS + 1, wait_ms) < 0)
 			continue;
 		if (p[LISTENERS].revents)
 			return NULL;
 		for (unsigned i = 0; i < LISTENERS; i++)
-			for (unsigned n = 0; p[i].revents && n < 16; n++)
+			for (unsigned n = 0; p[i].fd >= 0 && p[i].revents && n < 16; n++)
 				if (accept_one(f, &f->listeners[i]) < 0)
 					break;
+		limits_sweep(f);
+		fill_spare(f);
 	}
 }
 
@@ -225,6 +309,7 @@ acceptor_start(struct front *f, struct err *e)
 	f->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (f->stop_fd < 0)
 		return err_errno(e, errno, "eventfd");
+	fill_spare(f);
 	rc = pthread_create(&f->acceptor, NULL, acceptor, f);
 	if (rc)
 		return err_errno(e, rc, "starting a thread");
@@ -243,4 +328,5 @@ acceptor_stop(struct front *f)
 		log_error("http.stop", NULL, "errno=%d", errno);
 	pthread_join(f->acceptor, NULL);
 	f->has_acceptor = false;
+	close_spare(f);
 }

@@ -12,7 +12,10 @@
 
 #include "base/host.h"
 #include "base/log.h"
+#include "base/refused.h"
 #include "directory/peer.h"
+
+#define HTTP_CROWDED "too much is on its way at once; come back later"
 
 /* --- coming and going --- */
 
@@ -90,6 +93,7 @@ http_unref(struct http_request *h)
 	buf_free(&h->collected);
 	http_stream_free(h);
 	http_head_free(h);
+	limits_give_back(h);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 }
@@ -128,7 +132,8 @@ http_completed(
 {
 	struct http_request *h = *context;
 
-	(void)arg, (void)conn, (void)code;
+	(void)arg, (void)code;
+	limits_owes(connection_of(conn), 0); /* the next head */
 	if (!h)
 		return;
 	*context = NULL;
@@ -149,6 +154,7 @@ http_done(struct http_request *h)
 	h->is_done = true;
 	if (h->conn && h->suspended != NOT_SUSPENDED && h->suspended != FOR_MORE) {
 		h->suspended = NOT_SUSPENDED;
+		limits_owes(connection_of(h->conn), 0); /* the rest of a body, if there is one */
 		MHD_resume_connection(h->conn);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -270,9 +276,24 @@ run(struct http_request *h)
 static enum MHD_Result
 drain(struct http_request *h, size_t *n)
 {
+	limits_gave(connection_of(h->conn), *n);
 	h->drained += *n;
 	*n = 0;
 	return h->drained > HTTP_DRAIN_BYTES ? MHD_NO : MHD_YES;
+}
+
+/* No memory for what comes; it has begun to. */
+static enum MHD_Result
+crowded(struct http_request *h, size_t *n)
+{
+	struct err e;
+
+	buf_free(&h->collected);
+	err_set(&e, ERR_BUSY, HTTP_CROWDED);
+	refused_count(REFUSED_MEMORY);
+	http_answer_error(h, 0, &e);
+	h->phase = PHASE_REFUSE;
+	return drain(h, n);
 }
 
 static enum MHD_Result
@@ -280,6 +301,9 @@ collect(struct http_request *h, const char *p, size_t *n)
 {
 	struct err e;
 
+	limits_gave(connection_of(h->conn), *n);
+	if (h->length == UINT64_MAX && !limits_take(h, *n))
+		return crowded(h, n);
 	buf_add(&h->collected, p, *n);
 	if (buf_check(&h->collected, &e) == 0) {
 		*n = 0;
@@ -297,16 +321,15 @@ collect(struct http_request *h, const char *p, size_t *n)
 static bool
 is_region(struct http_request *h)
 {
-	const union MHD_ConnectionInfo *kept = MHD_get_connection_info(
-	    h->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct connection *c = connection_of(h->conn);
 	const union MHD_ConnectionInfo *tls = MHD_get_connection_info(
 	    h->conn, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 	struct peer_connection *peer;
 	struct err e;
 
-	if (!kept || !kept->socket_context || !tls)
+	if (!c || !c->tls || !tls)
 		return false;
-	peer = tls_peer(kept->socket_context);
+	peer = tls_peer(c->tls);
 	if (!peer->is_checked) {
 		if (peers_check_session(h->r.node->peers, tls->tls_session, peer->name, &e) < 0) {
 			log_warn("http.peer", h->r.id, "refused=%s", e.text);
@@ -330,6 +353,29 @@ why_bad(unsigned status)
 	                     : "the request is malformed";
 }
 
+static bool
+is_surplus(struct MHD_Connection *conn)
+{
+	const struct connection *c = connection_of(conn);
+
+	return c && c->is_surplus;
+}
+
+static enum MHD_Result
+refuse_surplus(struct http_request *h)
+{
+	h->must_close = true;
+	refused_count(REFUSED_CONNECTIONS);
+	return refuse(h, 0, ERR_BUSY, "there are too many connections; come back later");
+}
+
+static enum MHD_Result
+refuse_crowded(struct http_request *h)
+{
+	refused_count(REFUSED_MEMORY);
+	return refuse(h, 0, ERR_BUSY, HTTP_CROWDED);
+}
+
 /* A refusal here closes the connection: what follows it is not to be trusted, or not wanted. */
 static enum MHD_Result
 begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
@@ -343,17 +389,26 @@ begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
 	atomic_fetch_add(&f->inside, 1);
 	if (atomic_load(&f->is_aborting))
 		return MHD_NO;
+	limits_owes_nothing(connection_of(conn));
 	status = http_head_read(h, conn, method);
 	if (status)
 		return refuse(h, status, ERR_BAD, why_bad(status));
+	if (is_surplus(conn))
+		return refuse_surplus(h);
 	if (h->r.is_peer && !is_region(h))
 		return refuse(h, 403, ERR_DENIED, "only regions may call here");
 	if (ops->is_stream && ops->is_stream(&h->r))
-		return http_stream_start(h);
+		return limits_take(h, HTTP_STREAM_MEMORY) ? http_stream_start(h)
+		                                          : refuse_crowded(h);
 	if (h->length != UINT64_MAX && h->length > BODY_COLLECT_MAX)
 		return refuse(h, 413, ERR_TOO_BIG, "the body is too large for this request");
-	if (h->length && h->length != UINT64_MAX)
+	if (h->length && h->length != UINT64_MAX) {
+		if (!limits_take(h, (size_t)h->length))
+			return refuse_crowded(h);
 		buf_room(&h->collected, (size_t)h->length);
+	}
+	if (h->length)
+		limits_owes(connection_of(conn), 0);
 	h->phase = PHASE_COLLECT;
 	return MHD_YES;
 }
@@ -371,7 +426,10 @@ http_access(void *arg, struct MHD_Connection *conn, const char *url, const char 
 	case PHASE_HEAD:
 		return begin(h, conn, method);
 	case PHASE_COLLECT:
-		return *size ? collect(h, data, size) : run(h);
+		if (*size)
+			return collect(h, data, size);
+		limits_owes_nothing(connection_of(conn));
+		return run(h);
 	case PHASE_REFUSE:
 		return *size ? drain(h, size) : http_answer_queue(h);
 	case PHASE_HOLD:

@@ -1,9 +1,14 @@
 /* The elastic pool of threads that may block: a thread for every request that waits, up to a bound;
- * idle ones end. Beyond the bound requests queue, beyond the queue's bound they are refused. */
+ * idle ones end. Beyond the bound requests queue, beyond the queue's bound they are refused.
+ *
+ * Streamed bodies come as slowly as their clients like, so they have a queue of their own and at most
+ * three quarters of the threads: the others stay for requests that are there already.
+ */
 #include "front/http_internal.h"
 
 #include <time.h>
 
+#include "base/refused.h"
 #include "base/stats.h"
 
 #define QUEUE_MAX 4096
@@ -18,8 +23,12 @@
 struct workers {
 	pthread_mutex_t lock;
 	pthread_cond_t work, ended;
-	struct http_request *first, **last;
-	unsigned queued, threads, idle, most;
+	struct queue {
+		struct http_request *first, **last;
+		unsigned n;
+	} ready, streams;
+	unsigned streaming, streaming_max; /* threads that are at a stream */
+	unsigned threads, idle, most;
 	bool is_stopping;
 };
 
@@ -38,7 +47,9 @@ workers_start(unsigned most, struct err *e)
 		return NULL;
 	}
 	w->most = most;
-	w->last = &w->first;
+	w->streaming_max = most - most / 4;
+	w->ready.last = &w->ready.first;
+	w->streams.last = &w->streams.first;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -48,16 +59,47 @@ workers_start(unsigned most, struct err *e)
 	return w;
 }
 
+static void
+put(struct queue *q, struct http_request *h)
+{
+	h->next_job = NULL;
+	*q->last = h;
+	q->last = &h->next_job;
+	q->n++;
+	counter_add(&queued_now, 1);
+}
+
+static struct http_request *
+get(struct queue *q)
+{
+	struct http_request *h = q->first;
+
+	q->first = h->next_job;
+	if (!q->first)
+		q->last = &q->first;
+	q->n--;
+	counter_add(&queued_now, -1);
+	return h;
+}
+
+/* Under the lock. How many of those that wait a thread could take on now. */
+static unsigned
+runnable(const struct workers *w)
+{
+	unsigned room = w->streaming_max - w->streaming;
+
+	return w->ready.n + (w->streams.n < room ? w->streams.n : room);
+}
+
 /* Under the lock. NULL: the thread shall end. */
 static struct http_request *
 next_job(struct workers *w)
 {
-	struct http_request *h;
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += IDLE_S;
-	while (!w->first) {
+	while (!runnable(w)) {
 		bool is_late;
 
 		if (w->is_stopping)
@@ -65,16 +107,13 @@ next_job(struct workers *w)
 		w->idle++;
 		is_late = pthread_cond_timedwait(&w->work, &w->lock, &until) == ETIMEDOUT;
 		w->idle--;
-		if (is_late && !w->first)
+		if (is_late && !runnable(w))
 			return NULL;
 	}
-	h = w->first;
-	w->first = h->next_job;
-	if (!w->first)
-		w->last = &w->first;
-	w->queued--;
-	counter_add(&queued_now, -1);
-	return h;
+	if (w->ready.n)
+		return get(&w->ready);
+	w->streaming++;
+	return get(&w->streams);
 }
 
 static void *
@@ -86,9 +125,12 @@ worker(void *arg)
 	pthread_setname_np(pthread_self(), "worker");
 	pthread_mutex_lock(&w->lock);
 	while ((h = next_job(w))) {
+		bool is_stream = h->is_stream; /* H is gone afterwards */
+
 		pthread_mutex_unlock(&w->lock);
 		http_work(h);
 		pthread_mutex_lock(&w->lock);
+		w->streaming -= is_stream;
 	}
 	w->threads--;
 	counter_add(&threads_now, -1);
@@ -121,7 +163,7 @@ spawn(struct workers *w)
 static bool
 has_thread(struct workers *w)
 {
-	if (w->idle <= w->queued && w->threads < w->most)
+	if (w->idle <= runnable(w) && w->threads < w->most)
 		(void)spawn(w);
 	return w->threads > 0;
 }
@@ -129,17 +171,15 @@ has_thread(struct workers *w)
 int
 workers_add(struct workers *w, struct http_request *h, struct err *e)
 {
+	struct queue *q = h->is_stream ? &w->streams : &w->ready;
 	int rc = 0;
 
 	pthread_mutex_lock(&w->lock);
-	if (w->queued >= QUEUE_MAX || !has_thread(w)) {
-		rc = err_set(e, ERR_BUSY, "too many requests wait");
+	if (q->n >= QUEUE_MAX || !has_thread(w)) {
+		refused_count(REFUSED_WORKERS);
+		rc = err_set(e, ERR_BUSY, "too many requests wait; come back later");
 	} else {
-		h->next_job = NULL;
-		*w->last = h;
-		w->last = &h->next_job;
-		w->queued++;
-		counter_add(&queued_now, 1);
+		put(q, h);
 		pthread_cond_signal(&w->work);
 	}
 	pthread_mutex_unlock(&w->lock);

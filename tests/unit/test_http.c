@@ -454,7 +454,7 @@ listeners_are_where_they_should_be(void **state)
 }
 
 static void
-connections_beyond_the_limit_wait(void **state)
+connections_beyond_the_limit_are_told_so(void **state)
 {
 	struct served s = { 0 };
 	struct client c[6];
@@ -464,12 +464,15 @@ connections_beyond_the_limit_wait(void **state)
 	served_start(&s, &ops, &config);
 	for (unsigned i = 0; i < 4; i++)
 		CHECK(client_ask(&c[i], s.port, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n") == 200);
-	client_open(&c[4], s.port);
-	client_say(&c[4], "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
-	CHECK(client_more(&c[4], 100) < 0);
+	for (unsigned i = 4; i < 6; i++) {
+		CHECK(client_ask(&c[i], s.port, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n") == 503);
+		CHECK(client_at_end(&c[i]));
+		client_close(&c[i]);
+	}
 	client_close(&c[0]);
-	CHECK(client_answer(&c[4]) == 200);
-	for (unsigned i = 1; i < 5; i++)
+	CHECK_SOON(atomic_load(&s.front->users) == 3);
+	CHECK(client_ask(&c[0], s.port, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n") == 200);
+	for (unsigned i = 0; i < 4; i++)
 		client_close(&c[i]);
 	served_stop(&s);
 }
@@ -493,6 +496,68 @@ idle_connections_are_closed(void **state)
 	served_stop(&s);
 }
 
+/* SAY, then bytes of MORE one by one until the server has enough of it. */
+static uint64_t
+drip(const struct served *s, const char *say, char more)
+{
+	uint64_t began_ms = host_mono_ms();
+	struct client c;
+
+	client_open(&c, s->port);
+	client_say(&c, say);
+	while (host_mono_ms() - began_ms < 15000) {
+		struct pollfd p = { .fd = c.fd, .events = POLLIN | POLLRDHUP };
+
+		if (poll(&p, 1, 100) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)))
+			break;
+		if (send(c.fd, &more, 1, MSG_NOSIGNAL) < 0)
+			break;
+	}
+	client_close(&c);
+	return host_mono_ms() - began_ms;
+}
+
+static void
+a_byte_now_and_then_keeps_nothing_for_long(void **state)
+{
+	struct served s = { 0 };
+	const struct front_config config = { .threads = 1, .idle_ms = 1000 };
+
+	(void)state;
+	served_start(&s, &ops, &config);
+	CHECK(drip(&s, "GET /x HTTP/1.1\r\nHost: h\r\nX: ", 'x') < 10000);
+	CHECK(drip(&s, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\n\r\n", 'x') < 10000);
+	CHECK(drip(&s, "PUT /stream HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n", 'x') <
+	    10000);
+	CHECK_SOON(atomic_load(&s.front->users) == 0);
+	CHECK_SOON(atomic_load(&s.front->inside) == 0);
+	served_stop(&s);
+}
+
+static void
+bodies_that_would_take_too_much_memory_are_refused(void **state)
+{
+	struct served s = { 0 };
+	struct client c[3];
+	const struct front_config config = { .threads = 1, .memory = 1 << 20 };
+
+	(void)state;
+	served_start(&s, &ops, &config);
+	for (unsigned i = 0; i < 2; i++) {
+		client_open(&c[i], s.port);
+		client_say(&c[i], "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\nx");
+		CHECK_SOON(atomic_load(&s.front->memory) == (i + 1) * 500000);
+	}
+	CHECK(client_ask(&c[2], s.port,
+	          "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n") == 503);
+	client_close(&c[2]);
+	CHECK(client_ask(&c[2], s.port, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n") == 200);
+	for (unsigned i = 0; i < 3; i++)
+		client_close(&c[i]);
+	CHECK_SOON(atomic_load(&s.front->memory) == 0);
+	served_stop(&s);
+}
+
 int
 main(void)
 {
@@ -511,8 +576,10 @@ main(void)
 		SERVED(a_handler_without_an_answer_is_an_error),
 		SERVED(no_answer_is_lost_when_many_wait),
 		cmocka_unit_test(listeners_are_where_they_should_be),
-		cmocka_unit_test(connections_beyond_the_limit_wait),
+		cmocka_unit_test(connections_beyond_the_limit_are_told_so),
 		cmocka_unit_test(idle_connections_are_closed),
+		cmocka_unit_test(a_byte_now_and_then_keeps_nothing_for_long),
+		cmocka_unit_test(bodies_that_would_take_too_much_memory_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

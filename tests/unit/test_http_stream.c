@@ -532,7 +532,7 @@ a_broken_answer_leaves_no_connection_behind(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		CHECK(
 		    client_ask(&c[i], s.port, "GET /drip?breaks HTTP/1.1\r\nHost: h\r\n\r\n") == 0);
-	CHECK_SOON(atomic_load(&s.front->connections) == 1);
+	CHECK_SOON(atomic_load(&s.front->users) == 1);
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		client_close(&c[i]);
 	client_close(&old);
