@@ -205,19 +205,21 @@ give_spare(struct front *f)
 	return false;
 }
 
-/* Accepting failed. Those who wait stay in the backlog, and are not looked at for a moment. */
-static void
+/* Accepting failed. 0: try again. -1: those who wait stay in the backlog, and are not looked at for a
+ * moment. */
+static int
 accept_failed(struct front *f, struct listener *l, int why)
 {
 	if (why == EAGAIN || why == EINTR || why == ECONNABORTED)
-		return;
+		return -1;
 	if ((why == EMFILE || why == ENFILE) && l->kind > LISTEN_PEER && give_spare(f))
-		return; /* at the next try */
+		return 0;
 	l->pause_until_ms = host_mono_ms() + PAUSE_MS;
 	refused_count(why == EMFILE || why == ENFILE ? REFUSED_FILES : REFUSED_MEMORY);
 	if (!f->is_short)
 		log_error("limits.accept", NULL, "connections have to wait: %s", strerror(why));
 	f->is_short = true;
+	return -1;
 }
 
 static void
@@ -241,10 +243,8 @@ accept_one(struct front *f, struct listener *l)
 	if (!limits_have_place(l))
 		return -1;
 	fd = accept4(l->fd, (struct sockaddr *)&ss, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0) {
-		accept_failed(f, l, errno);
-		return -1;
-	}
+	if (fd < 0)
+		return accept_failed(f, l, errno);
 	accept_succeeded(f, l);
 	/* Counted here and not when MHD reports it, or a burst would go to one shard. */
 	atomic_fetch_add(&shard->connections, 1);

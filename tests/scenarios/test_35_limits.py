@@ -1,0 +1,271 @@
+"""Limits: what is too much is refused early and counted, the rest is served, and it ends by itself.
+
+One node each, with small limits. Connections come from several addresses of the loopback network.
+"""
+import concurrent.futures
+import contextlib
+import json
+import os
+import resource
+import socket
+import subprocess
+import time
+
+import pytest
+
+import domicile
+from domicile import Plain, Region, code_of
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """A function that starts a node with lines in its region.conf, and so many FILES that it may open."""
+    made = []
+
+    def start(lines="", files=None):
+        region = Region(tmp_path)
+        with open(region.config, "a") as f:
+            f.write(lines)
+        made.append(region)
+        if files:
+            limited = tmp_path / "domicile"
+            limited.write_text(f'#!/bin/sh\nulimit -n {files}\nexec {domicile.DOMICILE} "$@"\n')
+            limited.chmod(0o755)
+            monkeypatch.setattr(domicile, "DOMICILE", limited)
+        region.start()
+        monkeypatch.undo()
+        return region
+
+    try:
+        yield start
+    finally:
+        for region in made:
+            if region.is_up():
+                region.stop()
+
+
+def account_of(region):
+    account = region.account()
+    user = Plain(region, account)
+    assert user.request("PUT", "/files")[0] == 200
+    return user
+
+
+@contextlib.contextmanager
+def connections(port, n, source="127.0.0.1"):
+    made = []
+    try:
+        for _ in range(n):
+            made.append(socket.create_connection(("127.0.0.1", port), 10, (source, 0)))
+        yield made
+    finally:
+        for one in made:
+            one.close()
+
+
+def metrics(region):
+    import urllib.request
+    port = region.port + 3
+    return urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+
+
+def metric(region, name):
+    for line in metrics(region).splitlines():
+        if line.startswith(f"{name} "):
+            return int(line.split()[1])
+    raise AssertionError(name)
+
+
+def refused(region, why):
+    return metric(region, f'domicile_refused_total{{why="{why}"}}')
+
+
+def soon(check, timeout=15):
+    """What CHECK says, once that is true."""
+    end = time.monotonic() + timeout
+    while not (said := check()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return said
+
+
+def is_answered(user, status):
+    try:
+        return user.request("GET", "/files")[0] == status
+    except OSError:
+        return False
+
+
+def cpu_s(region):
+    with open(f"/proc/{region.process.pid}/stat") as f:
+        words = f.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_too_many_connections_are_told_so_and_operators_get_in(node):
+    region = node("connections = 40\n")
+    user = account_of(region)
+    with connections(region.plain_port, 40):
+        soon(lambda: metric(region, "domicile_http_connections") >= 40)
+        status, headers, body = user.request("GET", "/files")
+        assert (status, code_of(body)) == (503, "SlowDown")
+        assert headers["Retry-After"] and headers["Connection"].lower() == "close"
+        assert refused(region, "connections") >= 1
+        assert region.home(user.account) == "sg"
+    soon(lambda: is_answered(user, 200))
+
+
+def test_one_address_does_not_take_the_places_of_others(node):
+    import http.client
+    import ssl
+    region = node("connections = 40\nconnections_per_address = 10\n")
+    tls = ssl.create_default_context(cafile=str(region.ca))
+
+    def ask(source):
+        client = http.client.HTTPSConnection("127.0.0.1", region.port, timeout=10, context=tls,
+                                             source_address=(source, 0))
+        try:
+            client.request("GET", "/")
+            return client.getresponse().status
+        finally:
+            client.close()
+
+    assert ask("127.0.0.2") == 403              # it is not signed, but served
+    with connections(region.port, 10, "127.0.0.2"):
+        soon(lambda: metric(region, "domicile_http_connections") >= 10)
+        assert ask("127.0.0.2") == 503
+        assert ask("127.0.0.3") == 403
+    soon(lambda: ask("127.0.0.2") == 403)
+
+
+def test_ten_thousand_idle_connections_keep_nobody_out(node):
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(10000, most[1] // 4)           # if no more files may be open here
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most[1], most[1]))
+    try:
+        region = node("connections = 12000\n")
+        user = account_of(region)
+        with connections(region.plain_port, wanted):
+            soon(lambda: metric(region, "domicile_http_connections") >= wanted)
+            began = time.monotonic()
+            for i in range(20):
+                assert user.request("PUT", f"/files/{i}", body=b"x")[0] == 200
+                assert user.request("GET", f"/files/{i}")[2] == b"x"
+            assert time.monotonic() - began < 10
+            assert refused(region, "connections") == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+
+
+def slow_upload(region, user, path):
+    """A connection with a body that never gets on."""
+    head = user.signer().headers("PUT", path, payload="UNSIGNED-PAYLOAD")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    one = socket.create_connection(("127.0.0.1", region.plain_port), 10)
+    one.sendall(f"PUT {path} HTTP/1.1\r\n{lines}Content-Length: {MIB}\r\n\r\nx".encode())
+    return one
+
+
+def test_slow_uploads_leave_workers_to_others(node):
+    region = node("workers = 8\n")
+    user = account_of(region)
+    with contextlib.ExitStack() as stack:
+        for i in range(30):
+            stack.enter_context(slow_upload(region, user, f"/files/slow-{i}"))
+        soon(lambda: metric(region, "domicile_http_queued") >= 20)
+        for other in (account_of(region), account_of(region)):      # not open yet: a worker's work
+            began = time.monotonic()
+            assert other.request("PUT", "/files/a", body=bytes(30000))[0] == 200
+            assert other.request("GET", "/files/a")[0] == 200
+            assert time.monotonic() - began < 5
+    # Those in the way are gone: it is the next one's turn.
+    assert user.request("PUT", "/files/large", body=bytes(3 * MIB))[0] == 200
+
+
+def test_bodies_that_take_too_much_memory_are_refused_before_they_come(node):
+    region = node("requests_memory = 16 MiB\n")
+    user = account_of(region)
+    with contextlib.ExitStack() as stack:
+        for i in range(30):
+            stack.enter_context(slow_upload(region, user, f"/files/slow-{i}"))
+        soon(lambda: refused(region, "memory") > 0)
+        head = user.signer().headers("PUT", "/files/a", payload="UNSIGNED-PAYLOAD")
+        status, headers, body = user.send("PUT", "/files/a", {**head, "Content-Length": str(MIB)})
+        assert (status, code_of(body)) == (503, "SlowDown") and headers["Retry-After"]
+        assert user.request("GET", "/files")[0] == 200
+    soon(lambda: metric(region, "domicile_http_memory_bytes") < MIB)
+    assert user.request("PUT", "/files/a", body=bytes(MIB))[0] == 200
+
+
+def test_few_descriptors_are_shared_out_at_the_start(node):
+    region = node(files=512)
+    assert "limits.connections" in region.log()
+    user = account_of(region)
+    with connections(region.plain_port, 250):
+        # More than that wait outside.
+        soon(lambda: metric(region, "domicile_http_connections") >= 100)
+        assert region.home(user.account) == "sg"
+        assert refused(region, "files") == 0
+    soon(lambda: is_answered(user, 200))
+    assert user.request("PUT", "/files/a", body=bytes(3 * MIB))[0] == 200
+
+
+def test_without_descriptors_what_runs_goes_on_and_operators_get_in(node):
+    import http.client
+    region = node()
+    user = account_of(region)
+    assert user.request("PUT", "/files/a", body=b"x")[0] == 200
+    kept = http.client.HTTPConnection(user.host, timeout=10)
+    path = "/files/a"
+
+    def ask():
+        kept.request("GET", path, headers=user.signer().headers("GET", path))
+        answer = kept.getresponse()
+        return answer.status, answer.read()
+
+    assert ask() == (200, b"x")
+    pid, whole = region.process.pid, resource.prlimit(region.process.pid, resource.RLIMIT_NOFILE)
+    taken = max(int(name) for name in os.listdir(f"/proc/{pid}/fd")) + 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (taken, whole[1]))
+    with connections(region.plain_port, 30):
+        soon(lambda: refused(region, "files") > 0)
+        before = cpu_s(region)
+        time.sleep(1)
+        assert cpu_s(region) - before < 0.5
+        assert ask() == (200, b"x")
+        assert region.home(user.account) == "sg"
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, whole)
+    soon(lambda: is_answered(user, 200))
+    assert region.log().count("connections have to wait") == 1
+    kept.close()
+
+
+def test_a_node_without_memory_refuses_and_recovers(node):
+    region = node("requests_memory = 1 GiB\n")
+    users = [account_of(region) for _ in range(4)]
+    pid, whole = region.process.pid, resource.prlimit(region.process.pid, resource.RLIMIT_AS)
+    with open(f"/proc/{pid}/statm") as f:
+        size = int(f.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.prlimit(pid, resource.RLIMIT_AS, (size, whole[1]))
+    kept, statuses = {}, set()
+
+    def put(i):
+        try:
+            status = users[i % 4].request("PUT", f"/files/{i}", body=bytes([i % 256]) * MIB)[0]
+        except (OSError, ConnectionError, Exception) as e:      # closed without a word is fine too
+            return i, type(e).__name__
+        return i, status
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        for i, status in pool.map(put, range(120)):
+            statuses.add(status)
+            if status == 200:
+                kept[i] = bytes([i % 256]) * MIB
+    assert region.is_up(), region.log()
+    resource.prlimit(pid, resource.RLIMIT_AS, whole)
+    assert statuses & {0, 500, 503}, statuses
+    soon(lambda: users[0].request("PUT", "/files/after", body=b"x")[0] == 200)
+    for i, value in kept.items():
+        assert users[i % 4].request("GET", f"/files/{i}")[2] == value
