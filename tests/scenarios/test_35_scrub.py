@@ -181,7 +181,7 @@ def test_what_is_written_anew_is_whole_again(regions, accounts, bodies, damaged)
 
 
 def wait_until(what):
-    for _ in range(200):
+    for _ in range(1200):
         if what():
             return
         time.sleep(0.05)
@@ -230,7 +230,7 @@ def test_a_pass_outlives_the_command_and_the_node(regions, accounts):
 
 def test_writers_and_moves_are_no_alarm(regions, accounts, bodies):
     bj, sg = regions
-    stop = time.monotonic() + 6
+    stop = time.monotonic() + 4
 
     def write(account):
         s3 = bj.client(account, read_timeout=60)

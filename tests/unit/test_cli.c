@@ -258,6 +258,13 @@ a_region_conf_has_defaults_and_paths_from_its_folder(void **state)
 	CHECK_STR(c.store, check_path(dir, "store"));
 	CHECK_STR(c.tls_cert, "/t/c");
 	CHECK(c.hold_ms == 5000 && c.read_lease_ms == 2000 && !c.s3_listen);
+	CHECK(c.scrub_every_ms == 7 * 86400000ull && c.scrub_rate == 8 << 20);
+	region_conf_close(&c);
+	CHECK_OK(load(dir, "scrub = 12d\nscrub_rate = 1 GiB\n", &c, &e), &e);
+	CHECK(c.scrub_every_ms == 12 * 86400000ull && c.scrub_rate == 1 << 30);
+	region_conf_close(&c);
+	CHECK_OK(load(dir, "scrub = off\n", &c, &e), &e);
+	CHECK(c.scrub_every_ms == 0);
 	region_conf_close(&c);
 }
 
@@ -269,6 +276,7 @@ a_wrong_region_conf_is_refused(void **state)
 	} wrong[] = {
 		{ "hodl = 5 s\n", "hodl" },
 		{ "hold = soon\n", "hold" },
+		{ "scrub = 1 s\n", "scrub" },
 		{ "[extra]\nword = 1\n", "extra" },
 		{ "directory_at = bj=127.0.0.1:5\n", "either 'directory' or 'directory_at'" },
 		{ "log_level = loud\n", "log_level" },
