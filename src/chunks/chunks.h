@@ -50,6 +50,10 @@ struct chunks_ops {
 	/* Missing is fine. */
 	int (*remove)(struct chunks *c, const struct vault_id *id, const struct chunk_name *name,
 	    struct err *e);
+	/* From here to unhold (counted) no chunk goes by `remove`: those that should, go with the last
+	 * unhold, or are swept after a crash. `drop` removes as ever. For a backup. */
+	void (*hold)(struct chunks *c);
+	void (*unhold)(struct chunks *c);
 	/* Remove every chunk of the vault, unfinished ones included, durably. None is fine. */
 	int (*drop)(struct chunks *c, const struct vault_id *id, struct err *e);
 	/* The chunks of one vault, or of all if ID is NULL, in no order. Unfinished ones left by a
@@ -79,6 +83,8 @@ struct chunks {
 #define chunks_remove(c, ...) ((c)->ops->remove((c), __VA_ARGS__))
 #define chunks_drop(c, ...)   ((c)->ops->drop((c), __VA_ARGS__))
 #define chunks_room(c)        ((c)->ops->room((c)))
+#define chunks_hold(c)        ((c)->ops->hold(c))
+#define chunks_unhold(c)      ((c)->ops->unhold(c))
 #define chunks_list(c, ...)   ((c)->ops->list((c), __VA_ARGS__))
 #define chunks_vaults(c, ...) ((c)->ops->vaults((c), __VA_ARGS__))
 

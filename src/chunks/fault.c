@@ -161,6 +161,18 @@ fault_list(
 	return FAULT_CALL(&f->fault, e, chunks_list(f->next, id, fn, arg, e));
 }
 
+static void
+fault_hold(struct chunks *c)
+{
+	chunks_hold(fault_of(c)->next);
+}
+
+static void
+fault_unhold(struct chunks *c)
+{
+	chunks_unhold(fault_of(c)->next);
+}
+
 static uint64_t
 fault_room(struct chunks *c)
 {
@@ -200,6 +212,8 @@ static const struct chunks_ops fault_ops = {
 	.drop = fault_drop,
 	.list = fault_list,
 	.room = fault_room,
+	.hold = fault_hold,
+	.unhold = fault_unhold,
 	.vaults = fault_vaults,
 	.close = fault_close,
 };

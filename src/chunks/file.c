@@ -31,6 +31,15 @@ struct file_chunks {
 	/* By the account's first byte, held while a name appears in a vault's folder and while the
 	 * folder is dropped, so that neither spoils the other. */
 	pthread_mutex_t groups[GROUPS];
+
+	pthread_mutex_t hold_lock; /* of what follows */
+	unsigned holds;
+	struct buf held; /* of struct doomed: to be removed when nobody holds any more */
+};
+
+struct doomed {
+	struct vault_id id;
+	struct chunk_name name;
 };
 
 struct chunk_out {
@@ -381,16 +390,67 @@ file_bytes(struct chunk_in *i)
 
 /* Removing and listing */
 
+/* Keep the chunk for now if somebody holds. One that can't be remembered is swept some day. */
+static bool
+is_held(struct file_chunks *f, const struct vault_id *id, const struct chunk_name *name)
+{
+	const struct doomed d = { *id, *name };
+	bool held;
+
+	pthread_mutex_lock(&f->hold_lock);
+	held = f->holds > 0;
+	if (held)
+		buf_add(&f->held, &d, sizeof(d));
+	pthread_mutex_unlock(&f->hold_lock);
+	return held;
+}
+
 static int
 file_remove(
     struct chunks *c, const struct vault_id *id, const struct chunk_name *name, struct err *e)
 {
 	char path[PATH_SIZE];
 
+	if (is_held(file_of(c), id, name))
+		return 0;
 	chunk_path(file_of(c), id, name, "", path);
 	if (unlink(path) < 0 && errno != ENOENT)
 		return err_errno(e, errno, "remove a chunk");
 	return 0;
+}
+
+static void
+file_hold(struct chunks *c)
+{
+	struct file_chunks *f = file_of(c);
+
+	pthread_mutex_lock(&f->hold_lock);
+	f->holds++;
+	pthread_mutex_unlock(&f->hold_lock);
+}
+
+static void
+file_unhold(struct chunks *c)
+{
+	struct file_chunks *f = file_of(c);
+	_cleanup_buf_ struct buf held = BUF_INIT(0);
+
+	pthread_mutex_lock(&f->hold_lock);
+	if (--f->holds == 0) {
+		held = f->held;
+		f->held = BUF_INIT(0);
+	}
+	pthread_mutex_unlock(&f->hold_lock);
+	if (buf_check(&held, NULL) < 0)
+		return;
+	for (size_t at = 0; at + sizeof(struct doomed) <= held.len; at += sizeof(struct doomed)) {
+		struct doomed d;
+		char path[PATH_SIZE];
+
+		memcpy(&d, held.data + at, sizeof(d));
+		chunk_path(f, &d.id, &d.name, "", path);
+		unlink(path);
+	}
 }
 
 /* Remove every file in D, or only the unfinished chunks. */
@@ -517,6 +577,8 @@ file_close(struct chunks *c)
 
 	for (unsigned i = 0; i < GROUPS; i++)
 		pthread_mutex_destroy(&f->groups[i]);
+	pthread_mutex_destroy(&f->hold_lock);
+	buf_free(&f->held);
 	free(f->root);
 	free(f);
 }
@@ -533,6 +595,8 @@ static const struct chunks_ops file_ops = {
 	.bytes = file_bytes,
 	.close_in = file_close_in,
 	.remove = file_remove,
+	.hold = file_hold,
+	.unhold = file_unhold,
 	.drop = file_drop,
 	.list = file_list,
 	.room = file_room,
@@ -596,6 +660,7 @@ chunks_file(const char *path, uint64_t keep_bytes, struct err *e)
 	space_init(&f->space, f->root, "chunks", keep_bytes);
 	for (unsigned i = 0; i < GROUPS; i++)
 		pthread_mutex_init(&f->groups[i], NULL);
+	pthread_mutex_init(&f->hold_lock, NULL);
 	c = &f->chunks;
 	if (make_groups(f, e) < 0 || each_vault(f, remove_parts, NULL, e) < 0)
 		return NULL;

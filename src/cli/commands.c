@@ -105,6 +105,55 @@ const struct command commands[] = {
 	    },
 	},
 	{
+	    "region backup",
+	    "FOLDER",
+	    cmd_region_backup,
+	    "write a backup of all that a node keeps into a folder, while it serves",
+	    "FOLDER is on the node's machine, best on another disk: empty, or one of earlier backups, of which\n"
+	    "only what has changed is written. No key is in it: keep region.key, sign.key and tls.key apart.\n"
+	    "Interrupting the command does not end the backup. With --verify nothing is written: every\n"
+	    "generation in FOLDER is read again, no node is needed, and damage makes it exit with 11.",
+	    {
+	        CONFIG,
+	        { "keep", "N", "generations that stay in the folder (7)" },
+	        { "verify", NULL, "only check what the folder has" },
+	        JSON,
+	    },
+	},
+	{
+	    "region restore",
+	    "FOLDER",
+	    cmd_region_restore,
+	    "put a backup back into the empty store of a node that is stopped",
+	    "At its next start the node serves nothing before it has compared every account with the\n"
+	    "directory: what has moved away or was removed since does not come back to life. See\n"
+	    "`region reconciled` then.",
+	    {
+	        { "config", "FILE", "region.conf of the node (or $DOMICILE_CONFIG)" },
+	        { "generation", "N", "which of the folder's (the newest)" },
+	        { "with-directory", NULL, "also the directory, where its file is lost too" },
+	        JSON,
+	    },
+	},
+	{
+	    "region reconcile",
+	    "",
+	    cmd_region_reconcile,
+	    "have a stopped node compare its accounts with the directory at its next start",
+	    "For a store whose files were put back in another way, such as a snapshot of its file system.",
+	    {
+	        { "config", "FILE", "region.conf of the node (or $DOMICILE_CONFIG)" },
+	    },
+	},
+	{
+	    "region reconciled",
+	    "",
+	    cmd_region_reconciled,
+	    "what became of the accounts of a store that was put back; which are held or lost now",
+	    NULL,
+	    { CONFIG, JSON },
+	},
+	{
 	    "directory status",
 	    "",
 	    cmd_directory_status,
@@ -164,6 +213,17 @@ const struct command commands[] = {
 	    "let a suspended account work again",
 	    NULL,
 	    { CONFIG },
+	},
+	{
+	    "account accept",
+	    "ID",
+	    cmd_account_accept,
+	    "serve an account that is held since its region's store was put back",
+	    "Asked of a node of its region. It has what the copy had; what came later is lost.",
+	    {
+	        CONFIG,
+	        { "yes", NULL, "confirm: the older copy is what it has from now on" },
+	    },
 	},
 	{
 	    "account remove",

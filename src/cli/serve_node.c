@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "cli/region_conf.h"
 #include "cli/sign_key.h"
+#include "cli/store_starts.h"
 #include "directory/directory.h"
 #include "engine/tail.h"
 #include "front/admin.h"
@@ -24,6 +25,7 @@
 #include "sealed/keys.h"
 #include "service/access.h"
 #include "service/accounts.h"
+#include "service/backup.h"
 #include "service/policy.h"
 #include "service/routes.h"
 #include "standby/follower.h"
@@ -160,7 +162,7 @@ open_engine(struct serving *s, struct err *e)
 
 	snprintf(engine, sizeof(engine), "%s/engine", s->conf.store);
 	snprintf(chunks, sizeof(chunks), "%s/chunks", s->conf.store);
-	if (fs_mkdir(s->conf.store, 0700, e) < 0)
+	if (fs_mkdir(s->conf.store, 0700, e) < 0 || store_is_whole(s->conf.store, e) < 0)
 		return -1;
 	n->engine = s->conf.standby
 	    ? engine_rocksdb_tailed(engine, s->conf.engine_cache, s->conf.engine_write_buffer,
@@ -241,8 +243,11 @@ reconcile_store(struct serving *s, struct err *e)
 {
 	struct reconcile_report report;
 	struct reconcile_mark mark;
-	int marked = reconcile_marked(s->node.engine, &mark, e);
+	int marked;
 
+	if (store_starts(s->node.engine, s->node.flusher, s->conf.store, e) < 0)
+		return err_add(e, "store");
+	marked = reconcile_marked(s->node.engine, &mark, e);
 	if (marked <= 0)
 		return marked;
 	log_warn("reconcile.begin", NULL,
@@ -390,6 +395,9 @@ open_all(struct serving *s, struct err *e)
 		return -1;
 	if (!n->routes || (*s->conf.store && start_services(s, e) < 0))
 		return -1;
+	n->backup = backup_open(n, *s->conf.store ? s->conf.store : NULL, e);
+	if (!n->backup)
+		return -1;
 	standby_begin_waiting(n->standby);
 	return start_front(s, e);
 }
@@ -444,6 +452,7 @@ serving_close(struct serving *s)
 	front_stop(s->front, STOP_GRACE_MS);
 	standby_cancel(n->standby, 0);
 	follower_stop(n->follower);
+	backup_close(n->backup);
 	scrub_stop(n->scrub);
 	mover_stop(n->mover);
 	routes_free(n->routes);

@@ -202,6 +202,10 @@ CLEANUP(struct directory, directory_close)
 must_check
 struct directory *directory_sqlite(const char *path, struct err *e);
 
+/* A consistent copy of directory_sqlite's D in the new file TO, while it is used, without what was removed. */
+must_check
+int directory_sqlite_copy(struct directory *d, const char *to, struct err *e);
+
 /* Over the peers, from the node at ENDPOINT ("host:port" of its peer listener) named NAME in its
  * certificate. PEERS is borrowed. */
 struct peers;

@@ -210,3 +210,20 @@ directory_sqlite(const char *path, struct err *e)
 	}
 	return &s->directory;
 }
+
+int
+directory_sqlite_copy(struct directory *d, const char *to, struct err *e)
+{
+	_cleanup_(conn_unlockp) struct conn *c = conn_lock(d, CONN_SCAN);
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(c->db, "VACUUM INTO ?1", -1, &st, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_bind_text(st, 1, to, -1, SQLITE_STATIC);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(st);
+	if (rc != SQLITE_DONE)
+		db_fail(c, e);
+	sqlite3_finalize(st);
+	return rc == SQLITE_DONE ? 0 : err_add(e, "a copy of the directory");
+}

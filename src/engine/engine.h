@@ -45,6 +45,8 @@ enum engine_when {
  * live until it returns. It must not call apply on the same engine. */
 typedef int engine_scan_fn(void *arg, struct span key, struct span value, struct err *e);
 typedef int engine_list_fn(void *arg, const struct vault_id *id, struct err *e);
+typedef int engine_each_fn(
+    void *arg, const struct vault_id *id, struct span key, struct span value, struct err *e);
 
 struct engine;
 struct engine_tail_ops;
@@ -65,6 +67,9 @@ struct engine_ops {
 	int (*drop)(struct engine *g, const struct vault_id *id, struct err *e);
 	/* Every vault that has a record, in order, at one instant. */
 	int (*list)(struct engine *g, engine_list_fn *fn, void *arg, struct err *e);
+	/* Every record of every vault, in order, at one instant, for a backup. No file goes meanwhile, so
+	 * compact waits. ERR_BUSY: the engine has to be reopened, which can't wait for this. */
+	int (*each)(struct engine *g, engine_each_fn *fn, void *arg, struct err *e);
 	/* Everything applied before this call survives a power cut when it returns. */
 	int (*flush)(struct engine *g, struct err *e);
 	/* When it returns, no file of the engine holds bytes of records that were deleted or
@@ -87,6 +92,7 @@ struct engine {
 #define engine_scan(g, ...)  ((g)->ops->scan((g), __VA_ARGS__))
 #define engine_drop(g, ...)  ((g)->ops->drop((g), __VA_ARGS__))
 #define engine_list(g, ...)  ((g)->ops->list((g), __VA_ARGS__))
+#define engine_each(g, ...)  ((g)->ops->each((g), __VA_ARGS__))
 #define engine_flush(g, e)   ((g)->ops->flush((g), (e)))
 #define engine_compact(g, e) ((g)->ops->compact((g), (e)))
 #define engine_size(g)       ((g)->ops->size((g)))

@@ -57,6 +57,14 @@ fault_list(struct engine *g, engine_list_fn *fn, void *arg, struct err *e)
 }
 
 static int
+fault_each(struct engine *g, engine_each_fn *fn, void *arg, struct err *e)
+{
+	struct fault_engine *f = fault_of(g);
+
+	return FAULT_CALL(&f->reads, e, engine_each(f->next, fn, arg, e));
+}
+
+static int
 fault_flush(struct engine *g, struct err *e)
 {
 	struct fault_engine *f = fault_of(g);
@@ -102,6 +110,7 @@ static const struct engine_ops fault_ops = {
 	.scan = fault_scan,
 	.drop = fault_drop,
 	.list = fault_list,
+	.each = fault_each,
 	.flush = fault_flush,
 	.compact = fault_compact,
 	.size = fault_size,

@@ -402,6 +402,41 @@ memory_list(struct engine *g, engine_list_fn *fn, void *arg, struct err *e)
 }
 
 static int
+see_all(struct memory *m, struct sight *s, struct vault_id **ids, struct err *e)
+{
+	s->blobs = calloc(2 * m->n + 1, sizeof(*s->blobs));
+	*ids = calloc(m->n + 1, sizeof(**ids));
+	if (!s->blobs || !*ids)
+		return err_set(e, ERR_MEMORY, "no memory for a scan");
+	for (size_t i = 0; i < m->n; i++) {
+		const struct record *r = m->records[i];
+
+		if (!r->live)
+			continue;
+		(*ids)[s->n / 2] = r->id;
+		s->blobs[s->n++] = blob_ref(r->key);
+		s->blobs[s->n++] = blob_ref(r->live);
+	}
+	return 0;
+}
+
+static int
+memory_each(struct engine *g, engine_each_fn *fn, void *arg, struct err *e)
+{
+	struct memory *m = memory_of(g);
+	_cleanup_(freep) struct vault_id *ids = NULL;
+	_cleanup_(sight_free) struct sight s = { 0 };
+	int rc;
+
+	pthread_mutex_lock(&m->lock);
+	rc = see_all(m, &s, &ids, e);
+	pthread_mutex_unlock(&m->lock);
+	for (size_t i = 0; i < s.n && rc == 0; i += 2)
+		rc = fn(arg, &ids[i / 2], blob_span(s.blobs[i]), blob_span(s.blobs[i + 1]), e);
+	return rc < 0 ? -1 : 0;
+}
+
+static int
 memory_flush(struct engine *g, struct err *e)
 {
 	struct memory *m = memory_of(g);
@@ -447,6 +482,7 @@ static const struct engine_ops memory_ops = {
 	.scan = memory_scan,
 	.drop = memory_drop,
 	.list = memory_list,
+	.each = memory_each,
 	.flush = memory_flush,
 	.compact = memory_flush, /* after which the old values are gone */
 	.size = memory_size,

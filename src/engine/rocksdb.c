@@ -192,6 +192,41 @@ rocks_list(struct engine *g, engine_list_fn *fn, void *arg, struct err *e)
 	return rc;
 }
 
+static int
+rocks_each(struct engine *g, engine_each_fn *fn, void *arg, struct err *e)
+{
+	struct rocks *r = rocks_of(g);
+	struct walk w = { 0 };
+	int rc = 0;
+
+	if (rocks_enter(r, false, e) < 0)
+		return -1;
+	rocks_scan_depth++;
+	walk_open(r, &w);
+	rocksdb_iter_seek_to_first(w.at);
+	for (; rc == 0 && rocksdb_iter_valid(w.at); rocksdb_iter_next(w.at)) {
+		struct span key = walk_key(&w), value;
+		struct vault_id id;
+
+		if (atomic_load(&r->is_broken)) {
+			rc = err_set(e, ERR_BUSY, "the store has to be reopened; try again");
+			break;
+		}
+		if (key.len <= VAULT_ID_BYTES)
+			continue; /* none of ours: see switch_log */
+		value.data = (const uint8_t *)rocksdb_iter_value(w.at, &value.len);
+		memcpy(&id, key.data, sizeof(id));
+		rc = fn(arg, &id,
+		    (struct span){ key.data + VAULT_ID_BYTES, key.len - VAULT_ID_BYTES }, value, e);
+		if (rc)
+			break;
+	}
+	rc = walk_close(&w, rc, e);
+	rocks_scan_depth--;
+	rocks_leave(r);
+	return rc;
+}
+
 /* Changing */
 
 /* 0 if GUARD (or none) holds. With the vault's stripe held. */
@@ -392,6 +427,7 @@ static const struct engine_ops rocks_ops = {
 	.scan = rocks_scan,
 	.drop = rocks_drop,
 	.list = rocks_list,
+	.each = rocks_each,
 	.flush = rocks_flush,
 	.compact = rocks_compact,
 	.size = rocks_size,

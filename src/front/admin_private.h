@@ -52,4 +52,6 @@ admin_fn admin_wave_plan, admin_wave_list, admin_wave_status, admin_wave_run, ad
     admin_wave_resume, admin_wave_cancel, admin_wave_retry, admin_wave_items, admin_wave_verify;
 admin_fn admin_scrub_ask, admin_scrub_stop, admin_scrub_status,
     admin_scrub_list; /* admin_scrub.c */
+admin_fn admin_backup_begin, admin_backup_status, admin_reconciled,
+    admin_account_accept; /* admin_backup.c */
 admin_fn admin_certificate, admin_region_status, admin_region_sample, admin_directory_status;

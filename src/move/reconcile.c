@@ -163,6 +163,36 @@ finish(struct node *n, const struct reconcile_report *r, struct err *e)
 	return region_apply(n->engine, n->flusher, b, e);
 }
 
+static int
+list_account(void *arg, const struct home *h, struct err *e)
+{
+	char account[ACCOUNT_TEXT_SIZE];
+
+	(void)e;
+	if (h->state != HOME_HELD && h->state != HOME_LOST)
+		return 0;
+	account_text(&h->account, account);
+	json_array_append_new(arg,
+	    json_pack("{s:s, s:s, s:I, s:s}", "account", account, "state",
+	        home_state_name(h->state), "epoch", (json_int_t)h->epoch, "country", h->country));
+	return json_array_size(arg) >= RECONCILE_LISTED;
+}
+
+int
+reconcile_accounts(struct node *n, json_t **out, struct err *e)
+{
+	json_t *list = json_array();
+
+	if (!list)
+		return err_set(e, ERR_MEMORY, "no memory for a list");
+	if (homes_scan_after(n->homes, NULL, list_account, list, e) < 0) {
+		json_decref(list);
+		return -1;
+	}
+	*out = list;
+	return 0;
+}
+
 /* --- deciding --- */
 
 /* The newest epoch that the directory had when the record was written, as far as the record tells. */
@@ -308,16 +338,20 @@ next_page(struct work *w, bool is_first, struct err *e)
 static int
 look_for_doubts(struct work *w, struct err *e)
 {
+	uint64_t rows = 0;
 	int r;
 
 	w->report.ahead = 0;
 	for (bool is_first = true; (r = next_page(w, is_first, e)) > 0; is_first = false)
-		for (size_t i = 0; i < w->page.n; i++)
+		for (size_t i = 0; i < w->page.n; i++) {
+			rows += w->page.rows[i].epoch != 0;
 			w->report.ahead += reconcile_is_ahead(
 			    &w->page.homes[i], &w->page.rows[i], w->node->region);
+		}
 	if (r < 0)
 		return -1;
-	w->doubts = w->report.ahead || w->report.mark.has_directory_back;
+	/* One that knows none of them is a new and empty one. */
+	w->doubts = w->report.ahead || !rows || w->report.mark.has_directory_back;
 	if (w->report.ahead)
 		log_error("reconcile.directory", NULL,
 		    "accounts=%" PRIu64 " the directory is older than this region: "

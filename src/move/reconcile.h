@@ -91,6 +91,11 @@ must_check
 int reconcile_last(struct engine *g, struct reconcile_report *out, struct err *e);
 /* NULL: no memory. */
 json_t *reconcile_report_json(const struct reconcile_report *r);
+/* The accounts that are held or lost now, of these the first RECONCILE_LISTED: JSON [{ "account", "state",
+ * "epoch", "country" }, ...]. */
+#define RECONCILE_LISTED 100000
+must_check
+int reconcile_accounts(struct node *n, json_t **out, struct err *e);
 
 /* --- what an account's fate is; for the tests --- */
 

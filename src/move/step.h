@@ -8,5 +8,6 @@
 /* source.copying  .opened  .copied  .fenced  .tail  .sealed  .answered  .moved  .learned
  * target.arriving .taken   .sealed  .prepared .swapped .settled .answered
  * eraser.keys     .records .compacted .erased
- * reconcile.page .settled */
+ * reconcile.page .settled
+ * restore.gathered .chunks */
 void step(const char *name);

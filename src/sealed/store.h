@@ -172,3 +172,10 @@ int sealed_import_finish(struct sealed *s, struct err *e);
  * when they were copied. */
 must_check
 int sealed_root(struct sealed *s, uint8_t out[static SHA256_BYTES], struct err *e);
+
+/* Of a header record as it lies in the engine: which generation of the region key wraps its key, and, if K
+ * is not NULL, that K unwraps it. ERR_FORGED: it is none, or of another region key. ERR_MISSING: that
+ * generation is destroyed. */
+must_check
+int sealed_header_key(struct keys *k, const struct vault_id *id, struct span header,
+    uint32_t *generation, struct err *e);

@@ -313,3 +313,21 @@ store_apply(struct sealed *s, const struct header *next, bool is_new, struct err
 	s->h = *next;
 	return 0;
 }
+
+int
+sealed_header_key(struct keys *k, const struct vault_id *id, struct span header,
+    uint32_t *generation, struct err *e)
+{
+	uint8_t key[KEY_BYTES];
+	struct header h;
+	int rc = 0;
+
+	if (header_peek(id, header.data, header.len, &h, e) < 0)
+		return -1;
+	if (k)
+		rc = keys_unwrap(k, id, h.epoch, h.wrapped, key, e);
+	wipe(key, sizeof(key));
+	if (rc == 0)
+		*generation = be32_get(h.wrapped);
+	return rc;
+}

@@ -227,7 +227,8 @@ get_settled(struct node *n, const struct account_id *id, struct home *home, stru
 		return err_set(e, ERR_STALE, "the account does not live in %s", n->region);
 	if (home->state == HOME_MOVED)
 		return err_set(e, ERR_STALE, "the account lives in %s", home->peer);
-	if (home->state != HOME_HERE && home->state != HOME_REMOVING)
+	if (home->state != HOME_HERE && home->state != HOME_REMOVING && home->state != HOME_HELD &&
+	    home->state != HOME_LOST)
 		return err_set(e, ERR_BUSY, "the account is %s; try again when that is over",
 		    home_state_name(home->state));
 	return 0;
@@ -241,7 +242,7 @@ accounts_suspend_here(struct node *n, const struct account_id *id, bool on, stru
 	if (get_settled(n, id, &home, e) < 0)
 		return -1;
 	if (home.state != HOME_HERE)
-		return err_set(e, ERR_BUSY, "the account is being removed");
+		return err_set(e, ERR_BUSY, "the account is %s", home_state_name(home.state));
 	home.is_suspended = on;
 	if (homes_set(n->homes, &home, 1, NULL, e) < 0)
 		return -1;
@@ -303,6 +304,21 @@ is_moving(struct node *n, const struct account_id *id, struct err *e)
 	return region_get(n->engine, REGION_MOVE, id, sizeof(*id), &record, e);
 }
 
+/* The directory's row of an account that is held may be of a later epoch than the copy. */
+static int
+take_epoch(struct node *n, struct home *home, struct err *e)
+{
+	struct placement row;
+
+	if (home->state != HOME_HELD)
+		return 0;
+	if (directory_find(n->directory, &home->account, 1, &row, e) < 0)
+		return -1;
+	if (row.epoch > home->epoch)
+		home->epoch = row.epoch;
+	return 0;
+}
+
 int
 accounts_remove_here(struct node *n, const struct account_id *id, struct err *e)
 {
@@ -316,7 +332,9 @@ accounts_remove_here(struct node *n, const struct account_id *id, struct err *e)
 	moving = home.state == HOME_HERE ? is_moving(n, id, e) : 0;
 	if (moving)
 		return moving < 0 ? -1 : err_set(e, ERR_BUSY, "the account is moving");
-	if (home.state == HOME_HERE) {
+	if (home.state != HOME_REMOVING) {
+		if (take_epoch(n, &home, e) < 0)
+			return -1;
 		home.state = HOME_REMOVING;
 		if (homes_set(n->homes, &home, 1, NULL, e) < 0)
 			return -1;

@@ -24,7 +24,7 @@ int accounts_create_here(struct node *n, const char *country, unsigned services,
 
 /* What the directory knows and what the home knows, which is asked if it is another region. Nothing
  * personal. JSON { "account", "country", "home", "epoch", "attempt", "suspended", and from the home
- * "state", "services": "files,backup", "vaults": [{ "service", "pages", "version", "objects", "bytes" }] or
+ * "state", "reason" (held and lost ones), "services": "files,backup", "vaults": [{ "service", "pages", "version", "objects", "bytes" }] or
  * "home_error" }. Counting reads every row of a vault's objects, some at a time. ERR_MISSING. */
 must_check
 int accounts_show(struct node *n, const struct account_id *id, json_t **out, struct err *e);
@@ -34,6 +34,10 @@ int accounts_suspend(struct node *n, const struct account_id *id, bool on, struc
 /* Erase everything of the account and its directory row. Asks the home. ERR_BUSY while it moves. */
 must_check
 int accounts_remove(struct node *n, const struct account_id *id, struct err *e);
+/* Of an account that is held since the store was put back: serve what the copy has. The directory has to say
+ * that it lives here, or not to know it (then it is told so). ERR_STALE: it is not held, or lives elsewhere. */
+must_check
+int accounts_accept(struct node *n, const struct account_id *id, struct err *e);
 /* With the secret: for whoever asked for the account alone. NULL: no memory. */
 json_t *account_credentials_json(const struct account_credentials *c);
 /* After a start: accounts in `creating` or `removing` are finished or undone. ERR_BUSY: all but some,

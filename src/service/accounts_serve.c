@@ -1,6 +1,7 @@
 /* accounts_serve.c - finding an account's home, asking it, and answering those who ask. See accounts.h. */
 #include "service/accounts_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,7 +181,7 @@ accounts_remove(struct node *n, const struct account_id *id, struct err *e)
 
 		if (r < 0)
 			return -1;
-		if (r == 0 || home.state != HOME_REMOVING)
+		if (r == 0 || (home.state != HOME_REMOVING && home.state != HOME_HELD))
 			return err_set(e, ERR_MISSING, "no such account");
 		return accounts_remove_here(n, id, e);
 	}
@@ -243,10 +244,25 @@ vaults_json(struct node *n, const struct home *home)
 	return list;
 }
 
+/* Why it is not served, where that is not an order of the operator; NULL. */
+static const char *
+reason_of(const struct home *home, char out[static 160])
+{
+	if (home->state == HOME_LOST)
+		return "lost with the store: it came after the backup that was put back";
+	if (home->state != HOME_HELD)
+		return NULL;
+	snprintf(out, 160,
+	    "the store was put back, and has it of epoch %" PRIu64
+	    ": see `domicile account accept`",
+	    home->epoch);
+	return out;
+}
+
 int
 accounts_show_here(struct node *n, const struct account_id *id, json_t **out, struct err *e)
 {
-	char services[64];
+	char services[64], reason[160];
 	struct home home;
 	int r = homes_get(n->homes, id, &home, e);
 
@@ -255,8 +271,9 @@ accounts_show_here(struct node *n, const struct account_id *id, json_t **out, st
 	if (r == 0)
 		return err_set(e, ERR_MISSING, "%s knows no such account", n->region);
 	services_text(home.services, services);
-	return made(json_pack("{s:s, s:s, s:o}", "state", home_state_name(home.state), "services",
-	                services, "vaults", vaults_json(n, &home)),
+	return made(
+	    json_pack("{s:s, s:s, s:o, s:s*}", "state", home_state_name(home.state), "services",
+	        services, "vaults", vaults_json(n, &home), "reason", reason_of(&home, reason)),
 	    out, e);
 }
 

@@ -22,6 +22,7 @@ struct mover;
 struct standby;
 struct follower;
 struct scrub;
+struct backup;
 
 struct node {
 	char region[REGION_NAME_SIZE];
@@ -42,6 +43,7 @@ struct node {
 	struct standby *standby;   /* standby/standby.h; NULL: this node has none */
 	struct follower *follower; /* standby/follower.h; NULL: this node is none */
 	struct scrub *scrub;       /* service/scrub.h; NULL in tools */
+	struct backup *backup;     /* service/backup.h; NULL in tools */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
 	uint8_t *sign_secret; /* SIGN_SECRET_BYTES in locked memory */
 };

@@ -1,6 +1,8 @@
 /* transfer.c - erasing a vault, and looking whether anything of it is left. See transfer.h. */
 #include "vault/transfer.h"
 
+#include "sealed/store.h"
+
 #include <inttypes.h>
 
 static int
@@ -89,4 +91,13 @@ transfer_is_gone(struct engine *g, struct chunks *c, const struct vault_id *id, 
 		    "%s: %" PRIu64 " records and %" PRIu64 " chunks are left",
 		    service_name(id->service), n_records, n_chunks);
 	return 0;
+}
+
+int
+transfer_key_of(struct keys *k, const struct vault_id *id, struct span key, struct span value,
+    uint32_t *generation, struct err *e)
+{
+	if (id->service == SERVICE_REGION || key.len != 1 || key.data[0] != 'H')
+		return 0;
+	return sealed_header_key(k, id, value, generation, e) < 0 ? -1 : 1;
 }

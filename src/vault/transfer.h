@@ -82,3 +82,10 @@ int transfer_erase(struct pool *p, struct engine *g, struct flusher *f, struct c
 /* Look again: 0 if no record and no chunk is left, else ERR_STALE saying what. */
 must_check
 int transfer_is_gone(struct engine *g, struct chunks *c, const struct vault_id *id, struct err *e);
+
+/* Of a record as it lies in the engine: 1 if it is a vault's header, and then which generation of the region
+ * key wraps its key, and, if K is not NULL, that K unwraps it; 0 if it is another record. ERR_FORGED: it is of
+ * another region key, or damaged. ERR_MISSING: that generation is destroyed. */
+must_check
+int transfer_key_of(struct keys *k, const struct vault_id *id, struct span key, struct span value,
+    uint32_t *generation, struct err *e);

@@ -1,0 +1,122 @@
+/* store_starts.c - see store_starts.h. */
+#include "cli/store_starts.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/host.h"
+#include "base/log.h"
+#include "move/reconcile.h"
+
+#define NAME    "starts"
+#define ID_SIZE 16
+#define MAX     256
+
+struct starts {
+	uint8_t id[ID_SIZE]; /* of the store, made at its first start */
+	uint64_t count;
+};
+
+/* 1, 0: there is none, -1. */
+static int
+read_record(struct engine *g, struct starts *out, struct err *e)
+{
+	_cleanup_buf_ struct buf v = BUF_INIT(MAX);
+	int found = region_get(g, REGION_STORE, NAME, strlen(NAME), &v, e);
+	struct reader r = READER(v.data, v.len);
+
+	if (found <= 0)
+		return found;
+	read_copy(&r, out->id, ID_SIZE);
+	out->count = read_u64(&r);
+	return read_check(&r, "the store's counter of starts", e) < 0 ? -1 : 1;
+}
+
+static int
+write_record(struct engine *g, struct flusher *f, const struct starts *s, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	_cleanup_buf_ struct buf v = BUF_INIT(MAX);
+
+	if (!b)
+		return -1;
+	buf_add(&v, s->id, ID_SIZE);
+	put_u64(&v, s->count);
+	region_put(b, REGION_STORE, NAME, strlen(NAME), v.data, v.len);
+	return region_apply(g, f, b, e);
+}
+
+/* As read_record; one that says nothing counts as another store's. */
+static int
+read_file(const char *path, struct starts *out, struct err *e)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT(MAX);
+	char hex[2 * ID_SIZE + 1];
+
+	if (fs_read(path, MAX, &text, e) < 0)
+		return e->kind == ERR_MISSING ? 0 : -1;
+	memset(out, 0, sizeof(*out));
+	if (sscanf(buf_str(&text), "%32s %" SCNu64, hex, &out->count) == 2 &&
+	    strlen(hex) == 2 * ID_SIZE && !hex_parse(hex, out->id, ID_SIZE))
+		out->count = 0;
+	return 1;
+}
+
+static int
+write_file(const char *path, const struct starts *s, struct err *e)
+{
+	char hex[2 * ID_SIZE + 1], text[64];
+
+	hex_text(s->id, ID_SIZE, hex);
+	snprintf(text, sizeof(text), "%s %" PRIu64 "\n", hex, s->count);
+	return fs_write(path, text, strlen(text), 0600, e);
+}
+
+static int
+mark_copied(struct engine *g, struct flusher *f, struct err *e)
+{
+	const struct reconcile_mark mark = { .why = RECONCILE_COPIED };
+	int marked = reconcile_marked(g, NULL, e);
+
+	if (marked)
+		return marked < 0 ? -1 : 0;
+	log_warn("store.copied", NULL,
+	    "this is not the store of the last start: it was put back, or is new");
+	return reconcile_mark(g, f, &mark, e);
+}
+
+int
+store_starts(struct engine *g, struct flusher *f, const char *store, struct err *e)
+{
+	struct starts record = { 0 }, file = { 0 };
+	char path[PATH_MAX + 16];
+	int has_record, has_file;
+
+	snprintf(path, sizeof(path), "%s.starts", store);
+	has_record = read_record(g, &record, e);
+	has_file = has_record < 0 ? -1 : read_file(path, &file, e);
+	if (has_file < 0)
+		return -1;
+	if ((has_record != has_file || memcmp(&record, &file, sizeof(record)) != 0) &&
+	    mark_copied(g, f, e) < 0)
+		return -1;
+	if (!has_record)
+		host_random(record.id, ID_SIZE);
+	record.count = (record.count > file.count ? record.count : file.count) + 1;
+	return write_file(path, &record, e) < 0 ? -1 : write_record(g, f, &record, e);
+}
+
+int
+store_is_whole(const char *store, struct err *e)
+{
+	char path[PATH_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s/" STORE_RESTORING, store);
+	if (access(path, F_OK) < 0)
+		return 0;
+	return err_set(e, ERR_BUSY,
+	    "%s: a restore into it was broken off or is going on; repeat `domicile region restore`",
+	    store);
+}

@@ -1,0 +1,751 @@
+/* backup.c - writes a backup while the node serves. See backup.h. */
+#include "service/backup_internal.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "base/fs.h"
+#include "base/host.h"
+#include "base/log.h"
+#include "chunks/chunks.h"
+#include "directory/directory.h"
+#include "engine/changes.h"
+#include "vault/region.h"
+#include "vault/transfer.h"
+
+#define RUN_CUT   512 /* records in a run, on average */
+#define RUN_BYTES ((size_t)8 << 20)
+#define COPY_SIZE ((size_t)1 << 20)
+
+enum step { STEP_RECORDS, STEP_CHUNKS, STEP_DIRECTORY, STEP_END, STEPS };
+static const char *const step_names[STEPS] = { "records", "chunks", "directory", "end" };
+
+struct backup {
+	struct node *node;
+	char store[PATH_MAX]; /* real path, or "" */
+
+	pthread_mutex_t lock; /* of what follows */
+	enum { IDLE, RUNNING, DONE, FAILED } state;
+	bool has_thread; /* to be joined */
+	pthread_t thread;
+	char folder[PATH_MAX];
+	struct err why;
+	json_t *last; /* what was written */
+
+	atomic_bool is_stopping;
+	_Atomic int step;
+	_Atomic uint64_t records, record_bytes, about, chunks, chunks_total, chunk_bytes;
+	_Atomic uint64_t new_bytes, new_chunks;
+};
+
+/* One that is being written. */
+struct writing {
+	struct backup *b;
+	const char *folder;
+	unsigned keep;
+	int lock_fd;
+	struct manifest m;
+	struct buf runs, lists; /* of struct backup_object, as long as they grow */
+	struct buf run;         /* the records of the next run */
+	struct vault_id last;   /* of the vault before */
+
+	/* Chunks of one group: what there was before, and what there is. */
+	struct manifest before;
+	size_t before_next; /* the next of its lists */
+	struct buf known, list;
+	struct buf names; /* of struct chunk_entry, without digests */
+	unsigned group;
+	uint8_t *copying; /* COPY_SIZE */
+};
+
+/* --- files --- */
+
+static int
+stopped(const struct backup *b, struct err *e)
+{
+	return atomic_load(&b->is_stopping) ? err_set(e, ERR_CANCELLED, "the node is stopping") : 0;
+}
+
+/* Whether PATH is there with so many bytes: files appear whole and durable, see put_part. */
+static bool
+is_there(const char *path, uint64_t bytes)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == bytes;
+}
+
+static void
+part_path(const struct writing *w, char out[static BACKUP_PATH])
+{
+	snprintf(out, BACKUP_PATH, "%s/part", w->folder);
+}
+
+static int
+begin_part(struct writing *w, struct err *e)
+{
+	char part[BACKUP_PATH];
+	int fd;
+
+	part_path(w, part);
+	fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd < 0 ? err_errno(e, errno, "%s", part) : fd;
+}
+
+/* The part, durable, under its name. */
+static int
+put_part(struct writing *w, int fd, const char *path, struct err *e)
+{
+	char part[BACKUP_PATH];
+
+	part_path(w, part);
+	if (fdatasync(fd) < 0 || rename(part, path) < 0)
+		return err_errno(e, errno, "%s", path);
+	return 0;
+}
+
+static int
+put_object(struct writing *w, const void *p, size_t n, struct backup_object *out, struct err *e)
+{
+	char path[BACKUP_PATH];
+	_cleanup_(fd_closep) int fd = -1;
+
+	sha256(p, n, out->digest);
+	out->bytes = n;
+	backup_object_path(w->folder, out->digest, path);
+	if (is_there(path, n))
+		return 0;
+	fd = begin_part(w, e);
+	if (fd < 0 || fs_write_all(fd, p, n, e) < 0 || put_part(w, fd, path, e) < 0)
+		return err_add(e, "backup");
+	atomic_fetch_add(&w->b->new_bytes, n);
+	return 0;
+}
+
+/* --- records --- */
+
+/* Whether a run ends before this key: its hash alone decides (FNV-1a), so that runs stay as they are when
+ * their neighbours change. */
+static bool
+is_cut(const struct vault_id *id, struct span key)
+{
+	const uint8_t *p = (const void *)id;
+	uint64_t hash = 0xcbf29ce484222325;
+
+	for (size_t i = 0; i < sizeof(*id); i++)
+		hash = (hash ^ p[i]) * 0x100000001b3;
+	for (size_t i = 0; i < key.len; i++)
+		hash = (hash ^ key.data[i]) * 0x100000001b3;
+	return (hash >> 32) % RUN_CUT == 0;
+}
+
+static int
+end_run(struct writing *w, struct err *e)
+{
+	struct backup_object o;
+
+	if (!w->run.len)
+		return 0;
+	if (buf_check(&w->run, e) < 0 || put_object(w, w->run.data, w->run.len, &o, e) < 0)
+		return -1;
+	buf_add(&w->runs, &o, sizeof(o));
+	buf_clear(&w->run);
+	return 0;
+}
+
+/* The oldest and newest generation of the region key that the vaults need. */
+static int
+note_key(
+    struct writing *w, const struct vault_id *id, struct span key, struct span value, struct err *e)
+{
+	struct manifest *m = &w->m;
+	uint32_t generation;
+	int r = transfer_key_of(NULL, id, key, value, &generation, e);
+
+	if (r <= 0)
+		return r;
+	if (!m->key_oldest || generation < m->key_oldest)
+		m->key_oldest = generation;
+	if (generation > m->key_newest)
+		m->key_newest = generation;
+	return 0;
+}
+
+static int
+keep_record(void *arg, const struct vault_id *id, struct span key, struct span value, struct err *e)
+{
+	const struct change c = { .op = CHANGE_PUT, .id = *id, .key = key, .value = value };
+	struct writing *w = arg;
+
+	if (stopped(w->b, e) < 0 || note_key(w, id, key, value, e) < 0)
+		return -1;
+	if ((is_cut(id, key) || w->run.len >= RUN_BYTES) && end_run(w, e) < 0)
+		return -1;
+	if (id->service != SERVICE_REGION && memcmp(id, &w->last, sizeof(*id)) != 0)
+		w->m.vaults++;
+	w->last = *id;
+	w->m.accounts += id->service == SERVICE_REGION && key.data[0] == REGION_HOME;
+	change_add(&w->run, &c);
+	w->m.records++;
+	w->m.record_bytes += key.len + value.len;
+	atomic_store(&w->b->records, w->m.records);
+	atomic_store(&w->b->record_bytes, w->m.record_bytes);
+	return 0;
+}
+
+static int
+write_records(struct writing *w, struct err *e)
+{
+	atomic_store(&w->b->about, engine_size(w->b->node->engine));
+	if (engine_each(w->b->node->engine, keep_record, w, e) < 0)
+		return -1;
+	return end_run(w, e);
+}
+
+/* --- chunks --- */
+
+static int
+entry_order(const void *a, const void *b)
+{
+	const struct chunk_entry *x = a, *y = b;
+	int r = memcmp(&x->id, &y->id, sizeof(x->id));
+
+	return r ? r : memcmp(x->name, y->name, sizeof(x->name));
+}
+
+/* What the backup before has of this group, parsed and in order, in w->known. */
+static int
+load_known(struct writing *w, struct err *e)
+{
+	_cleanup_buf_ struct buf raw = BUF_INIT(LIST_MAX);
+	struct chunk_entry c;
+
+	buf_clear(&w->known);
+	while (w->before_next < w->before.n_lists) {
+		struct reader r;
+		int rc;
+
+		if (backup_read_object(
+		        w->folder, &w->before.lists[w->before_next], LIST_MAX, &raw, e) < 0)
+			return -1;
+		r = READER(raw.data, raw.len);
+		rc = chunk_entry_next(&r, &c, e);
+		if (rc < 0)
+			return -1;
+		if (rc && c.id.account.b[0] > w->group)
+			return 0;
+		w->before_next++;
+		if (!rc || c.id.account.b[0] < w->group)
+			continue;
+		do
+			buf_add(&w->known, &c, sizeof(c));
+		while ((rc = chunk_entry_next(&r, &c, e)) > 0);
+		return rc < 0 ? -1 : buf_check(&w->known, e);
+	}
+	return 0;
+}
+
+static bool
+is_known(struct writing *w, struct chunk_entry *c)
+{
+	size_t n = w->known.len / sizeof(*c);
+	const struct chunk_entry *old = n ? bsearch(c, w->known.data, n, sizeof(*c), entry_order)
+	                                  : NULL;
+	char path[BACKUP_PATH];
+
+	backup_chunk_path(w->folder, c, path);
+	if (!old || old->bytes != c->bytes || !is_there(path, c->bytes))
+		return false;
+	memcpy(c->digest, old->digest, SHA256_BYTES);
+	return true;
+}
+
+static int
+copy_bytes(struct writing *w, struct chunk_in *in, int fd, struct chunk_entry *c, struct err *e)
+{
+	struct chunks *chunks = w->b->node->chunks;
+	_cleanup_(hash_closep) struct hash *h = hash_open(HASH_SHA256, e);
+
+	if (!h)
+		return -1;
+	c->bytes = chunks_bytes(chunks, in);
+	for (uint64_t at = 0; at < c->bytes;) {
+		size_t n = c->bytes - at < COPY_SIZE ? (size_t)(c->bytes - at) : COPY_SIZE;
+
+		if (chunks_read(chunks, in, at, w->copying, n, e) < 0 ||
+		    fs_write_all(fd, w->copying, n, e) < 0)
+			return -1;
+		hash_add(h, w->copying, n);
+		at += n;
+	}
+	hash_end(h, c->digest);
+	return 0;
+}
+
+/* 1: it is in the backup; 0: its vault was erased meanwhile; -1. */
+static int
+copy_chunk(struct writing *w, struct chunk_entry *c, struct err *e)
+{
+	struct chunks *chunks = w->b->node->chunks;
+	struct chunk_name name;
+	struct chunk_in *in;
+	_cleanup_(fd_closep) int fd = -1;
+	char path[BACKUP_PATH];
+	int rc = -1;
+
+	memcpy(name.b, c->name, sizeof(name.b));
+	in = chunks_open(chunks, &c->id, &name, e);
+	if (!in)
+		return e->kind == ERR_MISSING ? 0 : -1;
+	backup_chunk_path(w->folder, c, path);
+	fd = begin_part(w, e);
+	if (fd >= 0 && copy_bytes(w, in, fd, c, e) == 0 && put_part(w, fd, path, e) == 0)
+		rc = 1;
+	chunks_close_in(chunks, in);
+	if (rc > 0) {
+		atomic_fetch_add(&w->b->new_bytes, c->bytes);
+		atomic_fetch_add(&w->b->new_chunks, 1);
+	}
+	return rc;
+}
+
+/* The chunks of one group are all in w->names: copy them, and write their list. */
+static int
+end_group(struct writing *w, struct err *e)
+{
+	struct chunk_entry *c = (void *)w->names.data;
+	size_t n = w->names.len / sizeof(*c);
+	struct backup_object o;
+
+	if (!n)
+		return 0;
+	if (buf_check(&w->names, e) < 0 || load_known(w, e) < 0)
+		return -1;
+	qsort(c, n, sizeof(*c), entry_order);
+	buf_clear(&w->list);
+	for (size_t i = 0; i < n; i++) {
+		int r = stopped(w->b, e) < 0 ? -1
+		    : is_known(w, &c[i])     ? 1
+		                             : copy_chunk(w, &c[i], e);
+
+		if (r < 0)
+			return err_add(e, "chunks");
+		if (r == 0)
+			continue;
+		chunk_entry_put(&w->list, &c[i]);
+		w->m.chunks++;
+		w->m.chunk_bytes += c[i].bytes;
+		atomic_store(&w->b->chunks, w->m.chunks);
+		atomic_store(&w->b->chunk_bytes, w->m.chunk_bytes);
+	}
+	buf_clear(&w->names);
+	if (!w->list.len)
+		return 0;
+	if (buf_check(&w->list, e) < 0 || put_object(w, w->list.data, w->list.len, &o, e) < 0)
+		return -1;
+	buf_add(&w->lists, &o, sizeof(o));
+	return 0;
+}
+
+static int
+keep_name(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	struct chunk_entry c = { .id = *id, .bytes = bytes };
+	struct writing *w = arg;
+
+	if (id->account.b[0] != w->group && end_group(w, e) < 0)
+		return -1;
+	w->group = id->account.b[0];
+	memcpy(c.name, name->b, sizeof(c.name));
+	buf_add(&w->names, &c, sizeof(c));
+	return 0;
+}
+
+static int
+count_chunk(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	(void)id, (void)name, (void)bytes, (void)e;
+	++*(uint64_t *)arg;
+	return 0;
+}
+
+static int
+write_chunks(struct writing *w, struct err *e)
+{
+	struct chunks *chunks = w->b->node->chunks;
+	uint64_t total = 0;
+
+	if (chunks_list(chunks, NULL, count_chunk, &total, e) < 0)
+		return -1;
+	atomic_store(&w->b->chunks_total, total);
+	if (chunks_list(chunks, NULL, keep_name, w, e) < 0)
+		return -1;
+	return end_group(w, e);
+}
+
+/* --- the directory --- */
+
+static int
+write_directory(struct writing *w, struct err *e)
+{
+	char part[BACKUP_PATH], copy[BACKUP_PATH + 16];
+	_cleanup_buf_ struct buf all = BUF_INIT(0);
+	int rc;
+
+	if (!w->b->node->serves_directory)
+		return 0;
+	part_path(w, part);
+	snprintf(copy, sizeof(copy), "%s.sqlite", part);
+	unlink(copy);
+	rc = directory_sqlite_copy(w->b->node->directory, copy, e);
+	if (rc == 0)
+		rc = fs_read(copy, SIZE_MAX / 4, &all, e);
+	unlink(copy);
+	if (rc < 0 || buf_check(&all, e) < 0 ||
+	    put_object(w, all.data, all.len, &w->m.directory, e) < 0)
+		return -1;
+	w->m.has_directory = true;
+	return 0;
+}
+
+/* --- the whole --- */
+
+static int
+write_manifest(struct writing *w, struct err *e)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT(MANIFEST_MAX);
+	_cleanup_(fd_closep) int fd = open(w->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[BACKUP_PATH];
+
+	if (buf_check(&w->runs, e) < 0 || buf_check(&w->lists, e) < 0)
+		return -1;
+	w->m.runs = (void *)w->runs.data;
+	w->m.n_runs = w->runs.len / sizeof(*w->m.runs);
+	w->m.lists = (void *)w->lists.data;
+	w->m.n_lists = w->lists.len / sizeof(*w->m.lists);
+	w->m.finished_ms = host_wall_ms();
+	if (manifest_text(&w->m, &text, e) < 0)
+		return -1;
+	/* The names of all that it speaks of, before it. */
+	if (fd < 0 || syncfs(fd) < 0)
+		return err_errno(e, errno, "%s", w->folder);
+	backup_manifest_path(w->folder, w->m.generation, path);
+	return fs_write(path, text.data, text.len, 0600, e);
+}
+
+static int
+write_all(struct writing *w, struct err *e)
+{
+	struct node *n = w->b->node;
+	int rc = 0;
+
+	w->m.began_ms = host_wall_ms();
+	if (n->engine) {
+		/* Before the records are read: what they speak of stays until it is copied. */
+		chunks_hold(n->chunks);
+		rc = write_records(w, e);
+		atomic_store(&w->b->step, STEP_CHUNKS);
+		if (rc == 0)
+			rc = write_chunks(w, e);
+		chunks_unhold(n->chunks);
+	}
+	atomic_store(&w->b->step, STEP_DIRECTORY);
+	if (rc < 0 || write_directory(w, e) < 0)
+		return -1;
+	atomic_store(&w->b->step, STEP_END);
+	if (write_manifest(w, e) < 0)
+		return -1;
+	return backup_prune(w->folder, w->keep, e);
+}
+
+static void
+writing_free(struct writing *w)
+{
+	if (!w)
+		return;
+	manifest_free(&w->before);
+	buf_free(&w->runs);
+	buf_free(&w->lists);
+	buf_free(&w->run);
+	buf_free(&w->known);
+	buf_free(&w->list);
+	buf_free(&w->names);
+	free(w->copying);
+	if (w->lock_fd >= 0)
+		close(w->lock_fd);
+	free(w);
+}
+
+static void *
+run(void *arg)
+{
+	struct writing *w = arg;
+	struct backup *b = w->b;
+	struct err e = { 0 };
+	int rc = write_all(w, &e);
+
+	if (rc == 0)
+		log_info("backup.done", NULL,
+		    "generation=%u accounts=%" PRIu64 " records=%" PRIu64 " chunks=%" PRIu64
+		    " new_bytes=%" PRIu64,
+		    w->m.generation, w->m.accounts, w->m.records, w->m.chunks,
+		    atomic_load(&b->new_bytes));
+	else
+		log_error("backup.failed", NULL, "%s", e.text);
+	pthread_mutex_lock(&b->lock);
+	json_decref(b->last);
+	b->last = rc == 0 ? manifest_json(&w->m) : NULL;
+	b->state = rc == 0 ? DONE : FAILED;
+	b->why = e;
+	pthread_mutex_unlock(&b->lock);
+	writing_free(w);
+	return NULL;
+}
+
+/* --- beginning --- */
+
+static bool
+is_inside(const char *path, const char *of)
+{
+	size_t n = strlen(of);
+
+	return n && strncmp(path, of, n) == 0 && (path[n] == '/' || !path[n]);
+}
+
+/* A folder of ours, of this region; or an empty one, which becomes it. */
+static int
+take_folder(const struct backup *b, const char *folder, struct err *e)
+{
+	_cleanup_buf_ struct buf mark = BUF_INIT(4096);
+	char path[BACKUP_PATH], expected[64];
+	const struct dirent *entry;
+	struct err why;
+	DIR *d;
+	bool has_any = false;
+
+	snprintf(path, sizeof(path), "%s/" BACKUP_MARK, folder);
+	snprintf(expected, sizeof(expected), "%s\n", b->node->region);
+	if (fs_read(path, 4096, &mark, &why) == 0)
+		return strcmp(buf_str(&mark), expected) == 0
+		    ? 0
+		    : err_set(e, ERR_BAD, "%s has backups of another region: %.40s", folder,
+		          buf_str(&mark));
+	d = opendir(folder);
+	if (!d)
+		return err_errno(e, errno, "%s", folder);
+	while ((entry = readdir(d)))
+		has_any |= strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+	closedir(d);
+	if (has_any)
+		return err_set(e, ERR_EXISTS,
+		    "%s has something else in it; give an empty folder or one of earlier backups",
+		    folder);
+	return fs_write(path, expected, strlen(expected), 0600, e);
+}
+
+static int
+make_folders(const char *folder, struct err *e)
+{
+	static const char *const kinds[] = { "objects", "chunks" };
+	char path[BACKUP_PATH];
+
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
+		for (unsigned i = 0; i < BACKUP_GROUPS; i++) {
+			snprintf(path, sizeof(path), "%s/%s/%02x", folder, kinds[k], i);
+			if (fs_mkdir(path, 0700, e) < 0)
+				return -1;
+		}
+	return 0;
+}
+
+static int
+lock_folder(struct writing *w, struct err *e)
+{
+	char path[BACKUP_PATH];
+
+	snprintf(path, sizeof(path), "%s/" BACKUP_MARK, w->folder);
+	w->lock_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (w->lock_fd < 0)
+		return err_errno(e, errno, "%s", path);
+	if (flock(w->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(
+		    e, ERR_BUSY, "%s is in use by another backup, verify or restore", w->folder);
+	return 0;
+}
+
+static int
+load_before(struct writing *w, struct err *e)
+{
+	_cleanup_buf_ struct buf numbers = BUF_INIT(0);
+	struct err why;
+
+	if (backup_generations(w->folder, &numbers, e) < 0)
+		return -1;
+	w->m.generation = 1;
+	if (!numbers.len)
+		return 0;
+	memcpy(&w->m.generation, numbers.data + numbers.len - sizeof(uint32_t), sizeof(uint32_t));
+	if (++w->m.generation > GENERATION_MAX)
+		return err_set(e, ERR_FULL, "%s is used up; begin another folder", w->folder);
+	/* One that can't be read is of no help, and is no hindrance: all is copied anew. */
+	if (backup_manifest(w->folder, 0, &w->before, &why) < 0)
+		log_warn("backup.before", NULL, "%s", why.text);
+	return 0;
+}
+
+static struct writing *
+prepare(struct backup *b, const char *folder, unsigned keep, struct err *e)
+{
+	struct writing *w = calloc(1, sizeof(*w));
+
+	if (w)
+		w->copying = malloc(COPY_SIZE);
+	if (!w || !w->copying) {
+		free(w);
+		err_set(e, ERR_MEMORY, "no memory for a backup");
+		return NULL;
+	}
+	w->b = b;
+	w->folder = b->folder;
+	w->keep = keep;
+	w->lock_fd = -1;
+	w->run = BUF_INIT(RUN_MAX);
+	w->list = BUF_INIT(LIST_MAX);
+	snprintf(w->m.region, sizeof(w->m.region), "%s", b->node->region);
+	if (fs_mkdir(folder, 0700, e) == 0 && realpath(folder, b->folder)) {
+		if (is_inside(b->folder, b->store) || is_inside(b->store, b->folder))
+			err_set(e, ERR_BAD, "%s: a backup can't lie in the store, or around it",
+			    folder);
+		else if (take_folder(b, b->folder, e) == 0 && lock_folder(w, e) == 0 &&
+		    make_folders(b->folder, e) == 0 && load_before(w, e) == 0)
+			return w;
+	} else if (!e->text[0]) {
+		err_errno(e, errno, "%s", folder);
+	}
+	writing_free(w);
+	return NULL;
+}
+
+static void
+reset_figures(struct backup *b)
+{
+	atomic_store(&b->step, STEP_RECORDS);
+	atomic_store(&b->records, 0);
+	atomic_store(&b->record_bytes, 0);
+	atomic_store(&b->about, 0);
+	atomic_store(&b->chunks, 0);
+	atomic_store(&b->chunks_total, 0);
+	atomic_store(&b->chunk_bytes, 0);
+	atomic_store(&b->new_bytes, 0);
+	atomic_store(&b->new_chunks, 0);
+}
+
+static int
+begin_locked(struct backup *b, const char *folder, unsigned keep, struct err *e)
+{
+	struct writing *w;
+
+	if (b->state == RUNNING)
+		return err_set(e, ERR_BUSY, "a backup into %s is being written", b->folder);
+	if (folder[0] != '/')
+		return err_set(e, ERR_BAD, "%s: expected an absolute path", folder);
+	if (b->has_thread)
+		pthread_join(b->thread, NULL);
+	b->has_thread = false;
+	e->text[0] = 0;
+	w = prepare(b, folder, keep, e);
+	if (!w)
+		return -1;
+	reset_figures(b);
+	if (pthread_create(&b->thread, NULL, run, w) != 0) {
+		writing_free(w);
+		return err_set(e, ERR_MEMORY, "no thread for a backup");
+	}
+	b->has_thread = true;
+	b->state = RUNNING;
+	return 0;
+}
+
+int
+backup_begin(struct backup *b, const char *folder, unsigned keep, struct err *e)
+{
+	int r;
+
+	pthread_mutex_lock(&b->lock);
+	r = begin_locked(b, folder, keep, e);
+	pthread_mutex_unlock(&b->lock);
+	return r;
+}
+
+int
+backup_status(struct backup *b, json_t **out, struct err *e)
+{
+	static const char *const states[] = {
+		[IDLE] = "none", [RUNNING] = "running", [DONE] = "done", [FAILED] = "failed"
+	};
+	json_t *j;
+
+	pthread_mutex_lock(&b->lock);
+	j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state",
+	    states[b->state], "folder", b->folder, "step", step_names[atomic_load(&b->step)],
+	    "records", (json_int_t)atomic_load(&b->records), "record_bytes",
+	    (json_int_t)atomic_load(&b->record_bytes), "record_bytes_about",
+	    (json_int_t)atomic_load(&b->about), "chunks", (json_int_t)atomic_load(&b->chunks),
+	    "chunks_total", (json_int_t)atomic_load(&b->chunks_total), "chunk_bytes",
+	    (json_int_t)atomic_load(&b->chunk_bytes), "new_bytes",
+	    (json_int_t)atomic_load(&b->new_bytes), "new_chunks",
+	    (json_int_t)atomic_load(&b->new_chunks));
+	if (j && b->state == FAILED) {
+		json_object_set_new(j, "error", json_string(b->why.text));
+		json_object_set_new(j, "kind", json_string(err_word(b->why.kind)));
+	}
+	if (j && b->state == DONE)
+		json_object_set(j, "backup", b->last);
+	pthread_mutex_unlock(&b->lock);
+	if (!j)
+		return err_set(e, ERR_MEMORY, "no memory for the answer");
+	*out = j;
+	return 0;
+}
+
+struct backup *
+backup_open(struct node *n, const char *store, struct err *e)
+{
+	struct backup *b = calloc(1, sizeof(*b));
+
+	if (!b) {
+		err_set(e, ERR_MEMORY, "no memory for backups");
+		return NULL;
+	}
+	b->node = n;
+	if (store && !realpath(store, b->store)) {
+		err_errno(e, errno, "%s", store);
+		free(b);
+		return NULL;
+	}
+	pthread_mutex_init(&b->lock, NULL);
+	return b;
+}
+
+void
+backup_close(struct backup *b)
+{
+	if (!b)
+		return;
+	atomic_store(&b->is_stopping, true);
+	if (b->has_thread)
+		pthread_join(b->thread, NULL);
+	json_decref(b->last);
+	pthread_mutex_destroy(&b->lock);
+	free(b);
+}

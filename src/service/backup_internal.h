@@ -1,0 +1,29 @@
+/* backup_internal.h - the folder of a backup, as its writer (backup.c) and reader (backup_read.c) see it. */
+#pragma once
+#include <limits.h>
+
+#include "service/backup.h"
+
+#define BACKUP_PATH    (PATH_MAX + 160)
+#define BACKUP_MARK    "domicile-backup"
+#define BACKUP_GROUPS  256
+#define RUN_MAX        ((size_t)16 << 20)
+#define LIST_MAX       ((size_t)256 << 20)
+#define MANIFEST_MAX   ((size_t)256 << 20)
+#define GENERATION_MAX 999999
+
+void backup_object_path(
+    const char *folder, const uint8_t digest[static SHA256_BYTES], char out[static BACKUP_PATH]);
+void backup_chunk_path(
+    const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH]);
+void backup_manifest_path(const char *folder, uint32_t generation, char out[static BACKUP_PATH]);
+/* An object, whose digest holds, in place of what OUT had. ERR_MISSING, ERR_FORGED. */
+must_check
+int backup_read_object(
+    const char *folder, const struct backup_object *o, size_t max, struct buf *out, struct err *e);
+
+/* --- backup_prune.c --- */
+
+/* Keep the newest KEEP manifests and what they need; remove all else of ours. */
+must_check
+int backup_prune(const char *folder, unsigned keep, struct err *e);

@@ -1,0 +1,405 @@
+/* backup_read.c - reading a backup: verifying it, and putting it back. See backup.h. */
+#include "service/backup_internal.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "base/fs.h"
+#include "chunks/chunks.h"
+#include "engine/changes.h"
+#include "engine/tail.h"
+#include "sealed/keys.h"
+#include "vault/transfer.h"
+
+#define READ_SIZE ((size_t)1 << 20)
+
+struct backup_lock {
+	int fd;
+};
+
+struct backup_lock *
+backup_lock_shared(const char *folder, struct err *e)
+{
+	struct backup_lock *l = calloc(1, sizeof(*l));
+	char path[BACKUP_PATH];
+
+	if (!l) {
+		err_set(e, ERR_MEMORY, "no memory");
+		return NULL;
+	}
+	snprintf(path, sizeof(path), "%s/" BACKUP_MARK, folder);
+	l->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (l->fd < 0 && errno == ENOENT)
+		err_set(e, ERR_MISSING, "%s is no folder of backups", folder);
+	else if (l->fd < 0)
+		err_errno(e, errno, "%s", path);
+	else if (flock(l->fd, LOCK_SH | LOCK_NB) < 0)
+		err_set(e, ERR_BUSY, "a backup into %s is being written", folder);
+	else
+		return l;
+	backup_lock_close(l);
+	return NULL;
+}
+
+void
+backup_lock_close(struct backup_lock *l)
+{
+	if (!l)
+		return;
+	if (l->fd >= 0)
+		close(l->fd);
+	free(l);
+}
+
+int
+backup_manifest(const char *folder, uint32_t generation, struct manifest *out, struct err *e)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT(MANIFEST_MAX), numbers = BUF_INIT(0);
+	_cleanup_manifest_ struct manifest m = { 0 };
+	char path[BACKUP_PATH];
+
+	snprintf(path, sizeof(path), "%s/" BACKUP_MARK, folder);
+	if (access(path, F_OK) < 0)
+		return err_set(e, ERR_MISSING, "%s is no folder of backups", folder);
+	if (backup_generations(folder, &numbers, e) < 0)
+		return -1;
+	if (!generation && numbers.len)
+		memcpy(&generation, numbers.data + numbers.len - sizeof(generation),
+		    sizeof(generation));
+	if (!generation)
+		return err_set(e, ERR_MISSING, "%s has no whole backup", folder);
+	backup_manifest_path(folder, generation, path);
+	if (fs_read(path, MANIFEST_MAX, &text, e) < 0)
+		return err_add(e, "generation %u", generation);
+	if (manifest_parse((struct span){ text.data, text.len }, &m, e) < 0)
+		return err_add(e, "%s", path);
+	if (m.generation != generation)
+		return err_set(e, ERR_FORGED, "%s is the manifest of another", path);
+	*out = m;
+	m = (struct manifest){ 0 };
+	return 0;
+}
+
+int
+backup_read_object(
+    const char *folder, const struct backup_object *o, size_t max, struct buf *out, struct err *e)
+{
+	uint8_t digest[SHA256_BYTES];
+	char path[BACKUP_PATH];
+
+	buf_clear(out);
+	backup_object_path(folder, o->digest, path);
+	if (fs_read(path, max, out, e) < 0)
+		return err_add(e, "backup");
+	sha256(out->data, out->len, digest);
+	if (out->len != o->bytes || memcmp(digest, o->digest, sizeof(digest)) != 0)
+		return err_set(e, ERR_FORGED, "%s is damaged", path);
+	return 0;
+}
+
+/* --- going through a backup --- */
+
+struct reading {
+	const char *folder;
+	const struct manifest *m;
+	backup_go_on_fn *go_on;
+	void *arg;
+	uint64_t bytes;
+	uint8_t *piece; /* READ_SIZE */
+};
+
+static int
+went(struct reading *r, uint64_t bytes, struct err *e)
+{
+	r->bytes += bytes;
+	if (r->go_on && !r->go_on(r->arg, r->bytes))
+		return err_set(e, ERR_CANCELLED, "stopped");
+	return 0;
+}
+
+/* Each run of records. */
+static int
+each_run(struct reading *r, int (*fn)(void *arg, struct span run, struct err *e), void *arg,
+    struct err *e)
+{
+	_cleanup_buf_ struct buf run = BUF_INIT(RUN_MAX);
+
+	for (size_t i = 0; i < r->m->n_runs; i++)
+		if (backup_read_object(r->folder, &r->m->runs[i], RUN_MAX, &run, e) < 0 ||
+		    (fn && fn(arg, (struct span){ run.data, run.len }, e) < 0) ||
+		    went(r, run.len, e) < 0)
+			return -1;
+	return 0;
+}
+
+typedef int piece_fn(void *arg, const void *p, size_t n, struct err *e);
+
+/* The bytes of a chunk to FN; whether they are right is known at the end. */
+static int
+read_chunk(struct reading *r, const struct chunk_entry *c, piece_fn *fn, void *arg, struct err *e)
+{
+	_cleanup_(hash_closep) struct hash *h = hash_open(HASH_SHA256, e);
+	uint8_t digest[SHA256_BYTES];
+	char path[BACKUP_PATH];
+	uint64_t left = c->bytes;
+	_cleanup_(fd_closep) int fd = -1;
+	ssize_t n = 0;
+
+	if (!h)
+		return -1;
+	backup_chunk_path(r->folder, c, path);
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, errno, "%s", path);
+	while ((n = read(fd, r->piece, READ_SIZE)) > 0 && (uint64_t)n <= left) {
+		hash_add(h, r->piece, (size_t)n);
+		left -= (uint64_t)n;
+		if ((fn && fn(arg, r->piece, (size_t)n, e) < 0) || went(r, (uint64_t)n, e) < 0)
+			return -1;
+	}
+	if (n < 0)
+		return err_errno(e, errno, "%s", path);
+	hash_end(h, digest);
+	if (n || left || memcmp(digest, c->digest, sizeof(digest)) != 0)
+		return err_set(e, ERR_FORGED, "%s is damaged", path);
+	return 0;
+}
+
+typedef int entry_fn(struct reading *r, const struct chunk_entry *c, void *arg, struct err *e);
+
+static int
+each_chunk(struct reading *r, entry_fn *fn, void *arg, struct err *e)
+{
+	_cleanup_buf_ struct buf list = BUF_INIT(LIST_MAX);
+
+	for (size_t i = 0; i < r->m->n_lists; i++) {
+		struct chunk_entry c;
+		struct reader in;
+		int rc;
+
+		if (backup_read_object(r->folder, &r->m->lists[i], LIST_MAX, &list, e) < 0)
+			return -1;
+		in = READER(list.data, list.len);
+		while ((rc = chunk_entry_next(&in, &c, e)) > 0)
+			if (fn(r, &c, arg, e) < 0)
+				return -1;
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+begin(struct reading *r, struct err *e)
+{
+	r->piece = malloc(READ_SIZE);
+	return r->piece ? 0 : err_set(e, ERR_MEMORY, "no memory to read a backup");
+}
+
+/* --- verifying --- */
+
+struct counts {
+	uint64_t records, chunks;
+};
+
+static int
+look_at_run(void *arg, struct span run, struct err *e)
+{
+	struct reader r = READER(run.data, run.len);
+	struct counts *n = arg;
+	struct change c;
+	int rc;
+
+	while ((rc = change_next(&r, &c, e)) > 0) {
+		if (c.op != CHANGE_PUT)
+			return err_set(e, ERR_FORGED, "a backup that deletes");
+		n->records++;
+	}
+	return rc;
+}
+
+static int
+look_at_chunk(struct reading *r, const struct chunk_entry *c, void *arg, struct err *e)
+{
+	struct counts *n = arg;
+
+	n->chunks++;
+	return read_chunk(r, c, NULL, NULL, e);
+}
+
+static int
+look_at_directory(struct reading *r, struct err *e)
+{
+	_cleanup_buf_ struct buf all = BUF_INIT(0);
+
+	if (!r->m->has_directory)
+		return 0;
+	if (backup_read_object(r->folder, &r->m->directory, SIZE_MAX / 4, &all, e) < 0)
+		return -1;
+	return went(r, all.len, e);
+}
+
+int
+backup_verify(
+    const char *folder, const struct manifest *m, backup_go_on_fn *go_on, void *arg, struct err *e)
+{
+	struct reading r = { folder, m, go_on, arg, 0, NULL };
+	struct counts n = { 0 };
+	int rc = begin(&r, e);
+
+	if (rc == 0 &&
+	    (each_run(&r, look_at_run, &n, e) < 0 || each_chunk(&r, look_at_chunk, &n, e) < 0 ||
+	        look_at_directory(&r, e) < 0))
+		rc = -1;
+	if (rc == 0 && (n.records != m->records || n.chunks != m->chunks))
+		rc = err_set(e, ERR_FORGED,
+		    "%" PRIu64 " records and %" PRIu64 " chunks are there, "
+		    "%" PRIu64 " and %" PRIu64 " should be",
+		    n.records, n.chunks, m->records, m->chunks);
+	free(r.piece);
+	return rc < 0 ? err_add(e, "generation %u", m->generation) : 0;
+}
+
+/* --- keys --- */
+
+struct trying {
+	struct keys *keys;
+	uint32_t seen[16]; /* generations that were tried */
+	size_t n;
+};
+
+static bool
+was_tried(struct trying *t, uint32_t generation)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->seen[i] == generation)
+			return true;
+	if (t->n < ARRAY_LEN(t->seen))
+		t->seen[t->n++] = generation;
+	return false;
+}
+
+static int
+try_keys(void *arg, struct span run, struct err *e)
+{
+	struct reader r = READER(run.data, run.len);
+	struct trying *t = arg;
+	uint32_t generation;
+	struct change c;
+	int rc;
+
+	while ((rc = change_next(&r, &c, e)) > 0) {
+		int is_header = transfer_key_of(NULL, &c.id, c.key, c.value, &generation, e);
+
+		if (is_header < 0)
+			return -1;
+		if (!is_header || was_tried(t, generation))
+			continue;
+		if (transfer_key_of(t->keys, &c.id, c.key, c.value, &generation, e) >= 0)
+			continue;
+		if (e->kind == ERR_MISSING)
+			return err_set(e, ERR_MISSING,
+			    "it needs generation %u of the region key, which was destroyed when the key "
+			    "was rotated: restore a newer backup, or with the region key of its time",
+			    generation);
+		return err_add(e, "the region key is not the one of this backup");
+	}
+	return rc;
+}
+
+int
+backup_check_keys(const char *folder, const struct manifest *m, struct keys *k, struct err *e)
+{
+	struct reading r = { .folder = folder, .m = m };
+	struct trying t = { .keys = k };
+
+	return each_run(&r, try_keys, &t, e);
+}
+
+/* --- putting back --- */
+
+static int
+apply_run(void *arg, struct span run, struct err *e)
+{
+	struct engine *g = arg;
+
+	return engine_tail(g)->apply(g, run, e);
+}
+
+struct filling {
+	struct chunks *chunks;
+	struct chunk_out *out;
+	struct vault_id last; /* to be synced */
+	bool has_last;
+};
+
+static int
+fill_piece(void *arg, const void *p, size_t n, struct err *e)
+{
+	struct filling *f = arg;
+
+	return chunks_write(f->chunks, f->out, p, n, e);
+}
+
+static int
+sync_last(struct filling *f, struct err *e)
+{
+	return f->has_last ? chunks_sync(f->chunks, &f->last, e) : 0;
+}
+
+static int
+fill_chunk(struct reading *r, const struct chunk_entry *c, void *arg, struct err *e)
+{
+	struct filling *f = arg;
+	struct chunk_name name;
+
+	if (memcmp(&f->last, &c->id, sizeof(c->id)) != 0 && sync_last(f, e) < 0)
+		return -1;
+	f->last = c->id;
+	f->has_last = true;
+	memcpy(name.b, c->name, sizeof(name.b));
+	f->out = chunks_begin(f->chunks, &c->id, &name, e);
+	if (!f->out)
+		return -1;
+	if (read_chunk(r, c, fill_piece, f, e) < 0) {
+		chunks_abort(f->chunks, f->out);
+		return -1;
+	}
+	return chunks_finish(f->chunks, f->out, e);
+}
+
+int
+backup_restore(const char *folder, const struct manifest *m, struct engine *engine,
+    struct chunks *chunks, backup_go_on_fn *go_on, void *arg, struct err *e)
+{
+	struct reading r = { folder, m, go_on, arg, 0, NULL };
+	struct filling f = { .chunks = chunks };
+	int rc = begin(&r, e);
+
+	/* Chunks before the records that speak of them, as ever. */
+	if (rc == 0 &&
+	    (each_chunk(&r, fill_chunk, &f, e) < 0 || sync_last(&f, e) < 0 ||
+	        each_run(&r, apply_run, engine, e) < 0 || engine_flush(engine, e) < 0))
+		rc = -1;
+	free(r.piece);
+	return rc;
+}
+
+int
+backup_restore_directory(
+    const char *folder, const struct manifest *m, const char *to, struct err *e)
+{
+	_cleanup_buf_ struct buf all = BUF_INIT(0);
+
+	if (!m->has_directory)
+		return err_set(e, ERR_MISSING, "generation %u has no directory", m->generation);
+	if (access(to, F_OK) == 0)
+		return err_set(e, ERR_EXISTS, "%s is there already", to);
+	if (backup_read_object(folder, &m->directory, SIZE_MAX / 4, &all, e) < 0)
+		return -1;
+	return fs_write(to, all.data, all.len, 0600, e);
+}
