@@ -139,6 +139,7 @@ read_swapped(json_t *answer, struct swap *s, size_t n, struct err *e)
 	return 0;
 }
 
+/* model: r_cancel_lost, r_cancel_answer_lost, r_swap_lost, r_swap_answer_lost */
 static int
 client_swap(struct directory *d, struct swap *s, size_t n, struct err *e)
 {

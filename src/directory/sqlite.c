@@ -192,6 +192,7 @@ write_swap(
 	return 0;
 }
 
+/* model: r_cancel, r_swap */
 static int
 swap_one(struct conn *c, struct swap *s, struct err *e)
 {

@@ -47,7 +47,8 @@ static struct histogram flush_time = HISTOGRAM(
 static struct counter flush_failures = COUNTER(
     "domicile_flush_failures_total", NULL, "Flushes that failed.");
 
-/* With the lock held. */
+/* With the lock held.
+ * model: s_flush_fails, t_flush_fails */
 static void
 note_failed(struct flusher *f, uint64_t round, const struct err *e)
 {
@@ -112,7 +113,8 @@ answer(struct flush_wait *w, const struct err *e)
 	}
 }
 
-/* One round. Called and returns with the lock held; it is free meanwhile. */
+/* One round. Called and returns with the lock held; it is free meanwhile.
+ * model: s_flush, t_flush */
 static void
 flush_once(struct flusher *f)
 {

@@ -115,7 +115,8 @@ try_later(struct erasing *x, const struct err *e)
 	log_warn("erase.again", x->record.wave, "account=%s error=\"%s\"", account, e->text);
 }
 
-/* Whether the account's record says that its home is not here, as the erasure believes. */
+/* Whether the account's record says that its home is not here, as the erasure believes.
+ * model: t_erase */
 static bool
 is_elsewhere(struct mover *m, const struct erase_record *r, struct err *e)
 {
@@ -147,7 +148,8 @@ fetch_receipt(struct mover *m, struct erasing *x, struct err *e)
 	return -1;
 }
 
-/* Nothing is erased before the destination's signature is here, and while requests are inside. */
+/* Nothing is erased before the destination's signature is here, and while requests are inside.
+ * model: s_fetch_proof */
 static bool
 may_erase(struct mover *m, struct erasing *x)
 {
@@ -173,7 +175,8 @@ may_erase(struct mover *m, struct erasing *x)
 	return true;
 }
 
-/* Keys of a batch, one flush, then everything else. */
+/* Keys of a batch, one flush, then everything else.
+ * model: s_erase, s_erase_again, t_erase */
 static void
 remove_batch(struct mover *m, struct erasing **batch, size_t n)
 {
@@ -236,7 +239,8 @@ sign_erasures(struct mover *m, struct erasing **x, size_t n, struct region_batch
 	return r;
 }
 
-/* Record that these are erased. */
+/* Record that these are erased.
+ * model: s_erased */
 static int
 finish_batch(struct mover *m, struct erasing **x, size_t n, struct err *e)
 {
@@ -317,7 +321,8 @@ has_receipt(struct mover *m, const struct erasing *x, struct err *e)
 	    proof_load(m->node, &x->record.account, x->record.epoch, &p, e) == 0;
 }
 
-/* Those removed before this compaction are looked for once more, then done. */
+/* Those removed before this compaction are looked for once more, then done.
+ * model: t_erased */
 static void
 compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
 {

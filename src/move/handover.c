@@ -10,6 +10,7 @@
 #define GROUP_PAUSE_US 50000
 #define GROUP_MIN      8
 
+/* model: s_fence, s_fence_durable, s_drained, s_put_back */
 static int
 fence_group(struct unit *u, size_t from, size_t to, struct err *e)
 {
@@ -54,6 +55,7 @@ fence_group(struct unit *u, size_t from, size_t to, struct err *e)
 	return 0;
 }
 
+/* model: s_seal */
 static int
 make_statement(struct unit *u, struct unit_account *a, struct err *e)
 {
@@ -99,6 +101,7 @@ alive_leaves(struct unit *u, size_t from, size_t to, struct unit_account *alive[
 	return n;
 }
 
+/* model: s_seal */
 static int
 send_seal(struct unit *u, struct unit_account **alive, uint8_t (*leaves)[SHA256_BYTES], size_t n,
     struct err *e)
@@ -130,7 +133,8 @@ send_seal(struct unit *u, struct unit_account **alive, uint8_t (*leaves)[SHA256_
 
 /* --- the answer --- */
 
-/* Check the destination's signature over the leaves of those that it took, and keep it as proof. */
+/* Check the destination's signature over the leaves of those that it took, and keep it as proof.
+ * model: s_answered, s_refused */
 static int
 take_receipt(struct unit *u, struct unit_account **sealed, size_t n, const struct verdict *v,
     const struct note *note, struct err *e)
@@ -163,6 +167,7 @@ take_receipt(struct unit *u, struct unit_account **sealed, size_t n, const struc
 	return 0;
 }
 
+/* model: s_learned */
 static int
 record_moved(struct unit *u, struct unit_account **taken, size_t n, struct err *e)
 {
@@ -189,6 +194,7 @@ record_moved(struct unit *u, struct unit_account **taken, size_t n, struct err *
 	return 0;
 }
 
+/* model: s_seal, s_learned */
 static int
 seal_group(struct unit *u, size_t from, size_t to, struct err *e)
 {

@@ -62,6 +62,7 @@ keep_arrival(struct recovery *r, const struct move_record *m, struct err *e)
 	return 0;
 }
 
+/* model: s_crash, s_crash_and_reset, t_crash */
 static int
 recover_move(void *arg, struct span key, struct span value, struct err *e)
 {
@@ -92,7 +93,8 @@ recover_move(void *arg, struct span key, struct span value, struct err *e)
 	}
 }
 
-/* An account between two homes always asks the directory, whatever became of its move's record. */
+/* An account between two homes always asks the directory, whatever became of its move's record.
+ * model: s_crash, s_crash_and_reset, t_crash */
 static int
 recover_home(void *arg, const struct home *h, struct err *e)
 {
@@ -109,6 +111,7 @@ recover_home(void *arg, const struct home *h, struct err *e)
 	return 0;
 }
 
+/* model: s_crash, s_crash_and_reset, t_crash */
 static int
 recover_erasure(void *arg, struct span key, struct span value, struct err *e)
 {

@@ -106,6 +106,7 @@ check_receipt(struct mover *m, const char *region, const struct account_id *id, 
 	return merkle_check(leaf, &p->sent.proof, f.root, e);
 }
 
+/* model: s_fetch_proof */
 int
 proof_fetch(
     struct mover *m, const char *region, const struct account_id *id, uint64_t epoch, struct err *e)

@@ -50,6 +50,7 @@ erase_of(const struct move_record *r, unsigned services, bool was_home, struct e
 	memcpy(out->wave, r->wave, sizeof out->wave);
 }
 
+/* model: s_learned, s_settle_moved */
 int
 source_record_moved(struct mover *m, const struct move_record *r, size_t n,
     const struct placement *now, struct err *e)
@@ -121,6 +122,7 @@ target_record_open(struct mover *m, const struct account_id *id, struct err *e)
 	return region_apply_soon(m->node->engine, b, e);
 }
 
+/* model: t_settle */
 int
 target_record_home(
     struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e)
@@ -148,6 +150,7 @@ target_record_home(
 	return 0;
 }
 
+/* model: t_end */
 int
 target_record_given_up(
     struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e)
@@ -182,7 +185,8 @@ item_of(
 	snprintf(out->reason, sizeof out->reason, "%s", reason);
 }
 
-/* The directory has recorded that this attempt is cancelled: the home opens again. */
+/* The directory has recorded that this attempt is cancelled: the home opens again.
+ * model: s_unfence, s_unfence_refused */
 static int
 unfence(struct mover *m, const struct move_record *r, uint64_t attempt, struct err *e)
 {
@@ -204,6 +208,7 @@ unfence(struct mover *m, const struct move_record *r, uint64_t attempt, struct e
 	return 0;
 }
 
+/* model: s_settle_moved */
 static int
 settle_source(struct mover *m, const struct move_record *r, const struct swap *s, struct err *e)
 {
@@ -228,6 +233,7 @@ settle_source(struct mover *m, const struct move_record *r, const struct swap *s
 	    e, ERR_STALE, "the directory has it at %s, epoch %" PRIu64, s->now.home, s->now.epoch);
 }
 
+/* model: t_settle_home, t_settle_given_up, t_settle_stale */
 static int
 settle_target(struct mover *m, struct move_record *r, const struct swap *s, struct err *e)
 {
@@ -338,6 +344,7 @@ settle_given_up(struct mover *m, const struct move_record *r, struct err *e)
 	return target_record_given_up(m, r, &h, 1, e);
 }
 
+/* model: s_ask, t_settle_ask */
 static int
 settle_one(struct mover *m, struct move_record *r, struct err *e)
 {
@@ -431,6 +438,7 @@ take_due(struct mover *m)
 	return due;
 }
 
+/* model: s_ask_again, t_settle_ask_again */
 static void
 put_back(struct mover *m, struct settle *s, const struct err *e)
 {
@@ -478,7 +486,8 @@ readd(void *arg, struct span key, struct span value, struct err *e)
 	return 0;
 }
 
-/* A flush failed: what was published before it, and may have been taken back, is asked for again. */
+/* A flush failed: what was published before it, and may have been taken back, is asked for again.
+ * model: t_rescan */
 static void
 look_after_failed_flush(struct mover *m, uint64_t *seen)
 {

@@ -95,6 +95,7 @@ find_arrival(struct target *t, const struct account_id *id)
 
 /* --- opening --- */
 
+/* model: t_open */
 static int
 may_arrive(struct target *t, const struct opening *o, struct err *e)
 {
@@ -118,7 +119,8 @@ may_arrive(struct target *t, const struct opening *o, struct err *e)
 	return 0;
 }
 
-/* An account is only taken from the region that the directory places it at. */
+/* An account is only taken from the region that the directory places it at.
+ * model: t_open */
 static int
 refuse_strays(struct target *t, struct err *e)
 {
@@ -145,7 +147,8 @@ refuse_strays(struct target *t, struct err *e)
 	return 0;
 }
 
-/* `arriving` is durable before anything is created. */
+/* `arriving` is durable before anything is created.
+ * model: t_open */
 static int
 record_arriving(struct target *t, struct err *e)
 {
@@ -194,6 +197,7 @@ open_imports(struct target *t, struct arrival *a, struct err *e)
 	return 0;
 }
 
+/* model: t_refuse */
 static int
 send_verdicts(struct target *t, enum frame_type type, const struct verdict *v, size_t n,
     const struct note *note, struct err *e)
@@ -220,6 +224,7 @@ send_arrival_verdicts(struct target *t, enum frame_type type, struct err *e)
 
 static void end_unit(struct target *t);
 
+/* model: t_open */
 static int
 on_open(struct target *t, struct span p, struct err *e)
 {
@@ -284,6 +289,7 @@ check_unit(const struct target *t, uint32_t unit, struct err *e)
 	return 0;
 }
 
+/* model: t_take */
 static int
 on_data(struct target *t, struct err *e)
 {
@@ -327,6 +333,7 @@ write_arrival(struct arrival *a)
 			refuse(a, &e);
 }
 
+/* model: t_take */
 static int
 on_sync(struct target *t, struct span p, struct err *e)
 {
@@ -379,6 +386,7 @@ check_vault(struct arrival *a, const struct vault_root *want, struct err *e)
 	return import_finish(a->imports[want->service], e);
 }
 
+/* model: t_seal */
 static int
 check_statement(struct target *t, struct arrival *a, struct span text, struct err *e)
 {
@@ -403,6 +411,7 @@ check_statement(struct target *t, struct arrival *a, struct span text, struct er
 	return 0;
 }
 
+/* model: t_seal */
 static int
 record_prepared(struct target *t, struct arrival **ok, size_t n, struct err *e)
 {
@@ -429,7 +438,8 @@ record_prepared(struct target *t, struct arrival **ok, size_t n, struct err *e)
 }
 
 /* A flush that failed since the unit was opened may have lost pages, though a later one succeeded: then
- * nothing of it is asked of the directory. */
+ * nothing of it is asked of the directory.
+ * model: t_seal */
 static int
 check_flushes(struct target *t, struct arrival **ok, size_t n, struct err *e)
 {
@@ -443,7 +453,8 @@ check_flushes(struct target *t, struct arrival **ok, size_t n, struct err *e)
 	return err_set(e, ERR_IO, "%s", lost.text);
 }
 
-/* The commit point. Those that the directory refuses get its word as their verdict. */
+/* The commit point. Those that the directory refuses get its word as their verdict.
+ * model: t_ask, t_no_answer */
 static int
 swap_directory(struct target *t, struct arrival **ok, size_t n, struct err *e)
 {
@@ -478,7 +489,8 @@ swap_directory(struct target *t, struct arrival **ok, size_t n, struct err *e)
 	return r;
 }
 
-/* Sign for what has become ours, and serve it. */
+/* Sign for what has become ours, and serve it.
+ * model: t_settle */
 static int
 settle(struct target *t, struct arrival **ok, size_t n, struct note *note, struct err *e)
 {
@@ -508,6 +520,7 @@ settle(struct target *t, struct arrival **ok, size_t n, struct note *note, struc
 	return result;
 }
 
+/* model: t_seal */
 static int
 on_seal(struct target *t, struct span p, struct err *e)
 {
@@ -566,6 +579,7 @@ on_seal(struct target *t, struct span p, struct err *e)
 
 /* --- the rest --- */
 
+/* model: t_learned */
 static int
 on_learned(struct target *t, struct span p, struct err *e)
 {
@@ -586,7 +600,8 @@ on_learned(struct target *t, struct span p, struct err *e)
 	return 0;
 }
 
-/* What is not settled: an arrival is given up; a prepared one is the directory's to decide. */
+/* What is not settled: an arrival is given up; a prepared one is the directory's to decide.
+ * model: t_end */
 static void
 end_unit(struct target *t)
 {
@@ -681,6 +696,7 @@ say_failed(struct target *t, const struct err *e)
 		log_debug("move.stream", t->wave, "error=\"%s\"", ignored.text);
 }
 
+/* model: t_end */
 void
 target_serve(void *mover, struct stream *s)
 {

@@ -72,7 +72,8 @@ unit_record(const struct unit *u, const struct unit_account *a, enum move_state 
 
 /* --- 1: open --- */
 
-/* Whether no other unit has the account, and no fence of it is unsettled. */
+/* Whether no other unit has the account, and no fence of it is unsettled.
+ * model: s_find */
 static bool
 claim(struct mover *m, struct unit_account *a)
 {
@@ -85,7 +86,8 @@ claim(struct mover *m, struct unit_account *a)
 	        m->node->engine, REGION_MOVE, a->opening.account.b, ACCOUNT_ID_BYTES, &v, &e) == 0;
 }
 
-/* What directory and gate say of the account; those that can't move now drop out. */
+/* What directory and gate say of the account; those that can't move now drop out.
+ * model: s_find */
 static void
 open_account(struct unit *u, struct unit_account *a, const struct placement *row)
 {
@@ -133,7 +135,8 @@ open_exports(struct unit *u, struct unit_account *a, uint64_t *bytes, struct err
 	return 0;
 }
 
-/* The state `copying` is durable before the destination hears of it. */
+/* The state `copying` is durable before the destination hears of it.
+ * model: s_open */
 static int
 record_copying(struct unit *u, struct err *e)
 {
@@ -173,6 +176,7 @@ pack_alive(struct unit *u)
 	}
 }
 
+/* model: s_no_answer */
 int
 unit_receive(struct unit *u, enum frame_type want, uint64_t wait_ms, size_t n, struct verdict *out,
     struct note *note, struct err *e)
@@ -199,6 +203,7 @@ unit_receive(struct unit *u, enum frame_type want, uint64_t wait_ms, size_t n, s
 	return read_check(&r, "an answer to a move", e);
 }
 
+/* model: s_open */
 static int
 send_open(struct unit *u, size_t n, struct err *e)
 {
@@ -221,6 +226,7 @@ take_verdicts(struct unit *u, const struct verdict *v, size_t n)
 			u->accounts[i].verdict = v[i];
 }
 
+/* model: s_open, s_open_refused */
 static int
 unit_open(struct unit *u, size_t *opened, struct err *e)
 {
@@ -353,6 +359,7 @@ copy_account(struct unit *u, struct unit_account *a, bool is_limited, struct err
 	return 0;
 }
 
+/* model: s_copy */
 int
 unit_copy_all(struct unit *u, size_t from, size_t to, bool is_limited, struct err *e)
 {
@@ -363,7 +370,8 @@ unit_copy_all(struct unit *u, size_t from, size_t to, bool is_limited, struct er
 	return flush_data(u, e);
 }
 
-/* Wait until the destination has taken everything sent so far. */
+/* Wait until the destination has taken everything sent so far.
+ * model: s_copy */
 static int
 sync_unit(struct unit *u, size_t opened, struct err *e)
 {
@@ -434,6 +442,7 @@ unit_rounds(struct unit *u, size_t opened, struct err *e)
 	return result;
 }
 
+/* model: s_copy */
 static int
 unit_copy(struct unit *u, size_t opened, struct err *e)
 {
@@ -451,7 +460,8 @@ unit_copy(struct unit *u, size_t opened, struct err *e)
 
 /* --- the end --- */
 
-/* Accounts that were never fenced go on as if nothing had been; fenced ones need the directory's word. */
+/* Accounts that were never fenced go on as if nothing had been; fenced ones need the directory's word.
+ * model: s_give_up, s_leave_to_resolver */
 static void
 give_up(struct unit *u)
 {
@@ -498,6 +508,7 @@ send_drops(struct unit *u, size_t opened, struct err *e)
 	return stream_send(u->stream, FRAME_DROP, b.data, b.len, e);
 }
 
+/* model: s_gives_up_copying */
 int
 unit_run(struct unit *u, struct err *e)
 {

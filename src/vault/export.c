@@ -235,6 +235,7 @@ visit_entry(void *arg, uint64_t version, const uint8_t *plain, size_t n, struct 
 	return buf_check(&x->ready, e);
 }
 
+/* model: s_export_stale */
 static int
 make_entries(struct export *x, struct err *e)
 {

@@ -182,6 +182,7 @@ not_following(const struct home *old, const struct home *new, struct err *e)
 	    (unsigned long long)new->epoch, (unsigned long long)new->attempt);
 }
 
+/* model: s_unfence, s_settle_moved */
 static int
 check_following(const struct home *old, const struct home *new, bool is_fence, struct err *e)
 {
@@ -206,7 +207,8 @@ check_following(const struct home *old, const struct home *new, bool is_fence, s
 	return 0;
 }
 
-/* Mark one entry for the change, once nobody else changes it. */
+/* Mark one entry for the change, once nobody else changes it.
+ * model: s_fence */
 static int
 mark(struct homes *h, struct item *i, bool is_fence, struct err *e)
 {
@@ -303,7 +305,8 @@ change_begin(struct homes *h, const struct home *homes, size_t n, bool is_fence,
 	return 0;
 }
 
-/* The new states, or with OLD the former ones, together with B. */
+/* The new states, or with OLD the former ones, together with B.
+ * model: s_fence */
 static int
 change_write(struct homes *h, const struct change *c, bool old, struct region_batch *b,
     bool is_soon, struct err *e)
@@ -387,7 +390,8 @@ homes_reset(
 	return r;
 }
 
-/* The fenced state is durable: reads may see it. Writes wait already, those inside go on. */
+/* The fenced state is durable: reads may see it. Writes wait already, those inside go on.
+ * model: s_fence_durable */
 static void
 show_fenced(struct homes *h, struct change *c)
 {
@@ -405,7 +409,8 @@ show_fenced(struct homes *h, struct change *c)
 	}
 }
 
-/* Until every write has left. */
+/* Until every write has left.
+ * model: s_drained */
 static int
 drain(struct homes *h, struct change *c, uint64_t until_ns, struct err *e)
 {
@@ -426,7 +431,8 @@ drain(struct homes *h, struct change *c, uint64_t until_ns, struct err *e)
 }
 
 /* A fence that failed. The record may say either now; HERE in memory is true all the same, because
- * whoever would act on the fence has not been told of it. */
+ * whoever would act on the fence has not been told of it.
+ * model: s_put_back */
 static void
 put_back(struct homes *h, struct change *c, struct err *e)
 {

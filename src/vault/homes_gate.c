@@ -110,7 +110,8 @@ stripe_wait(struct stripe *s, struct entry *x, uint64_t until_ns)
 	x->pins--;
 }
 
-/* Read the record while others wait for it. */
+/* Read the record while others wait for it.
+ * model: s_crash, s_crash_and_reset, t_crash */
 static int
 load(struct homes *h, struct stripe *s, struct entry *x, struct err *e)
 {
@@ -158,6 +159,7 @@ gate_entry(struct homes *h, struct stripe *s, const struct account_id *id, struc
 
 /* --- who may enter --- */
 
+/* model: s_lease_over */
 static bool
 may_read_fenced(const struct entry *x)
 {
@@ -166,6 +168,7 @@ may_read_fenced(const struct entry *x)
 	return !x->read_until_ms || host_mono_ms() < x->read_until_ms;
 }
 
+/* model: t_delay_over */
 static bool
 may_write(struct entry *x)
 {
@@ -187,6 +190,7 @@ may_write(struct entry *x)
 	return true;
 }
 
+/* model: c_enter_s, c_enter_d */
 static enum enter_answer
 decide(struct entry *x, enum enter_how how)
 {
@@ -219,6 +223,7 @@ decide(struct entry *x, enum enter_how how)
 
 /* --- the face --- */
 
+/* model: c_enter_s, c_enter_d */
 int
 homes_enter(struct homes *h, const struct account_id *id, enum enter_how how,
     enum enter_answer *answer, struct home_pass *pass, struct home_wait *w, struct err *e)
@@ -249,6 +254,7 @@ homes_enter(struct homes *h, const struct account_id *id, enum enter_how how,
 	return 0;
 }
 
+/* model: c_acknowledged */
 void
 homes_leave(struct homes *h, struct home_pass *pass)
 {
@@ -274,6 +280,7 @@ homes_busy(struct homes *h)
 	return h->busy;
 }
 
+/* model: s_seal */
 void
 homes_seal(struct homes *h, const struct account_id *ids, size_t n)
 {
@@ -323,6 +330,7 @@ homes_delay_writes(struct homes *h, const struct account_id *id, uint64_t delay_
 	set_writes(h, id, &from_ms, NULL);
 }
 
+/* model: t_learned, t_delay_over */
 void
 homes_open_writes(struct homes *h, const struct account_id *id)
 {

@@ -311,6 +311,7 @@ commit_chunks(struct vault *v, struct err *e)
 static struct counter commits = COUNTER(
     "domicile_commits_total", NULL, "Changes of vaults that were committed.");
 
+/* model: c_commit_s, c_commit_d */
 int
 vault_commit(struct vault *v, uint64_t *ticket, struct err *e)
 {
