@@ -66,6 +66,7 @@ struct unit_account {
 	struct home home; /* as it was when opened */
 	struct export *exports[SERVICES];
 	bool is_claimed;
+	bool is_removed;        /* there is no such account any more */
 	struct verdict verdict; /* kind ERR_NONE while it is going on */
 	enum move_state state;
 	uint64_t bytes;

@@ -448,6 +448,8 @@ report_unit(struct job *j, struct unit *u, const struct queued *x)
 			item.state = atomic_load(&j->is_cancelled) ? ITEM_CANCELLED : ITEM_WAITING;
 		else if (a->state == MOVE_FENCED)
 			item.state = ITEM_MOVING; /* the resolver reports */
+		else if (a->is_removed)
+			item.state = ITEM_CANCELLED;
 		else
 			item.state = ITEM_PUT_OFF;
 		if (item.state != ITEM_MOVED)

@@ -95,8 +95,10 @@ open_account(struct unit *u, struct unit_account *a, const struct placement *row
 	struct err e = { 0 };
 	int r = homes_get(n->homes, &a->opening.account, &a->home, &e);
 
+	a->is_removed = r == 0 && !row->epoch;
 	if (r == 0)
-		err_set(&e, ERR_MISSING, "no home record here");
+		err_set(&e, ERR_MISSING,
+		    a->is_removed ? "the account was removed" : "no home record here");
 	else if (r > 0 && a->home.state != HOME_HERE)
 		r = err_set(&e, ERR_BUSY, "its state here is %s", home_state_name(a->home.state));
 	else if (r > 0 && !claim(u->mover, a))

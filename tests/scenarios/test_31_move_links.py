@@ -411,6 +411,19 @@ def test_the_accounts_a_second_are_kept(land):
     land.check(land.target, land.source)
 
 
+def test_a_wave_ends_soon_though_an_account_of_it_was_removed(land):
+    land.make(100, 200, 300)
+    accounts = list(land.accounts)
+    wave = land.source.json("wave", "plan", "--from", "cn-bj", "--to", "sg", "--accounts", land.list_file())["wave"]["id"]
+    land.source.cli("account", "remove", accounts[1]["account"], "--yes")
+    began = time.monotonic()
+    land.source.cli("wave", "run", wave)
+    status = land.wait_done(wave)
+    assert time.monotonic() - began < 8, "a removed account is not tried again"
+    assert status["state"] == "done" and status["items"]["cancelled"] == 1 and status["items"]["erased"] == 2
+    assert "removed" in status["reasons"][0]["reason"]
+
+
 def set_policy(land, regions, *reloaded):
     """Where accounts of Malaysia may live, from now on; None: as anybody's."""
     path = os.path.join(land.world.ca_dir, "regions.conf")
