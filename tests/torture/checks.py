@@ -24,8 +24,9 @@ def chunks_of(size, is_of_parts):
 
 
 class Checks:
-    def __init__(self, cluster, accounts, report):
-        self.cluster, self.accounts, self.report = cluster, accounts, report
+    def __init__(self, cluster, accounts, report, removed=()):
+        self.cluster, self.accounts, self.report, self.removed = cluster, accounts, report, removed
+        self.living = [n for n in range(len(accounts)) if n not in removed]
         self.tls = s3.context(cluster.ca)
         self.sizes = collections.Counter()              # (account, service) -> chunks that its objects need
 
@@ -51,7 +52,7 @@ class Checks:
                     found.append(self.read(line, number, region, key))
             line.close()
             return found
-        for found in self.each(read, [(n, r) for n in range(len(self.accounts)) for r in regions]):
+        for found in self.each(read, [(n, r) for n in self.living for r in regions]):
             for record in found:
                 out.write(json.dumps(record) + "\n")
                 if record["status"] not in (200, 404):
@@ -83,7 +84,7 @@ class Checks:
                     name, = re.findall("<UploadId>(.*?)</UploadId>", upload)
                     line.once("DELETE", f"/{bucket}/{key}", query=f"uploadId={name}")
             line.close()
-        self.each(abort, range(len(self.accounts)))
+        self.each(abort, self.living)
 
     # --- homes and residue ---
 
@@ -98,9 +99,11 @@ class Checks:
     def one_home(self, patience):
         """Every account has its records at its home and none elsewhere; erasing may take a while."""
         end, homes = time.monotonic() + patience, self.homes()
-        for account in self.accounts:
-            if homes.get(account["account"]) not in REGIONS:
-                self.report.violation("one-home", f"{account['account']} has home {homes.get(account['account'])}")
+        for number, account in enumerate(self.accounts):
+            home = homes.get(account["account"])
+            if (home is not None) if number in self.removed else home not in REGIONS:
+                self.report.violation("one-home", f"{account['account']} has home {home}"
+                                                  f"{' though it was removed' if number in self.removed else ''}")
         todo = [(r, a["account"]) for a in self.accounts for r in REGIONS]
         while True:
             found = self.each(lambda what: (what, bool(self.records_at(*what))), todo)
@@ -153,6 +156,14 @@ class Checks:
                 if item["result"] in ("bad", "unknown"):
                     self.report.violation("no-loss", f"wave verify {wave['id']}: {item}")
         return dict(total)
+
+    def scrub(self):
+        """Every record and chunk of every region, read again."""
+        for region in REGIONS:
+            try:
+                self.cluster.nodes[region].cli("region", "scrub", "--now", "--rate", "1GiB")
+            except Failure as problem:
+                self.report.violation("no-loss", f"region scrub at {region}: {problem}")
 
     def restart_all(self):
         for node in self.cluster.nodes.values():

@@ -93,6 +93,11 @@ def registers(records):
     return out
 
 
+def without(records, removed):
+    """Without what came of accounts since their removal was asked for."""
+    return [r for r in records if r["ended"] < removed.get(int(r["key"].split("/")[0]), linear.NEVER)]
+
+
 def failed(r):
     """Whether the service did not do what it was asked, and not because of what was asked."""
     return r["status"] is None or r["status"] >= 500

@@ -22,6 +22,7 @@ class Monkey:
         self.violations, self.gave_up, self.threads = [], [], []
         self.lines = collections.Counter()                          # (order that undoes it, line) -> how many hold it
         self.stopping = threading.Event()
+        self.torn = 0                                               # files that a power cut changed
 
     # --- what was active when ---
 
@@ -114,7 +115,9 @@ class Monkey:
     def power(self, fault):
         def how(node):
             node.kill()
-            return node.disk.power_cut(fault.value)
+            done = node.disk.power_cut(fault.value)
+            self.torn += len(done)
+            return done
         return self.down(fault, how)
 
     def term(self, fault):
@@ -224,6 +227,12 @@ class Monkey:
         self.disk(fault).order("clock_ns", int(fault.value * 1e9))
         self.rest(fault)
         self.disk(fault).order("clock_ns", 0)
+
+    def disk_counts(self):
+        total = collections.Counter()
+        for node in self.cluster.nodes.values():
+            total.update(node.disk.counts())
+        return {name: n for name, n in total.items() if name not in ("slots", "writes", "syncs")}
 
     # --- the end ---
 

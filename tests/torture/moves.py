@@ -50,6 +50,42 @@ class Mover(threading.Thread):
                 return
 
 
+class Remover(threading.Thread):
+    """Removes some accounts for good while they are used and moved."""
+
+    def __init__(self, cluster, plan, accounts, origin, stopping):
+        super().__init__(daemon=True)
+        self.cluster, self.plan, self.accounts = cluster, plan, accounts
+        self.origin, self.stopping = origin, stopping
+        self.asked = {}                 # which -> when (ns) it was first asked for
+        self.removed = set()
+
+    def run(self):
+        for at, which, via in self.plan:
+            if self.stopping.wait(max(0, self.origin + at - time.monotonic())):
+                return
+            self.asked[which] = time.monotonic_ns()
+            self.remove(which, via)
+
+    def remove(self, which, via):
+        """False: it could not be done now. That there is no such account any more is as good."""
+        try:
+            self.cluster.nodes[via].cli("account", "remove", self.accounts[which]["account"], "--yes")
+        except Failure as problem:
+            if "exit 5\n" not in str(problem):
+                return False
+        self.removed.add(which)
+        return True
+
+    def finish(self, patience=30):
+        """Those that could not be removed when it was their time; those that can't be now."""
+        end = time.monotonic() + patience
+        for which in sorted(self.asked.keys() - self.removed):
+            while not self.remove(which, REGIONS[0]) and time.monotonic() < end:
+                time.sleep(0.3)
+        return sorted(self.asked.keys() - self.removed)
+
+
 def start(cluster, seed, stopping):
     movers = [Mover(cluster, seed, source, stopping) for source in REGIONS]
     for mover in movers:
@@ -61,15 +97,26 @@ def all_waves(cluster):
     return cluster.nodes[REGIONS[0]].json("wave", "list")
 
 
-def settle(cluster, patience):
+def reason_of(node, wave):
+    status = node.json("wave", "status", wave["id"])
+    items = {state: n for state, n in status["items"].items() if n}
+    return f"{wave['id']} from {wave['from']} to {wave['to']} {items} {[r['reason'] for r in status['reasons']]}"
+
+
+def settle(cluster, patience, say):
     """Wait until no wave is under way; half the time as they are, then cancelled. Those that did not end."""
     node, end, is_cancelled = cluster.nodes[REGIONS[0]], time.monotonic() + patience, False
     while True:
         left = [w for w in all_waves(cluster) if w["state"] not in ENDED + ("planned",)]
+        for wave in left if not is_cancelled else ():
+            if wave["state"] == "paused":
+                node.cli("wave", "resume", wave["id"])
         if not left or time.monotonic() > end:
             return left
         if not is_cancelled and time.monotonic() > end - patience / 2:
             is_cancelled = True
+            say(f"{len(left)} waves are cancelled, since they did not end: " +
+                ", ".join(reason_of(node, wave) for wave in left))
             for wave in left:
                 try:
                     node.cli("wave", "cancel", wave["id"])

@@ -36,7 +36,7 @@ def stream(seed, name):
 def busy_windows(seconds):
     """[(from, until)] in which faults begin; between them, and at the end, it is quiet."""
     if seconds < 2 * (BUSY_S + QUIET_S):
-        return [(WARM_UP_S, max(WARM_UP_S, seconds * 0.7))]
+        return [(WARM_UP_S, max(WARM_UP_S, seconds * 0.5))]
     windows, at = [], WARM_UP_S
     while at + BUSY_S + QUIET_S <= seconds + WARM_UP_S:
         windows.append((at, at + BUSY_S))
@@ -100,6 +100,12 @@ def faults(seed, seconds):
                 draw.shuffle(deck)
             out.append(make_fault(draw, at, deck.pop(), end))
     return out
+
+
+def removals(seed, seconds, doomed):
+    """[(when, which of the accounts DOOMED, by which region)] of accounts that are removed."""
+    draw = stream(seed, "removals")
+    return sorted((draw.uniform(WARM_UP_S, seconds * 0.8), one, draw.choice(REGIONS)) for one in doomed)
 
 
 def waves(seed, source):

@@ -188,9 +188,23 @@ file_drop(const char *path)
 	f->flags = 0;
 }
 
+/* Bytes written anew are no longer doubtful: the next sync is about what they are now. Of a doubtful
+ * range that is hit in its middle only the rest stays so. */
+static void
+file_rewritten(struct file *f, uint64_t from, uint64_t to)
+{
+	if (to <= f->doubtful_from || from >= f->doubtful_to)
+		return;
+	if (from > f->doubtful_from && to >= f->doubtful_to)
+		f->doubtful_to = from;
+	else
+		f->doubtful_from = to < f->doubtful_to ? to : f->doubtful_to;
+}
+
 static void
 file_written(struct file *f, uint64_t from, uint64_t to)
 {
+	file_rewritten(f, from, to);
 	if (f->from == f->to) {
 		f->from = from;
 		f->to = to;
@@ -286,8 +300,10 @@ truncate_watched(int fd, off_t size)
 	if (is_watched(fd)) {
 		pthread_mutex_lock(&lock);
 		struct file *f = file_of(fd);
-		if (f)
+		if (f) {
 			f->flags |= FILE_SCATTERED;
+			f->doubtful_from = f->doubtful_to = 0;
+		}
 		pthread_mutex_unlock(&lock);
 	}
 	return NEXT(ftruncate)(fd, size);

@@ -27,7 +27,7 @@ import users
 from checks import Checks
 from cluster import Cluster
 from monkey import Monkey
-from schedule import COUNTRIES, REGIONS, faults
+from schedule import COUNTRIES, REGIONS, faults, removals
 
 GRACE_S = 10                            # after the last fault everything has to work again
 
@@ -128,6 +128,9 @@ def run(cluster, args, report):
     people = Users(cluster, args, accounts, origin + seconds)
     cluster.others += people.processes
     movers = moves.start(cluster, args.seed, stopping)
+    doomed = range(args.accounts - args.accounts // 10, args.accounts)
+    remover = moves.Remover(cluster, removals(args.seed, seconds, doomed), accounts, origin, stopping)
+    remover.start()
     teller = threading.Thread(target=progress, args=(monkey, people, movers, origin, seconds, stopping), daemon=True)
     teller.start()
     monkey.run(faults(args.seed, seconds))
@@ -135,21 +138,24 @@ def run(cluster, args, report):
     quiet = monkey.quiet(origin + seconds, GRACE_S)
     people.wait(report)
     stopping.set()
-    for mover in movers:
-        mover.join(30)
+    for thread in [*movers, remover]:
+        thread.join(30)
     say("all is healed; waiting for the waves to end")
     monkey.heal()
+    for which in remover.finish():
+        report.violation("gone", f"{accounts[which]['account']} can't be removed")
     for what in monkey.violations:
         report.violation("runs", what)
     report.figures.update(seconds=round(seconds), accounts=len(accounts), faults=dict(monkey.injected),
-                          gave_up=len(monkey.gave_up), waves=sum(m.planned for m in movers),
+                          gave_up=len(monkey.gave_up), removed=len(remover.removed), torn=monkey.torn,
+                          disks=monkey.disk_counts(), waves=sum(m.planned for m in movers),
                           waves_cancelled=sum(m.cancelled for m in movers))
-    check(cluster, accounts, people, quiet, report)
+    check(cluster, accounts, people, quiet, report, remover)
 
 
-def check(cluster, accounts, people, quiet, report):
-    checks = Checks(cluster, accounts, report)
-    for wave in moves.settle(cluster, 60):
+def check(cluster, accounts, people, quiet, report, remover):
+    checks = Checks(cluster, accounts, report, remover.removed)
+    for wave in moves.settle(cluster, 60, say):
         report.violation("waves", f"a wave did not end: {wave}")
     say("reading everything by every region")
     checks.abort_uploads()
@@ -167,7 +173,8 @@ def check(cluster, accounts, people, quiet, report):
         checks.read_all(f, REGIONS[:1])
     checks.sizes = sizes
     checks.chunks(homes, 15)
-    records = history.load([*people.outs, last])
+    checks.scrub()
+    records = history.without(history.load([*people.outs, last]), remover.asked)
     say(f"checking {len(records)} records")
     report.figures.update(items=items, moves=items.get("erased", 0), pause_s=pause, put_off=dict(reasons.most_common(20)))
     judge(records, quiet, report)
