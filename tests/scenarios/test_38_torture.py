@@ -1,10 +1,15 @@
 """The torture's own parts: a checker that lets nothing pass, and a disk that loses only what nobody waited for."""
-import json
+import itertools
 import os
 import random
+import struct
+import subprocess
 import sys
+import time
 
 import pytest
+
+from domicile import BUILD
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "torture"))
 import content
@@ -58,7 +63,6 @@ def test_a_history_without_an_order_is_found(name):
 
 def by_hand(ops):
     """Every order of every subset, slowly."""
-    import itertools
     sure = [op for op in ops if op.end != NEVER]
     lost = [op for op in ops if op.end == NEVER]
     for n in range(len(lost) + 1):
@@ -160,8 +164,71 @@ def test_a_seed_is_a_schedule():
             assert any(a <= f.at <= b and f.at + f.seconds <= b + 4 for a, b in schedule.busy_windows(seconds))
 
 
+def below_the_shim(tmp_path, script, prepare=lambda made: None):
+    """What a process that runs SCRIPT over the file store/f leaves on its page: {flags, ranges}, and the page."""
+    (tmp_path / "store").mkdir(exist_ok=True)
+    made = disk.Disk(str(tmp_path / "page"))
+    prepare(made)
+    shim = str(BUILD / "tests" / "torture" / "libtorture_shim.so")
+    if not os.path.exists(shim):
+        pytest.skip("built without the library")
+    head = f"""
+import os, time
+def sync():
+    try: os.fsync(f)
+    except OSError: pass
+f = os.open("{tmp_path}/store/f", os.O_RDWR | os.O_CREAT)
+"""
+    subprocess.run([sys.executable, "-c", head + script + "\nos._exit(0)"], check=True, env={
+        **os.environ, "LD_PRELOAD": shim, "TORTURE_PAGE": made.path, "TORTURE_FOLDER": str(tmp_path)})
+    return {path: (flags, ranges) for _, flags, ranges, path in made.files()}.get(f"{tmp_path}/store/f"), made
+
+
+@pytest.mark.parametrize("script, ranges", [
+    ("os.write(f, b'x' * 100)", [(0, 100)]),
+    ("os.write(f, b'x' * 100); sync()", []),
+    ("os.write(f, b'x' * 100); sync(); os.write(f, b'y' * 7); os.write(f, b'z')", [(100, 108)]),
+    ("os.write(f, b'x' * 100); sync(); os.pwrite(f, b'y' * 10, 20)", [(20, 30)]),
+])
+def test_the_library_notes_what_was_not_synced(tmp_path, script, ranges):
+    assert below_the_shim(tmp_path, script)[0][1] == ranges
+
+
+@pytest.mark.parametrize("script, ranges", [
+    ("os.write(f, b'x' * 100); sync()", [(0, 100), (0, 100)]),                              # the sync that fails
+    ("os.write(f, b'x' * 100); sync(); sync()", [(0, 100)]),                                # this one proves nothing
+    ("os.write(f, b'x' * 100); sync(); os.pwrite(f, b'y' * 60, 0); sync()", [(60, 100)]),
+    ("os.write(f, b'x' * 100); sync(); os.pwrite(f, b'y' * 200, 0); sync()", []),           # but what is written anew
+])
+def test_what_a_failed_sync_was_for_stays_in_doubt_until_it_is_written_anew(tmp_path, script, ranges):
+    found, made = below_the_shim(tmp_path, script, lambda made: made.order("sync_errors", 1))
+    assert found[1] == ranges and made.counts()["failed_syncs"] == 1
+
+
+def test_a_name_is_durable_once_its_folder_is_synced(tmp_path):
+    found, _ = below_the_shim(tmp_path, "sync()")
+    assert found[0] & disk.ENTRY_UNSYNCED
+    os.remove(tmp_path / "store" / "f")
+    found, _ = below_the_shim(tmp_path, f"sync(); d = os.open('{tmp_path}/store', os.O_RDONLY); os.fsync(d)")
+    assert not found[0] & disk.ENTRY_UNSYNCED
+
+
+def test_the_library_sets_the_clock_wrong_and_fails_writes(tmp_path):
+    script = """
+assert 500 < time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) - WALL < 700
+try: os.write(f, b'x'); raise SystemExit(1)
+except OSError as e: assert e.errno == 28
+assert os.statvfs("/").f_bavail == 0
+"""
+    wall = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+    def prepare(made):
+        made.order("clock_ns", 600 * 10 ** 9)
+        made.order_for("full_until", 60)
+    below_the_shim(tmp_path, script.replace("WALL", str(wall)), prepare)
+
+
 def test_a_power_cut_takes_nothing_that_was_synced(tmp_path):
-    import struct
     made = disk.Disk(str(tmp_path / "page"))
     outcomes = set()
     for seed in range(200):
