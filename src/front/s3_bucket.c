@@ -2,6 +2,7 @@
 #include "front/s3_private.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/host.h"
 #include "front/xml.h"
@@ -61,6 +62,7 @@ ignore_element(void *arg, const char *path, const char *text, struct err *e)
 int
 s3_create_bucket(struct s3_call *c, struct err *e)
 {
+	const char *locking = request_header(c->r, "x-amz-bucket-object-lock-enabled");
 	int rc;
 
 	if (s3_headers_check(c, e) < 0)
@@ -73,7 +75,10 @@ s3_create_bucket(struct s3_call *c, struct err *e)
 		    c, e, 400, "MalformedXML", "the body is not the XML that was expected");
 	if (s3_write_begin(c, e) < 0)
 		return -1;
-	rc = files_bucket_create(&c->files, c->bucket, e);
+	if (locking && !strcasecmp(locking, "true"))
+		rc = files_bucket_create_locking(&c->files, c->bucket, e);
+	else
+		rc = files_bucket_create(&c->files, c->bucket, e);
 	s3_write_end(c);
 	if (rc < 0)
 		return -1;
@@ -157,7 +162,6 @@ static const struct {
 	{ "tagging", "NoSuchTagSet", NULL },
 	{ "encryption", "ServerSideEncryptionConfigurationNotFoundError", NULL },
 	{ "cors", "NoSuchCORSConfiguration", NULL },
-	{ "object-lock", "ObjectLockConfigurationNotFoundError", NULL },
 	{ "website", "NoSuchWebsiteConfiguration", NULL },
 	{ "replication", "ReplicationConfigurationNotFoundError", NULL },
 	{ "ownershipControls", "OwnershipControlsNotFoundError", NULL },

@@ -410,7 +410,6 @@ find_refused(void *arg, const char *name, const char *value)
 {
 	static const char *const prefixes[] = {
 		"x-amz-tagging",
-		"x-amz-object-lock-",
 		"x-amz-website-redirect-location",
 		"x-amz-server-side-encryption-",
 		"x-amz-copy-source-server-side-encryption-",
@@ -492,6 +491,7 @@ s3_headers_answer(struct request *r, const struct object_info *i)
 	response_header(r, "Last-Modified", "%s", date);
 	response_header(r, "Accept-Ranges", "bytes");
 	s3_answer_version(r, "x-amz-version-id", i);
+	s3_lock_answer(r, &i->lock);
 	while (at < end) {
 		const char *line_end = memchr(at, '\n', (size_t)(end - at));
 

@@ -40,18 +40,22 @@ int
 s3_multipart_begin(struct s3_call *c, struct err *e)
 {
 	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
+	struct files_lock lock;
+	bool has_lock;
 	char upload_id[33];
 	int rc;
 
 	if (s3_headers_check(c, e) < 0 || check_algorithm(c, e) < 0 ||
+	    s3_lock_of_headers(c, &lock, &has_lock, e) < 0 ||
 	    s3_headers_collect(c, &headers, e) < 0)
 		return -1;
 	if (s3_write_begin(c, e) < 0)
 		return -1;
-	rc = multipart_begin(&c->files, c->bucket, c->key, buf_str(&headers), upload_id, e);
+	rc = multipart_begin(
+	    &c->files, c->bucket, c->key, buf_str(&headers), has_lock ? &lock : NULL, upload_id, e);
 	s3_write_end(c);
 	if (rc < 0)
-		return -1;
+		return s3_refuse_lock(c, has_lock, e);
 	buf_add_str(&c->r->body, S3_XML_ROOT("InitiateMultipartUploadResult"));
 	put_upload_name(c, upload_id);
 	xml_close(&c->r->body, "InitiateMultipartUploadResult");

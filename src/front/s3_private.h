@@ -135,6 +135,16 @@ struct object *s3_object(struct s3_call *c, bool with_content, struct err *e);
 void s3_answer_version(struct request *r, const char *name, const struct object_info *i);
 /* s3_version.c */
 s3_fn s3_get_versioning, s3_put_versioning, s3_list_versions;
+/* s3_lock.c */
+s3_fn s3_get_lock_default, s3_put_lock_default, s3_get_retention, s3_put_retention, s3_get_hold,
+    s3_put_hold;
+/* What a request that writes an object asks for. */
+must_check
+int s3_lock_of_headers(struct s3_call *c, struct files_lock *l, bool *has_lock, struct err *e);
+/* A write with E failed: S3's code where that is because of the lock it asked for. Returns -1. */
+int s3_refuse_lock(struct s3_call *c, bool has_lock, struct err *e);
+bool s3_may_bypass(struct request *r);
+void s3_lock_answer(struct request *r, const struct files_lock *l);
 /* s3_put.c */
 s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
 /* The claims about a body: its SHA-256 and Content-MD5. */

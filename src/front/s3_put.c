@@ -331,8 +331,14 @@ static int
 commit_object(struct s3_call *c, const char *headers, const struct files_condition *condition,
     struct object_info *info, struct err *e)
 {
+	struct files_lock lock;
+	bool has_lock;
 	int rc;
 
+	if (s3_lock_of_headers(c, &lock, &has_lock, e) < 0)
+		return -1;
+	if (has_lock)
+		upload_lock(c->upload, &lock);
 	if (s3_write_begin(c, e) < 0)
 		return -1;
 	rc = upload_put(c->upload, &c->files, c->key, headers, condition, info, e);
@@ -340,7 +346,7 @@ commit_object(struct s3_call *c, const char *headers, const struct files_conditi
 	if (rc < 0 && e->kind == ERR_STALE && s3_has_condition(condition))
 		return s3_refuse(c, e, 412, "PreconditionFailed",
 		    "the object does not meet the request's conditions");
-	return rc;
+	return rc < 0 ? s3_refuse_lock(c, has_lock, e) : 0;
 }
 
 int

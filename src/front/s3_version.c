@@ -69,7 +69,10 @@ s3_put_versioning(struct s3_call *c, struct err *e)
 	rc = files_versioning_set(&c->files, c->bucket, s.v, e);
 	s3_write_end(c);
 	if (rc < 0)
-		return -1;
+		return e->kind == ERR_DENIED
+		    ? s3_refuse(c, e, 409, "InvalidBucketState",
+		          "versioning of a bucket with object lock can't be suspended")
+		    : -1;
 	c->r->status = 200;
 	return 0;
 }

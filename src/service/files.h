@@ -41,6 +41,8 @@ int files_bucket_check(const char *bucket, struct err *e);
 must_check
 int files_bucket_create(struct files *f, const char *bucket, struct err *e); /* ERR_EXISTS */
 must_check
+int files_bucket_create_locking(struct files *f, const char *bucket, struct err *e); /* for locks */
+must_check
 int files_bucket_remove(
     struct files *f, const char *bucket, struct err *e); /* ERR_MISSING; ERR_BUSY: not empty */
 must_check
@@ -69,6 +71,59 @@ must_check
 int files_versioning_set(
     struct files *f, const char *bucket, enum files_versioning v, struct err *e);
 
+/* Why there is nothing to open. */
+struct object_absence {
+	bool is_bucket;                   /* there is no such bucket */
+	bool is_marker;                   /* a delete marker stands there */
+	char version[FILES_VERSION_SIZE]; /* the marker's */
+	uint64_t modified_ms;
+};
+/* --- locks ---
+ *
+ * In a bucket made for locks every version may be kept from removal: until a time (retention), or as
+ * long as someone holds it (legal hold). Governance may be cut short by who says so expressly,
+ * compliance by nobody. Overwriting and delete markers go on: they remove nothing. Erasing an account,
+ * or a service whose consent is withdrawn, erases what is locked too.
+ *
+ * Time is the clock's, but while the process runs it goes forward no faster than the machine's own
+ * count: a clock that is put forward unlocks nothing.
+ */
+enum files_lock_mode { LOCK_NONE, LOCK_GOVERNANCE, LOCK_COMPLIANCE };
+
+struct files_lock {
+	enum files_lock_mode mode;
+	uint64_t retain_ms; /* until, wall clock; 0 with LOCK_NONE */
+	bool is_held;
+};
+
+/* What a new object gets that asks for nothing: LOCK_NONE, or a mode for so many days. */
+struct files_lock_default {
+	enum files_lock_mode mode;
+	unsigned days;
+	bool is_years; /* S3 tells 365 days from one year */
+};
+
+/* As the bucket is: ERR_BAD if it was not made for locks. */
+must_check
+int files_lock_default(
+    struct files *f, const char *bucket, struct files_lock_default *out, struct err *e);
+/* Makes a bucket with versioning one for locks, for ever. ERR_BAD without versioning. */
+must_check
+int files_lock_default_set(
+    struct files *f, const char *bucket, const struct files_lock_default *d, struct err *e);
+/* Of one version (NULL: the current one). ERR_BAD: not a bucket for locks, or a delete marker.
+ * ERR_MISSING: *WHY tells. */
+must_check
+int files_lock_get(struct files *f, const char *bucket, const char *key, const char *version,
+    struct files_lock *out, struct object_absence *why, struct err *e);
+/* The retention in L. ERR_DENIED if that would cut short what is there and MAY_BYPASS does not help. */
+must_check
+int files_lock_retain(struct files *f, const char *bucket, const char *key, const char *version,
+    const struct files_lock *l, bool may_bypass, struct object_absence *why, struct err *e);
+must_check
+int files_lock_hold(struct files *f, const char *bucket, const char *key, const char *version,
+    bool on, struct object_absence *why, struct err *e);
+
 struct object_info {
 	uint64_t size;
 	uint64_t modified_ms;
@@ -76,6 +131,7 @@ struct object_info {
 	char version[FILES_VERSION_SIZE]; /* "" if the bucket never had versions */
 	bool is_marker;                   /* a delete marker: no content */
 	bool is_latest;                   /* in listings of versions */
+	struct files_lock lock;
 	struct buf headers; /* "name: value\n" lines kept with it: content-type, cache-control,
 				 * content-*, expires, x-amz-meta-*; lower-case names */
 };
@@ -95,13 +151,6 @@ ssize_t object_read(struct object *o, uint64_t offset, void *p, size_t n, struct
 void object_close(struct object *o);
 CLEANUP(struct object, object_close)
 
-/* Why there is nothing to open. */
-struct object_absence {
-	bool is_bucket;                   /* there is no such bucket */
-	bool is_marker;                   /* a delete marker stands there */
-	char version[FILES_VERSION_SIZE]; /* the marker's */
-	uint64_t modified_ms;
-};
 /* The same of VERSION (NULL: the current one). *WHY is set with ERR_MISSING. ERR_BAD: VERSION can't
  * be the id of one. */
 must_check
@@ -136,6 +185,8 @@ ssize_t upload_read(struct upload *u, uint64_t offset, void *p, size_t n, struct
 /* Chunks durable (blocks if there are any); before passing the gate for the row. */
 must_check
 int upload_settle(struct upload *u, struct err *e);
+/* What upload_put shall lock the object with, instead of the bucket's default. */
+void upload_lock(struct upload *u, const struct files_lock *l);
 /* Commit the row; within ENTER_WRITE. HEADERS as in object_info. Replaces the key's former object. */
 must_check
 int upload_put(struct upload *u, struct files *f, const char *key, const char *headers,
@@ -152,8 +203,10 @@ struct removal {
 	const char *key;
 	const char *version;              /* NULL: none was named */
 	struct files_condition condition; /* on the current object */
+	bool may_bypass;                  /* governance */
 	/* out */
-	struct err err; /* ERR_NONE: done; ERR_STALE: the condition; ERR_BAD: no such id can be */
+	/* ERR_NONE: done; ERR_STALE: the condition; ERR_BAD: no such id can be; ERR_DENIED: locked */
+	struct err err;
 	char found
 	    [FILES_VERSION_SIZE]; /* the version that is gone, or the marker that was put; or "" */
 	bool is_marker;           /* that one is a delete marker */
@@ -205,9 +258,10 @@ int files_list_versions(struct files *f, const struct version_query *q, list_fn 
 
 /* --- multipart --- */
 
+/* LOCK as in upload_lock, or NULL. */
 must_check
 int multipart_begin(struct files *f, const char *bucket, const char *key, const char *headers,
-    char upload_id[static 33], struct err *e);
+    const struct files_lock *lock, char upload_id[static 33], struct err *e);
 struct part_info {
 	unsigned number;
 	uint64_t size;

@@ -157,8 +157,8 @@ files_bucket_id(struct vault *v, const char *bucket, int64_t *id, struct err *e)
 	return r == 1 ? 0 : -1;
 }
 
-int
-files_bucket_create(struct files *f, const char *bucket, struct err *e)
+static int
+create(struct files *f, const char *bucket, bool has_lock, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
 	struct query *q;
@@ -169,10 +169,12 @@ files_bucket_create(struct files *f, const char *bucket, struct err *e)
 	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	q = vault_query(v,
-	    "INSERT INTO bucket(name,id,created_ms)"
-	    " SELECT ?1,coalesce(max(id),0)+1,?2 FROM bucket");
+	    "INSERT INTO bucket(name,id,created_ms,versioning,has_lock)"
+	    " SELECT ?1,coalesce(max(id),0)+1,?2,?3,?4 FROM bucket");
 	query_text(q, 1, bucket, strlen(bucket));
 	query_int(q, 2, (int64_t)host_wall_ms());
+	query_int(q, 3, has_lock ? VERSIONING_ON : VERSIONING_OFF);
+	query_int(q, 4, has_lock);
 	if (query_run(q, e) < 0) {
 		/* It was there, and may be so only since a moment ago. */
 		files_wait_for(f, vault_ticket(v));
@@ -181,6 +183,18 @@ files_bucket_create(struct files *f, const char *bucket, struct err *e)
 		    : -1;
 	}
 	return files_commit(f, v, e);
+}
+
+int
+files_bucket_create(struct files *f, const char *bucket, struct err *e)
+{
+	return create(f, bucket, false, e);
+}
+
+int
+files_bucket_create_locking(struct files *f, const char *bucket, struct err *e)
+{
+	return create(f, bucket, true, e);
 }
 
 /* 1: some object, version or delete marker is in the bucket. */

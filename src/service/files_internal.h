@@ -47,9 +47,11 @@ int files_bucket_id(struct vault *v, const char *bucket, int64_t *id, struct err
 struct object_row {
 	int64_t bucket;
 	enum files_versioning versioning;
+	bool has_lock; /* the bucket is one for locks */
 	bool exists;
 	int64_t seq; /* of the current object; see files_version.c */
 	bool is_null;
+	struct files_lock lock;
 	enum content_kind kind;
 	int64_t body;
 	uint8_t etag[ETAG_BYTES];
@@ -74,6 +76,7 @@ struct object_write {
 	/* These three as version_make_way says. */
 	int64_t seq;
 	bool is_null, is_versioned;
+	struct files_lock lock; /* as lock_of_write says */
 	const char *headers;
 	size_t headers_len;
 };
@@ -124,6 +127,32 @@ int version_seq(struct vault *v, int64_t bucket, const char *key, const char *ve
 must_check
 int version_any(struct vault *v, int64_t bucket, struct err *e);
 
+/* --- files_lock.c --- */
+
+#define LOCK_HELD 4 /* beside the mode in the column `lock` */
+
+/* From the columns I (lock) and I + 1 (retain_ms) of Q, and back. */
+struct files_lock lock_column(struct query *q, int i);
+void lock_bind(struct query *q, int i, const struct files_lock *l);
+/* What the object being written is locked with: ASKED, or without it what the bucket says. ERR_BAD. */
+must_check
+int lock_of_write(struct vault *v, const struct object_row *r, const struct files_lock *asked,
+    struct files_lock *out, struct err *e);
+/* ERR_DENIED while L keeps a version from being removed. */
+must_check
+int lock_allows_removal(const struct files_lock *l, bool may_bypass, struct err *e);
+
+/* Where VERSION (NULL: the current one) of KEY lies: in `object` or aside, with which seq. */
+struct version_place {
+	int64_t bucket;
+	int64_t seq;
+	bool is_aside, is_marker;
+};
+/* In files_version.c. ERR_MISSING and *WHY; ERR_BAD. */
+must_check
+int version_place(struct vault *v, const char *bucket, const char *key, const char *version,
+    struct version_place *out, struct object_absence *why, struct err *e);
+
 /* --- files_digest.c: MD5 of a body, beside the caller's thread once the body is large --- */
 
 struct digest;
@@ -148,6 +177,8 @@ struct upload {
 	struct chunk_ref *refs; /* once settled */
 	size_t n_refs;
 	struct content_in *in; /* for upload_read once settled */
+	struct files_lock lock;
+	bool has_lock; /* it was asked for */
 	bool is_settled;
 	bool is_committed; /* the chunks are the vault's, or may be */
 };
@@ -169,6 +200,8 @@ struct upload_row {
 	int64_t bucket;
 	uint8_t id[UPLOAD_ID_BYTES];
 	int64_t body;
+	struct files_lock lock;
+	bool has_lock;
 	struct buf headers; /* the caller's to free, whatever happens */
 };
 

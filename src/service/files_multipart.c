@@ -32,7 +32,9 @@ upload_row_find(struct vault *v, const char *bucket, const char *key, const char
 		return -1;
 	if (!hex_parse(upload_id, r->id, sizeof(r->id)))
 		return no_upload(e);
-	q = vault_query(v, "SELECT body,headers FROM upload WHERE bucket=?1 AND key=?2 AND id=?3");
+	q = vault_query(v,
+	    "SELECT body,headers,lock,retain_ms FROM upload"
+	    " WHERE bucket=?1 AND key=?2 AND id=?3");
 	query_int(q, 1, r->bucket);
 	query_blob(q, 2, key, strlen(key));
 	query_blob(q, 3, r->id, sizeof(r->id));
@@ -41,6 +43,8 @@ upload_row_find(struct vault *v, const char *bucket, const char *key, const char
 		struct span headers = column_blob(q, 1);
 
 		r->body = column_int(q, 0);
+		r->has_lock = !column_is_null(q, 2);
+		r->lock = lock_column(q, 2);
 		if (headers.len)
 			buf_add(&r->headers, headers.data, headers.len);
 	}
@@ -65,12 +69,13 @@ remove_upload(struct vault *v, const struct upload_row *r, const char *key, stru
 
 int
 multipart_begin(struct files *f, const char *bucket, const char *key, const char *headers,
-    char upload_id[static 33], struct err *e)
+    const struct files_lock *lock, char upload_id[static 33], struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
 	uint8_t id[UPLOAD_ID_BYTES];
+	struct files_lock locked;
+	struct object_row row;
 	struct query *q;
-	int64_t number;
 
 	if (files_key_check(key, e) < 0)
 		return -1;
@@ -81,19 +86,22 @@ multipart_begin(struct files *f, const char *bucket, const char *key, const char
 	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
-	if (files_bucket_id(v, bucket, &number, e) < 0 ||
+	if (object_row_find(v, bucket, key, &row, e) < 0 ||
+	    lock_of_write(v, &row, lock, &locked, e) < 0 ||
 	    query_run(vault_query(v, "INSERT INTO body(content) VALUES(NULL)"), e) < 0)
 		return -1;
 	host_random(id, sizeof(id));
 	q = vault_query(v,
-	    "INSERT INTO upload(bucket,key,id,body,started_ms,headers)"
-	    " VALUES(?1,?2,?3,last_insert_rowid(),?4,?5)");
-	query_int(q, 1, number);
+	    "INSERT INTO upload(bucket,key,id,body,started_ms,headers,lock,retain_ms)"
+	    " VALUES(?1,?2,?3,last_insert_rowid(),?4,?5,?6,?7)");
+	query_int(q, 1, row.bucket);
 	query_blob(q, 2, key, strlen(key));
 	query_blob(q, 3, id, sizeof(id));
 	query_int(q, 4, (int64_t)host_wall_ms());
 	if (headers && *headers)
 		query_blob(q, 5, headers, strlen(headers));
+	if (lock)
+		lock_bind(q, 6, lock);
 	if (query_run(q, e) < 0 || files_commit(f, v, e) < 0)
 		return -1;
 	hex_text(id, sizeof(id), upload_id);
@@ -345,6 +353,7 @@ complete(struct vault *v, const char *bucket, struct upload_row *r, struct match
 
 	if (object_row_find(v, bucket, w->key, &old, e) < 0 || object_row_meets(&old, c, e) < 0 ||
 	    match_parts(v, r->body, m, e) < 0 || drop_unnamed(v, r->body, m, e) < 0 ||
+	    lock_of_write(v, &old, r->has_lock ? &r->lock : NULL, &w->lock, e) < 0 ||
 	    version_make_way(v, &old, w, e) < 0)
 		return -1;
 	if (old.exists && body_drop(v, old.kind, old.body, e) < 0)

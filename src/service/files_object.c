@@ -74,7 +74,8 @@ object_row_find(
     struct vault *v, const char *bucket, const char *key, struct object_row *out, struct err *e)
 {
 	struct query *q = vault_query(v,
-	    "SELECT b.id,o.kind,o.body,o.etag,b.versioning,o.seq,o.is_null FROM bucket b"
+	    "SELECT b.id,o.kind,o.body,o.etag,b.versioning,o.seq,o.is_null,b.has_lock,"
+	    "o.lock,o.retain_ms FROM bucket b"
 	    " LEFT JOIN object o ON o.bucket=b.id AND o.key=?2 WHERE b.name=?1");
 	struct object_row row = { .bucket = 0 };
 	int r;
@@ -92,6 +93,8 @@ object_row_find(
 		row.versioning = (enum files_versioning)column_int(q, 4);
 		row.seq = column_int(q, 5);
 		row.is_null = column_int(q, 6) != 0;
+		row.has_lock = column_int(q, 7) != 0;
+		row.lock = lock_column(q, 8);
 		row.etag_len = etag.len <= ETAG_BYTES ? etag.len : 0;
 		if (row.etag_len)
 			memcpy(row.etag, etag.data, row.etag_len);
@@ -129,8 +132,9 @@ int
 object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, struct err *e)
 {
 	struct query *q = vault_query(v,
-	    "REPLACE INTO object(bucket,key,size,etag,modified_ms,body,kind,headers,seq,is_null)"
-	    " VALUES(?1,?2,?3,?4,?5,coalesce(?6,last_insert_rowid()),?7,?8,?9,?10)");
+	    "REPLACE INTO object(bucket,key,size,etag,modified_ms,body,kind,headers,seq,is_null,"
+	    "lock,retain_ms) VALUES(?1,?2,?3,?4,?5,coalesce(?6,last_insert_rowid()),?7,?8,?9,?10,"
+	    "?11,?12)");
 
 	query_int(q, 1, bucket);
 	query_blob(q, 2, w->key, strlen(w->key));
@@ -144,6 +148,7 @@ object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, 
 		query_blob(q, 8, w->headers, w->headers_len);
 	query_int(q, 9, w->seq);
 	query_int(q, 10, w->is_null);
+	lock_bind(q, 11, &w->lock);
 	return query_run(q, e);
 }
 

@@ -233,11 +233,19 @@ write_object(struct upload *u, struct vault *v, struct object_row *old, struct o
 	struct span data;
 
 	if (upload_content(u, &text, &w->kind, &data, e) < 0 ||
+	    lock_of_write(v, old, u->has_lock ? &u->lock : NULL, &w->lock, e) < 0 ||
 	    version_make_way(v, old, w, e) < 0 ||
 	    write_body(v, old, w->kind, data, &w->body, e) < 0 ||
 	    object_row_write(v, old->bucket, w, e) < 0)
 		return -1;
 	return upload_hand_over(u, v, e);
+}
+
+void
+upload_lock(struct upload *u, const struct files_lock *l)
+{
+	u->lock = *l;
+	u->has_lock = true;
 }
 
 static int

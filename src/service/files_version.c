@@ -26,6 +26,7 @@ struct aside {
 	bool is_null, is_marker;
 	enum content_kind kind;
 	int64_t body;
+	struct files_lock lock;
 };
 
 void
@@ -81,6 +82,7 @@ files_versioning_set(
     struct files *f, const char *bucket, enum files_versioning versioning, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
+	struct object_row row;
 	struct query *q;
 
 	if (versioning == VERSIONING_OFF)
@@ -89,14 +91,15 @@ files_versioning_set(
 	if (!v || vault_begin(v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
-	q = vault_query(v, "UPDATE bucket SET versioning=?1 WHERE name=?2");
-	query_int(q, 1, versioning);
-	query_text(q, 2, bucket, strlen(bucket));
-	if (query_run(q, e) < 0)
+	if (object_row_find(v, bucket, "-", &row, e) < 0)
 		return -1;
-	if (!query_changes(q))
-		return err_set(e, ERR_MISSING, NO_BUCKET);
-	return files_commit(f, v, e);
+	if (row.has_lock && versioning != VERSIONING_ON)
+		return err_set(
+		    e, ERR_DENIED, "versioning of a bucket with object lock can't be suspended");
+	q = vault_query(v, "UPDATE bucket SET versioning=?1 WHERE id=?2");
+	query_int(q, 1, versioning);
+	query_int(q, 2, row.bucket);
+	return query_run(q, e) < 0 ? -1 : files_commit(f, v, e);
 }
 
 int
@@ -133,6 +136,7 @@ aside_read(struct query *q, struct aside *out, struct err *e)
 			.is_marker = column_int(q, 2) != 0,
 			.kind = (enum content_kind)column_int(q, 3),
 			.body = column_int(q, 4),
+			.lock = lock_column(q, 5),
 		};
 	query_end(q);
 	return r;
@@ -143,7 +147,7 @@ static int
 aside_newest(struct vault *v, int64_t bucket, const char *key, struct aside *out, struct err *e)
 {
 	struct query *q = vault_query(v,
-	    "SELECT seq,is_null,is_marker,kind,body FROM version"
+	    "SELECT seq,is_null,is_marker,kind,body,lock,retain_ms FROM version"
 	    " WHERE bucket=?1 AND key=?2 ORDER BY seq DESC LIMIT 1");
 
 	bind_key(q, bucket, key);
@@ -155,12 +159,13 @@ static int
 aside_find(struct vault *v, int64_t bucket, const char *key, int64_t seq, bool is_null,
     struct aside *out, struct err *e)
 {
-	struct query *q = is_null ? vault_query(v,
-	                                "SELECT seq,is_null,is_marker,kind,body FROM version"
-	                                " WHERE bucket=?1 AND key=?2 AND is_null")
-	                          : vault_query(v,
-	                                "SELECT seq,is_null,is_marker,kind,body FROM version"
-	                                " WHERE bucket=?1 AND key=?2 AND seq=?3 AND NOT is_null");
+	struct query *q = is_null
+	    ? vault_query(v,
+	          "SELECT seq,is_null,is_marker,kind,body,lock,retain_ms FROM version"
+	          " WHERE bucket=?1 AND key=?2 AND is_null")
+	    : vault_query(v,
+	          "SELECT seq,is_null,is_marker,kind,body,lock,retain_ms FROM version"
+	          " WHERE bucket=?1 AND key=?2 AND seq=?3 AND NOT is_null");
 
 	bind_key(q, bucket, key);
 	if (!is_null)
@@ -301,10 +306,11 @@ version_make_way(struct vault *v, struct object_row *r, struct object_write *w, 
 /* --- reading --- */
 
 #define READ_LOOK \
-	"SELECT o.kind,o.size,o.modified_ms,o.etag,o.headers,o.body,NULL,NULL,o.seq,o.is_null,"
+	"SELECT o.kind,o.size,o.modified_ms,o.etag,o.headers,o.body,NULL,NULL,o.seq,o.is_null," \
+	"o.lock,o.retain_ms,"
 #define READ_OPEN \
 	"SELECT o.kind,o.size,o.modified_ms,o.etag,o.headers,o.body,c.content,c.chunks,o.seq," \
-	"o.is_null,"
+	"o.is_null,o.lock,o.retain_ms,"
 #define FROM_OBJECT "b.versioning,0 FROM bucket b LEFT JOIN object o ON o.bucket=b.id AND o.key=?2"
 #define FROM_VERSION \
 	"b.versioning,o.is_marker FROM bucket b JOIN version o ON o.bucket=b.id AND o.key=?2"
@@ -343,8 +349,9 @@ open_row(struct vault *v, struct query *q, bool with_content, struct err *e)
 	if (!o)
 		return NULL;
 	i = object_info_to_fill(o);
-	i->is_marker = column_int(q, 11) != 0;
-	if (column_int(q, 10) != VERSIONING_OFF)
+	i->lock = lock_column(q, 10);
+	i->is_marker = column_int(q, 13) != 0;
+	if (column_int(q, 12) != VERSIONING_OFF)
 		version_text(column_int(q, 8), column_int(q, 9) != 0, i->version);
 	return o;
 }
@@ -366,7 +373,7 @@ open_current(struct vault *v, const char *bucket, const char *key, const struct 
 	} else if (r == 1 &&
 	    (column_is_null(q, 5) || !is_wanted(w, column_int(q, 8), column_int(q, 9) != 0))) {
 		/* without versions there is nothing else to look at */
-		r = column_int(q, 10) == VERSIONING_OFF
+		r = column_int(q, 12) == VERSIONING_OFF
 		    ? err_set(e, ERR_MISSING, w->is_any ? "no such key" : "no such version")
 		    : 0;
 	} else if (r == 1) {
@@ -459,6 +466,37 @@ object_open(struct files *f, const char *bucket, const char *key, bool with_cont
 	return o;
 }
 
+int
+version_place(struct vault *v, const char *bucket, const char *key, const char *version,
+    struct version_place *out, struct object_absence *why, struct err *e)
+{
+	struct wanted w = { .is_any = !version };
+	struct object_row row;
+	struct aside a;
+	int r;
+
+	*why = (struct object_absence){ .is_bucket = false };
+	if (version && version_parse(version, &w.seq, &w.is_null, e) < 0)
+		return -1;
+	if (object_row_find(v, bucket, key, &row, e) < 0) {
+		why->is_bucket = true;
+		return -1;
+	}
+	*out = (struct version_place){ .bucket = row.bucket, .seq = row.seq };
+	if (row.exists && is_wanted(&w, row.seq, row.is_null))
+		return 0;
+	r = w.is_any ? aside_newest(v, row.bucket, key, &a, e)
+	             : aside_find(v, row.bucket, key, w.seq, w.is_null, &a, e);
+	if (r < 0)
+		return -1;
+	if (r == 0 || w.is_any)
+		return no_object(&w, why, r ? &a : NULL, 0, e);
+	out->seq = a.seq;
+	out->is_aside = true;
+	out->is_marker = a.is_marker;
+	return 0;
+}
+
 /* --- removing --- */
 
 /* Without a version named, in a bucket that has them: a marker comes on top. */
@@ -507,6 +545,8 @@ remove_version(
 		return 0;
 	snprintf(r->found, sizeof(r->found), "%s", r->version);
 	if (row->exists && is_wanted(&w, row->seq, row->is_null)) {
+		if (lock_allows_removal(&row->lock, r->may_bypass, &r->err) < 0)
+			return 0;
 		*changed = true;
 		if (object_row_remove(v, row, r->key, e) < 0)
 			return -1;
@@ -515,6 +555,8 @@ remove_version(
 	found = aside_find(v, row->bucket, r->key, w.seq, w.is_null, &a, e);
 	if (found <= 0)
 		return found;
+	if (lock_allows_removal(&a.lock, r->may_bypass, &r->err) < 0)
+		return 0;
 	r->is_marker = a.is_marker;
 	*changed = true;
 	if (aside_remove(v, row->bucket, r->key, &a, e) < 0)
