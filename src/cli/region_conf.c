@@ -137,6 +137,24 @@ read_limits(struct region_conf *c, struct err *e)
 	return 0;
 }
 
+/* What confines the process. */
+static int
+read_confinement(struct region_conf *c, const char *file, struct err *e)
+{
+	const char *folder;
+
+	c->user = conf_get(c->conf, "", "user");
+	for (size_t i = 0; (folder = conf_get_nth(c->conf, "", "may_write", i)); i++) {
+		if (i == MAY_WRITE_MAX)
+			return err_set(e, ERR_TOO_BIG, "%s: more than %d times 'may_write'", file,
+			    MAY_WRITE_MAX);
+		if (resolve(file, folder, c->may_write[i], e) < 0)
+			return -1;
+		c->n_may_write++;
+	}
+	return 0;
+}
+
 static int
 read_scrub(struct region_conf *c, struct err *e)
 {
@@ -177,7 +195,8 @@ read_all(struct region_conf *c, const char *file, struct err *e)
 		    "%s: log_level = %.40s: expected debug, info, warn or error", file, level);
 	if (read_names(c, file, e) < 0 || read_paths(c, file, e) < 0 ||
 	    read_directory_at(c, file, e) < 0 || read_listeners(c, file, e) < 0 ||
-	    read_limits(c, e) < 0 || read_scrub(c, e) < 0 || read_standby(c, file, e) < 0)
+	    read_limits(c, e) < 0 || read_scrub(c, e) < 0 || read_standby(c, file, e) < 0 ||
+	    read_confinement(c, file, e) < 0)
 		return -1;
 	if (!*c->store && !*c->directory)
 		return err_set(e, ERR_BAD, "%s: needs 'store', 'directory' or both", file);

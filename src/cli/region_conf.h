@@ -9,7 +9,8 @@
 #include "base/log.h"
 #include "directory/peer.h"
 
-#define REGIONS_MAX 64
+#define REGIONS_MAX   64
+#define MAY_WRITE_MAX 16
 
 struct region_conf {
 	struct conf *conf; /* what the plain pointers below point into */
@@ -22,6 +23,9 @@ struct region_conf {
 	char directory[PATH_MAX];
 	char directory_name[REGION_NAME_SIZE]; /* of another node's, and where it is */
 	const char *directory_at;
+	char may_write[MAY_WRITE_MAX][PATH_MAX]; /* further folders that the node may write in */
+	size_t n_may_write;
+	const char *user; /* whom to become; NULL: nobody else */
 	/* NULL if not there */
 	const char *s3_listen, *s3_plain_listen, *peer_listen, *stream_listen, *metrics_listen;
 	uint64_t vaults_open, vaults_memory, engine_cache, engine_write_buffer;

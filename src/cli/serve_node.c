@@ -14,6 +14,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "cli/region_conf.h"
+#include "cli/serve_confine.h"
 #include "cli/sign_key.h"
 #include "cli/store_starts.h"
 #include "directory/directory.h"
@@ -432,7 +433,8 @@ serving_open(const char *config, struct err *e)
 		err_set(e, ERR_MEMORY, "no memory");
 		return NULL;
 	}
-	if (region_conf_load(config, &s->conf, e) < 0 || open_all(s, e) < 0) {
+	if (region_conf_load(config, &s->conf, e) < 0 || serve_confine(config, &s->conf, e) < 0 ||
+	    open_all(s, e) < 0) {
 		serving_close(s);
 		return NULL;
 	}

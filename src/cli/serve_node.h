@@ -4,7 +4,7 @@
 
 struct serving;
 
-/* Everything up to the listeners; when it returns, requests are answered. ERR_BAD: configuration;
+/* Everything up to the listeners; confines the process (confine.h) before the first thread. When it returns, requests are answered. ERR_BAD: configuration;
  * ERR_DENIED: keys that others can read; ERR_BUSY: another process has the store. */
 must_check
 struct serving *serving_open(const char *config, struct err *e);

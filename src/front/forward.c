@@ -179,13 +179,14 @@ is_passed_back(const char *name, size_t n)
 static void
 take_header(struct passing *p, const char *line, size_t n)
 {
-	const char *colon = memchr(line, ':', n), *value = colon + 1;
+	const char *colon = memchr(line, ':', n), *value;
 	struct request *r = p->r;
 	char name[64], text[8192];
 	size_t name_len, value_len;
 
 	if (!colon)
 		return;
+	value = colon + 1;
 	name_len = (size_t)(colon - line);
 	value_len = n - name_len - 1;
 	while (value_len && (*value == ' ' || *value == '\t'))

@@ -27,7 +27,7 @@ struct fleet_server {
 	struct peers *peers;
 	fleet_call_fn *fn;
 	void *arg;
-	const char *raw; /* instead of what fn answers */
+	const char *_Atomic raw; /* instead of what fn answers */
 	_Atomic unsigned connections;
 	char at[32];
 };
