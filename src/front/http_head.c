@@ -70,6 +70,19 @@ read_special(struct http_request *h, const char *name, size_t name_len, const ch
 	}
 }
 
+/* A header whose value goes on in the next line (RFC 9112, 5.2: to be refused). MHD 0.9.75 appends that
+ * line to the name instead, which it moves for it: a folded Content-Length would be none, and the
+ * body another request. So the value must lie where its name ends. */
+static bool
+is_folded(const char *name, size_t name_len, const char *value)
+{
+	const char *at = name + name_len + 1;
+
+	while (at < value && (*at == ' ' || *at == '\t'))
+		at++;
+	return at != value;
+}
+
 static enum MHD_Result
 see_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len, const char *value,
     size_t n)
@@ -82,6 +95,7 @@ see_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len
 		h->is_too_large = true;
 		return MHD_NO;
 	}
+	h->is_bad |= value && is_folded(name, name_len, value);
 	if (!value)
 		value = "";
 	h->is_bad |= !is_token(name, name_len) || has_controls(value, n);
