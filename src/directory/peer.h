@@ -1,7 +1,7 @@
 /* peer.h - authenticated calls between regions: HTTPS with certificates on both sides.
  *
  * A peer's certificate must be signed by the common CA and carry its region id as common name and
- * as DNS name; TLS 1.2 or later. Any thread.
+ * as DNS name; TLS 1.3. Any thread.
  */
 #pragma once
 #include <jansson.h>
@@ -65,6 +65,11 @@ must_check
 int peers_check_session(
     struct peers *p, void *session, char name[static REGION_NAME_SIZE], struct err *e);
 
-/* TLS priority string for every listener: TLS 1.2+, forward secrecy, AEAD. */
+/* TLS priority string for users: TLS 1.2+, forward secrecy, AEAD. */
 #define TLS_PRIORITIES \
 	"SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-AES-128-CBC:-AES-256-CBC:-CAMELLIA-128-CBC:-CAMELLIA-256-CBC"
+/* Between regions, who are all ours: TLS 1.3. 128 bit keys first: on one core a tenth faster than 256,
+ * and a session lives for a move. */
+#define PEER_PRIORITIES \
+	"SECURE128:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM" \
+	":+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1"

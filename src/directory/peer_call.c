@@ -5,6 +5,7 @@
  * connections: a TLS handshake costs two round trips, which may be 700 ms.
  */
 #include "directory/peer_private.h"
+#include "base/log.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@ route_new(struct peers *p, const char *name, const char *endpoint)
 
 	if (!r)
 		return NULL;
+	r->peers = p;
 	strcpy(r->name, name);
 	strcpy(r->endpoint, endpoint);
 	snprintf(text, sizeof(text), "%s:443:%s", name, endpoint);
@@ -120,14 +122,43 @@ peer_calls_free(struct peers *p)
 	p->routes = NULL;
 }
 
+/* Before a request goes out. libcurl has checked chain and name, but not what the certificate is for,
+ * nor its common name. */
+static int
+check_server(void *arg, char *their_ip, char *our_ip, int their_port, int our_port)
+{
+	const struct peer_route *route = NULL;
+	struct curl_tlssessioninfo *tls = NULL;
+	char name[REGION_NAME_SIZE];
+	CURL *easy = arg;
+	long is_new = 0;
+	struct err e;
+
+	(void)their_ip, (void)our_ip, (void)their_port, (void)our_port;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &route);
+	curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &is_new);
+	curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &tls);
+	if (!route || !tls || tls->backend != CURLSSLBACKEND_GNUTLS || !tls->internals)
+		return CURL_PREREQFUNC_ABORT;
+	if (!is_new ||
+	    peers_verify(
+	        route->peers, tls->internals, GNUTLS_KP_TLS_WWW_SERVER, route->name, name, &e) == 0)
+		return CURL_PREREQFUNC_OK;
+	log_warn("peer.certificate", NULL, "region=%s refused=%s", route->name, e.text);
+	return CURL_PREREQFUNC_ABORT;
+}
+
 static void
 prepare(const struct peers *p, const struct peer_route *route, CURL *easy)
 {
 	if (route)
 		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, route->list);
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, (void *)(uintptr_t)route);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, check_server);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, easy);
 	curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* whatever the environment says */
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https");
-	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	curl_easy_setopt(easy, CURLOPT_CAINFO, p->ca_path);

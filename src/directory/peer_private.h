@@ -10,6 +10,7 @@
 /* An address that libcurl goes to for a region's name. It borrows the list, so one is kept for
  * each address that ever was. */
 struct peer_route {
+	struct peers *peers;
 	struct curl_slist *list;
 	char name[REGION_NAME_SIZE];
 	char endpoint[128];

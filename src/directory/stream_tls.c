@@ -14,10 +14,6 @@
 #include <sys/socket.h>
 
 #define GREETING "DOM1"
-/* 128 bit keys: on one core a tenth faster than 256, and the session lives for a move. */
-#define STREAM_PRIORITIES \
-	"SECURE128:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM" \
-	":+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1"
 
 /* The socket. These set errno, which GnuTLS looks at. */
 
@@ -148,7 +144,7 @@ start_session(struct stream *s, const char *region)
 	int rc = gnutls_init(&s->session, flags);
 
 	if (rc >= 0)
-		rc = gnutls_priority_set_direct(s->session, STREAM_PRIORITIES, NULL);
+		rc = gnutls_priority_set_direct(s->session, PEER_PRIORITIES, NULL);
 	if (rc >= 0)
 		rc = gnutls_credentials_set(
 		    s->session, GNUTLS_CRD_CERTIFICATE, s->peers->credentials);

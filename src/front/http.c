@@ -86,7 +86,7 @@ start_shard(struct listener *l, struct shard *s, const struct tls *tls, struct e
 		o[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)tls->cert };
 		o[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)tls->key };
 		o[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0,
-			(void *)TLS_PRIORITIES };
+			(void *)(l->kind == LISTEN_PEER ? PEER_PRIORITIES : TLS_PRIORITIES) };
 	}
 	if (tls->trust)
 		o[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_TRUST, 0,
