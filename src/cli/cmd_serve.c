@@ -1,12 +1,14 @@
 /* cmd_serve.c - `domicile serve`: the process around a node. */
 #include "cli/commands.h"
 
+#include <jansson.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/crypto.h"
 #include "base/host.h"
 #include "base/log.h"
 #include "cli/serve_node.h"
@@ -70,6 +72,15 @@ attend(struct serving *s, const sigset_t *set)
 	}
 }
 
+/* The secret keys of new accounts pass through JSON texts, here and between regions. */
+static void
+free_wiped(void *p)
+{
+	if (p)
+		wipe(p, malloc_usable_size(p));
+	free(p);
+}
+
 int
 cmd_serve(const struct args *a, struct err *e)
 {
@@ -91,6 +102,7 @@ cmd_serve(const struct args *a, struct err *e)
 	/* Many threads each allocate a little: an arena each would hold on to hundreds of megabytes. */
 	mallopt(M_ARENA_MAX, ARENAS);
 	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY, "locked memory");
+	json_set_alloc_funcs(malloc, free_wiped);
 	block_signals(&set);
 	s = serving_open(config, e);
 	if (!s)

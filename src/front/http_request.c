@@ -89,8 +89,8 @@ http_unref(struct http_request *h)
 		atomic_fetch_sub(&f->inside, 1);
 	http_answer_clear(h);
 	buf_free(&h->r.headers);
-	buf_free(&h->r.body);
-	buf_free(&h->collected);
+	buf_wipe(&h->r.body); /* people's content, or the secret key of a new account */
+	buf_wipe(&h->collected);
 	http_stream_free(h);
 	http_head_free(h);
 	limits_give_back(h);
