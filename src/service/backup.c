@@ -632,6 +632,11 @@ prepare(struct backup *b, const char *folder, unsigned keep, struct err *e)
 	} else if (!e->text[0]) {
 		err_errno(e, errno, "%s", folder);
 	}
+	if (e && e->kind == ERR_DENIED)
+		err_set(e, ERR_DENIED,
+		    "%s: the node may not write there; add to its region.conf 'may_write = ' and that "
+		    "folder, or one around it that is there, and restart it",
+		    folder);
 	writing_free(w);
 	return NULL;
 }
