@@ -107,6 +107,8 @@ may_arrive(struct target *t, const struct opening *o, struct err *e)
 		return err_set(e, ERR_BAD, "an account without a profile");
 	if (policy_allows(n->policy, o->country, n->region, e) < 0)
 		return -1;
+	if (!engine_room(n->engine) || !chunks_room(n->chunks))
+		return err_set(e, ERR_FULL, "%s has no space left", n->region);
 	if (eraser_has(t->mover, &o->account))
 		return err_set(
 		    e, ERR_BUSY, "%s has not finished erasing its former copy", n->region);
