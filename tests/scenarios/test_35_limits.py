@@ -175,11 +175,12 @@ def test_slow_uploads_leave_workers_to_others(node):
         for i in range(30):
             stack.enter_context(slow_upload(region, user, f"/files/slow-{i}"))
         soon(lambda: metric(region, "domicile_http_queued") >= 20)
-        for other in (account_of(region), account_of(region)):      # not open yet: a worker's work
+        for _ in range(2):
             began = time.monotonic()
+            other = account_of(region)          # its vaults are not open yet: a worker's work
             assert other.request("PUT", "/files/a", body=bytes(30000))[0] == 200
             assert other.request("GET", "/files/a")[0] == 200
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20
     # Those in the way are gone: it is the next one's turn.
     assert user.request("PUT", "/files/large", body=bytes(3 * MIB))[0] == 200
 
