@@ -136,7 +136,8 @@ struct front {
 	uint64_t memory_max;
 	_Atomic uint64_t memory;
 	_Atomic int users, peers; /* connections accepted */
-	uint64_t swept_ms;        /* the acceptor's, and so are the next two */
+	uint64_t swept_ms;        /* the acceptor's, and so are the next three */
+	uint64_t short_ms;        /* when accepting failed last */
 	bool is_short;            /* of descriptors */
 	int spare[HTTP_SPARE_FILES];
 	pthread_mutex_t limits_lock;

@@ -23,6 +23,7 @@
 
 #define BACKLOG  1024
 #define PAUSE_MS 50
+#define CALM_MS  5000
 #define SWEEP_MS 500
 
 /* "host:port", "[::1]:port", ":port" and "*:port" into two strings. */
@@ -216,6 +217,7 @@ accept_failed(struct front *f, struct listener *l, int why)
 		return 0;
 	l->pause_until_ms = host_mono_ms() + PAUSE_MS;
 	refused_count(why == EMFILE || why == ENFILE ? REFUSED_FILES : REFUSED_MEMORY);
+	f->short_ms = host_mono_ms();
 	if (!f->is_short)
 		log_error("limits.accept", NULL, "connections have to wait: %s", strerror(why));
 	f->is_short = true;
@@ -225,7 +227,8 @@ accept_failed(struct front *f, struct listener *l, int why)
 static void
 accept_succeeded(struct front *f, const struct listener *l)
 {
-	if (l->kind > LISTEN_PEER || !f->is_short)
+	/* One that came free now and then is no end of it. */
+	if (l->kind > LISTEN_PEER || !f->is_short || host_mono_ms() - f->short_ms < CALM_MS)
 		return;
 	f->is_short = false;
 	log_info("limits.accept", NULL, "connections are accepted again");
