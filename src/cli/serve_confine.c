@@ -12,6 +12,7 @@
 
 #include "base/fs.h"
 #include "cli/confine.h"
+#include "cli/store_starts.h"
 
 #define LOW_PORT_END 1024
 
@@ -53,11 +54,14 @@ allow_files(struct allowed *a, const char *config, const struct region_conf *c, 
 {
 	const char *const read[] = { config, c->regions, c->tls_cert, c->tls_key, c->ca,
 		c->sign_key, c->region_key };
+	char starts[PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(read); i++)
 		if (add_folder_of(a, read[i], CONFINE_READ, e) < 0)
 			return -1;
-	if (*c->store && add(a, c->store, CONFINE_WRITE, e) < 0)
+	if (*c->store &&
+	    (store_starts_file(c->store, starts, e) < 0 || add(a, c->store, CONFINE_WRITE, e) < 0 ||
+	        add(a, starts, CONFINE_WRITE, e) < 0))
 		return -1;
 	for (size_t i = 0; i < c->n_may_write; i++)
 		if (add(a, c->may_write[i], CONFINE_WRITE, e) < 0)

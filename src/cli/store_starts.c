@@ -1,9 +1,10 @@
 /* store_starts.c - see store_starts.h. */
 #include "cli/store_starts.h"
 
-#include <limits.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/host.h"
@@ -48,7 +49,17 @@ write_record(struct engine *g, struct flusher *f, const struct starts *s, struct
 	return region_apply(g, f, b, e);
 }
 
-/* As read_record; one that says nothing counts as another store's. */
+int
+store_starts_file(const char *store, char out[static PATH_MAX], struct err *e)
+{
+	if (snprintf(out, PATH_MAX, "%s.starts", store) >= PATH_MAX)
+		return err_set(e, ERR_BAD, "a path of %zu bytes", strlen(store));
+	if (access(out, F_OK) == 0 || fs_write(out, "", 0, 0600, e) == 0)
+		return 0;
+	return err_add(e, "a file beside the store, which the node's user has to own");
+}
+
+/* As read_record, and an empty one is none; one that says nothing counts as another store's. */
 static int
 read_file(const char *path, struct starts *out, struct err *e)
 {
@@ -57,6 +68,8 @@ read_file(const char *path, struct starts *out, struct err *e)
 
 	if (fs_read(path, MAX, &text, e) < 0)
 		return e->kind == ERR_MISSING ? 0 : -1;
+	if (!text.len)
+		return 0;
 	memset(out, 0, sizeof(*out));
 	if (sscanf(buf_str(&text), "%32s %" SCNu64, hex, &out->count) == 2 &&
 	    strlen(hex) == 2 * ID_SIZE && !hex_parse(hex, out->id, ID_SIZE))
@@ -64,14 +77,20 @@ read_file(const char *path, struct starts *out, struct err *e)
 	return 1;
 }
 
+/* Always as long, so that nothing of the one before is left. */
 static int
 write_file(const char *path, const struct starts *s, struct err *e)
 {
+	_cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 	char hex[2 * ID_SIZE + 1], text[64];
 
 	hex_text(s->id, ID_SIZE, hex);
-	snprintf(text, sizeof(text), "%s %" PRIu64 "\n", hex, s->count);
-	return fs_write(path, text, strlen(text), 0600, e);
+	snprintf(text, sizeof(text), "%s %020" PRIu64 "\n", hex, s->count);
+	if (fd < 0)
+		return err_errno(e, errno, "%s", path);
+	if (fs_write_all(fd, text, strlen(text), e) < 0)
+		return err_add(e, "%s", path);
+	return fdatasync(fd) < 0 ? err_errno(e, errno, "%s", path) : 0;
 }
 
 static int
@@ -91,10 +110,11 @@ int
 store_starts(struct engine *g, struct flusher *f, const char *store, struct err *e)
 {
 	struct starts record = { 0 }, file = { 0 };
-	char path[PATH_MAX + 16];
 	int has_record, has_file;
+	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "%s.starts", store);
+	if (store_starts_file(store, path, e) < 0)
+		return -1;
 	has_record = read_record(g, &record, e);
 	has_file = has_record < 0 ? -1 : read_file(path, &file, e);
 	if (has_file < 0)

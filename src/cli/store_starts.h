@@ -7,9 +7,14 @@
  * snapshot of the whole file system is, can't be told: `domicile region reconcile` is for that.
  */
 #pragma once
+#include <limits.h>
 #include "vault/region.h"
 
-/* STORE: its folder; the file is STORE.starts. */
+/* The file of the store in folder STORE, beside it: STORE.starts. Made empty if it is not there, before the
+ * node confines itself to writing what is there. It is written in place: torn, it differs, and costs a
+ * comparison. */
+must_check
+int store_starts_file(const char *store, char out[static PATH_MAX], struct err *e);
 must_check
 int store_starts(struct engine *g, struct flusher *f, const char *store, struct err *e);
 

@@ -295,9 +295,19 @@ def test_damage_in_a_backup_is_found_and_not_restored(regions, tmp_path):
     assert command("region", "backup", "--verify", folder)[0] == 0
 
 
-def test_files_that_were_copied_back_are_noticed(regions, tmp_path):
-    """No restore command: an older copy of the store's folder, put back by hand."""
-    bj, sg = regions
+def test_files_that_were_copied_back_are_noticed(tmp_path):
+    """No restore command: an older copy of the store's folder, put back by hand. Nodes as confined as can be."""
+    bj = Region(tmp_path, "cn-bj", "CN").start()
+    sg = Region(tmp_path, "sg", "SG", beside=bj).start()
+    try:
+        copy_back(bj, sg, tmp_path)
+    finally:
+        for region in (sg, bj):
+            if region.is_up():
+                region.stop()
+
+
+def copy_back(bj, sg, tmp_path):
     leaves, stays = (make_account(sg_first) for sg_first in (bj, bj))
     move(bj, sg, [leaves, stays])
     sg.stop()
