@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/call.h"
 #include "cli/progress.h"
@@ -47,6 +48,22 @@ print_standby(json_t *it)
 }
 
 static void
+print_key(json_t *key)
+{
+	const char *state = get_text(key, "state");
+
+	if (!key)
+		return;
+	printf("region key: generation %" PRId64, get_number(key, "generation"));
+	if (strcmp(state, "idle"))
+		printf(", being rotated: %s, %" PRId64 " of %" PRId64 " vaults", state,
+		    get_number(key, "done"), get_number(key, "total"));
+	if (*get_text(key, "trouble"))
+		printf("; tried again: %s", get_text(key, "trouble"));
+	putchar('\n');
+}
+
+static void
 print_region(json_t *it)
 {
 	json_t *list = json_object_get(it, "regions"), *moving = json_object_get(it, "moving"),
@@ -59,6 +76,7 @@ print_region(json_t *it)
 	    get_text(it, "region"), get_text(it, "jurisdiction"), get_number(it, "vaults_open"),
 	    get_number(it, "requests_waiting"), text);
 	print_standby(it);
+	print_key(json_object_get(it, "key"));
 	if (moving)
 		printf("moving: %" PRId64 " sending, %" PRId64 " erasing, %" PRId64 " resolving\n",
 		    sending(moving), get_number(moving, "erasing"),

@@ -87,6 +87,16 @@ const struct command commands[] = {
 	    { CONFIG, JSON },
 	},
 	{
+	    "region rotate-key",
+	    "",
+	    cmd_region_rotate_key,
+	    "make the region key anew and destroy the old one, while the node serves",
+	    "Wraps every vault's key anew. Afterwards a copy of the store from before opens for nobody: make a\n"
+	    "new backup of store and region.key. The node goes on if this is interrupted; `region status`\n"
+	    "tells how far it is.",
+	    { CONFIG, JSON },
+	},
+	{
 	    "region scrub",
 	    "",
 	    cmd_region_scrub,

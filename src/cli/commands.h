@@ -6,7 +6,7 @@ command_fn cmd_serve;
 command_fn cmd_ca_init;
 command_fn cmd_region_promote;
 command_fn cmd_region_init, cmd_region_status, cmd_region_sample, cmd_region_scrub,
-    cmd_directory_status, cmd_trust;
+    cmd_region_rotate_key, cmd_directory_status, cmd_trust;
 command_fn cmd_region_backup, cmd_region_restore, cmd_region_reconcile, cmd_region_reconciled,
     cmd_account_accept;
 command_fn cmd_account_create, cmd_account_list, cmd_account_show, cmd_account_suspend,

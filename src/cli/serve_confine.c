@@ -9,10 +9,13 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "cli/confine.h"
 #include "cli/store_starts.h"
+#include "sealed/keys.h"
 
 #define LOW_PORT_END 1024
 
@@ -49,6 +52,21 @@ add_folder_of(struct allowed *a, const char *path, enum confine_may may, struct 
 	return -1;
 }
 
+/* The region key is rotated in two files that are there before: nothing else in their folder may be changed.
+ * Where the second can't be made, rotating says so. */
+static int
+allow_region_key(struct allowed *a, const char *path, struct err *e)
+{
+	char aside[PATH_MAX];
+	struct err why = { 0 };
+
+	if (keys_file_aside(path, aside, e) < 0)
+		return -1;
+	if (access(aside, F_OK) < 0 && fs_write(aside, "", 0, 0600, &why) < 0)
+		log_warn("confine.files", NULL, "the region key can't be rotated: %s", why.text);
+	return add(a, path, CONFINE_WRITE, e) < 0 ? -1 : add(a, aside, CONFINE_WRITE, e);
+}
+
 static int
 allow_files(struct allowed *a, const char *config, const struct region_conf *c, struct err *e)
 {
@@ -61,7 +79,7 @@ allow_files(struct allowed *a, const char *config, const struct region_conf *c, 
 			return -1;
 	if (*c->store &&
 	    (store_starts_file(c->store, starts, e) < 0 || add(a, c->store, CONFINE_WRITE, e) < 0 ||
-	        add(a, starts, CONFINE_WRITE, e) < 0))
+	        add(a, starts, CONFINE_WRITE, e) < 0 || allow_region_key(a, c->region_key, e) < 0))
 		return -1;
 	for (size_t i = 0; i < c->n_may_write; i++)
 		if (add(a, c->may_write[i], CONFINE_WRITE, e) < 0)

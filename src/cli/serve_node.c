@@ -22,6 +22,7 @@
 #include "front/admin.h"
 #include "front/front.h"
 #include "move/mover.h"
+#include "move/step.h"
 #include "move/reconcile.h"
 #include "sealed/keys.h"
 #include "service/access.h"
@@ -32,6 +33,7 @@
 #include "standby/follower.h"
 #include "standby/marker.h"
 #include "standby/standby.h"
+#include "service/rotation.h"
 #include "service/scrub.h"
 #include "vault/homes.h"
 #include "vault/pool.h"
@@ -294,6 +296,7 @@ start_services(struct serving *s, struct err *e)
 		.stream_at = s->conf.stream_listen,
 		.read_lease_ms = s->conf.read_lease_ms,
 	};
+	const struct rotation_config rotation = { .node = n, .step = step };
 	struct scrub_config scrub = {
 		.node = n,
 		.every_ms = s->conf.scrub_every_ms,
@@ -307,7 +310,8 @@ start_services(struct serving *s, struct err *e)
 		return -1;
 	n->mover = mover_start(&mover, e);
 	n->scrub = n->mover ? scrub_start(&scrub, e) : NULL;
-	return n->scrub ? 0 : -1;
+	n->rotation = n->scrub ? rotation_start(&rotation, e) : NULL;
+	return n->rotation ? 0 : -1;
 }
 
 /* What the engine, the directory, moves and everything that is open once leave of the descriptors; never
@@ -455,6 +459,7 @@ serving_close(struct serving *s)
 	standby_cancel(n->standby, 0);
 	follower_stop(n->follower);
 	backup_close(n->backup);
+	rotation_stop(n->rotation);
 	scrub_stop(n->scrub);
 	mover_stop(n->mover);
 	routes_free(n->routes);

@@ -32,6 +32,8 @@ static const struct admin_route routes[] = {
 	{ "/v1/region/backup/status", admin_backup_status },
 	{ "/v1/region/reconciled", admin_reconciled },
 	{ "/v1/region/sample", admin_region_sample },
+	{ "/v1/region/key/rotate", admin_key_rotate },
+	{ "/v1/region/key/status", admin_key_status },
 	{ "/v1/region/scrub/ask", admin_scrub_ask },
 	{ "/v1/region/scrub/stop", admin_scrub_stop },
 	{ "/v1/region/scrub/status", admin_scrub_status },

@@ -8,6 +8,7 @@
 #include "directory/peer.h"
 #include "move/mover.h"
 #include "service/gauges.h"
+#include "service/rotation.h"
 #include "standby/follower.h"
 #include "standby/standby.h"
 
@@ -77,6 +78,15 @@ admin_region_status(struct request *r, json_t *in, json_t **out, struct err *e)
 	    regions_json(n));
 	if (status && n->mover)
 		json_object_set_new(status, "moving", mover_status(n->mover));
+	if (status && n->rotation) {
+		json_t *key;
+
+		if (rotation_status(n->rotation, &key, e) < 0) {
+			json_decref(status);
+			return -1;
+		}
+		json_object_set_new(status, "key", key);
+	}
 	if (status && n->standby)
 		json_object_set_new(status, "standby", standby_json(n));
 	if (status && n->follower)

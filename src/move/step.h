@@ -9,5 +9,6 @@
  * target.arriving .taken   .sealed  .prepared .swapped .settled .answered
  * eraser.keys     .records .compacted .erased
  * reconcile.page .settled
- * restore.gathered .chunks */
+ * restore.gathered .chunks
+ * rotate.recorded .added  .vault  .wrapped .destroyed .compacted (service/rotation.h) */
 void step(const char *name);

@@ -7,6 +7,10 @@
  *
  * The checksum tells a damaged file from a wrong one; it keeps nobody out. Generations may be
  * missing: those are destroyed.
+ *
+ * A change is written to <path>.new and synced, then over the file itself and synced, then <path>.new is
+ * emptied, each in place: so the bytes that go are overwritten, a node needs no right to its folder, and at
+ * any crash one of the two is whole. One that is not is never looked into further.
  */
 #include "sealed/keys.h"
 #include "base/frame.h"
@@ -17,6 +21,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,7 +32,7 @@
 #define GENERATIONS_MAX 64
 #define FILE_MAX        8192
 
-struct keys {
+struct generations {
 	unsigned n;
 	struct {
 		uint32_t generation;
@@ -35,18 +40,29 @@ struct keys {
 	} all[GENERATIONS_MAX];
 };
 
+struct keys {
+	struct generations g;
+	pthread_mutex_t lock;   /* of g */
+	pthread_mutex_t change; /* of the file */
+	pthread_rwlock_t hold;
+	char path[PATH_MAX - 8]; /* with a suffix it is one still */
+};
+
 /* --- making a file ------------------------------------------------------------------------ */
 
 /* TEXT gets the file's content; returns its length. */
 static size_t
-write_text(char text[static FILE_MAX], uint32_t generation, const uint8_t key[static KEY_BYTES])
+write_text(char text[static FILE_MAX], const struct generations *g)
 {
 	uint8_t sum[SHA256_BYTES];
 	char hex[2 * KEY_BYTES + 1];
-	int n;
+	int n = snprintf(text, FILE_MAX, FIRST_LINE);
 
-	hex_text(key, KEY_BYTES, hex);
-	n = snprintf(text, FILE_MAX, FIRST_LINE "%" PRIu32 " %s\n", generation, hex);
+	for (unsigned i = 0; i < g->n; i++) {
+		hex_text(g->all[i].key, KEY_BYTES, hex);
+		n += snprintf(
+		    text + n, FILE_MAX - (size_t)n, "%" PRIu32 " %s\n", g->all[i].generation, hex);
+	}
 	sha256(text, (size_t)n, sum);
 	hex_text(sum, sizeof(sum), hex);
 	n += snprintf(text + n, FILE_MAX - (size_t)n, SUM_WORD "%s\n", hex);
@@ -81,14 +97,65 @@ int
 keys_file_create(const char *path, struct err *e)
 {
 	char *text = secret_alloc(FILE_MAX, e);
-	uint8_t key[KEY_BYTES];
-	int rc;
+	struct generations *g = text ? secret_alloc(sizeof(*g), e) : NULL;
+	int rc = -1;
+
+	if (g) {
+		g->n = 1;
+		g->all[0].generation = 1;
+		host_random(g->all[0].key, KEY_BYTES);
+		rc = write_new(path, text, write_text(text, g), e);
+	}
+	secret_free(g, sizeof(*g));
+	secret_free(text, FILE_MAX);
+	return rc;
+}
+
+int
+keys_file_aside(const char *path, char out[static PATH_MAX], struct err *e)
+{
+	if (snprintf(out, PATH_MAX, "%s.new", path) >= PATH_MAX)
+		return err_set(e, ERR_BAD, "a path of %zu bytes", strlen(path));
+	return 0;
+}
+
+/* N bytes of TEXT in place of what PATH has, whose remaining bytes become zeros before it is cut. */
+static int
+overwrite(const char *path, const char *text, size_t n, struct err *e)
+{
+	_cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	static const char zeros[FILE_MAX];
+	struct stat st;
+	size_t rest;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(e, errno, "%s", path);
+	rest = st.st_size > (off_t)n ? (size_t)st.st_size - n : 0;
+	if (rest > sizeof(zeros))
+		return err_set(e, ERR_TOO_BIG, "%s: more than %d bytes", path, FILE_MAX);
+	if (fs_write_all(fd, text, n, e) < 0 || fs_write_all(fd, zeros, rest, e) < 0)
+		return err_add(e, "%s", path);
+	if (fsync(fd) < 0 || (rest && ftruncate(fd, (off_t)n) < 0) || fsync(fd) < 0)
+		return err_errno(e, errno, "%s", path);
+	return 0;
+}
+
+/* The file at PATH says G from now on. */
+static int
+write_both(const char *path, const struct generations *g, struct err *e)
+{
+	char *text = secret_alloc(FILE_MAX, e);
+	char aside[PATH_MAX], folder[PATH_MAX];
+	size_t n;
+	int rc = -1;
 
 	if (!text)
 		return -1;
-	host_random(key, sizeof(key));
-	rc = write_new(path, text, write_text(text, 1, key), e);
-	wipe(key, sizeof(key));
+	n = write_text(text, g);
+	snprintf(folder, sizeof(folder), "%s", path);
+	if (keys_file_aside(path, aside, e) == 0 && overwrite(aside, text, n, e) == 0 &&
+	    fs_sync_dir(dirname(folder), e) == 0 && overwrite(path, text, n, e) == 0)
+		rc = overwrite(aside, "", 0, e);
 	secret_free(text, FILE_MAX);
 	return rc;
 }
@@ -162,7 +229,7 @@ take_sum(char *text, size_t n)
 
 /* One generation's line; false if it is not one. */
 static bool
-take_generation(struct keys *k, const char *line)
+take_generation(struct generations *k, const char *line)
 {
 	char *end;
 	unsigned long g = strtoul(line, &end, 10);
@@ -178,7 +245,7 @@ take_generation(struct keys *k, const char *line)
 }
 
 static bool
-parse_text(struct keys *k, char *text, size_t n)
+parse_text(struct generations *k, char *text, size_t n)
 {
 	char *line, *next;
 
@@ -195,28 +262,175 @@ parse_text(struct keys *k, char *text, size_t n)
 	return k->n > 0;
 }
 
+static struct keys *
+keys_alloc(const char *path, struct err *e)
+{
+	struct keys *k = secret_alloc(sizeof(*k), e);
+	pthread_rwlockattr_t a;
+
+	if (!k)
+		return NULL;
+	pthread_mutex_init(&k->lock, NULL);
+	pthread_mutex_init(&k->change, NULL);
+	/* New vaults come all the time: who adds a generation must get its turn. */
+	pthread_rwlockattr_init(&a);
+	pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&k->hold, &a);
+	pthread_rwlockattr_destroy(&a);
+	if (snprintf(k->path, sizeof(k->path), "%s", path) < (int)sizeof(k->path))
+		return k;
+	keys_close(k);
+	err_set(e, ERR_BAD, "a path of %zu bytes", strlen(path));
+	return NULL;
+}
+
+/* 0: *G read; -1, with ERR_FORGED if it is damaged or something else. */
+static int
+read_generations(const char *path, struct generations *g, struct err *e)
+{
+	char *text = secret_alloc(FILE_MAX, e);
+	ssize_t n;
+	int rc = -1;
+
+	if (!text)
+		return -1;
+	n = read_text(path, text, e);
+	g->n = 0;
+	if (n >= 0)
+		rc = parse_text(g, text, (size_t)n)
+		    ? 0
+		    : err_set(e, ERR_FORGED, "region key %s: damaged, or not a region key", path);
+	secret_free(text, FILE_MAX);
+	return rc;
+}
+
+/* The file was being written over when the machine stopped: what was to be in it is beside it. */
+static int
+complete(struct keys *k, struct err *e)
+{
+	char aside[PATH_MAX];
+	struct err ignored;
+
+	if (keys_file_aside(k->path, aside, e) < 0 || read_generations(aside, &k->g, &ignored) < 0)
+		return -1;
+	return write_both(k->path, &k->g, e);
+}
+
 struct keys *
 keys_file_open(const char *path, struct err *e)
 {
-	_cleanup_(keys_closep) struct keys *k = secret_alloc(sizeof(*k), e);
-	char *text = secret_alloc(FILE_MAX, e);
-	bool is_good = false;
-	ssize_t n = -1;
+	_cleanup_(keys_closep) struct keys *k = keys_alloc(path, e);
 
-	if (k && text) {
-		n = read_text(path, text, e);
-		is_good = n >= 0 && parse_text(k, text, (size_t)n);
-		if (n >= 0 && !is_good)
-			err_set(e, ERR_FORGED, "region key %s: damaged, or not a region key", path);
-	}
-	secret_free(text, FILE_MAX);
-	return is_good ? take(&k) : NULL;
+	if (!k)
+		return NULL;
+	if (read_generations(path, &k->g, e) < 0 && (e->kind != ERR_FORGED || complete(k, e) < 0))
+		return NULL;
+	return take(&k);
 }
 
 void
 keys_close(struct keys *k)
 {
+	if (!k)
+		return;
+	pthread_mutex_destroy(&k->lock);
+	pthread_mutex_destroy(&k->change);
+	pthread_rwlock_destroy(&k->hold);
 	secret_free(k, sizeof(*k));
+}
+
+/* --- rotating it -------------------------------------------------------------------------- */
+
+/* G with one generation more. */
+static void
+extend(struct generations *g, uint32_t generation)
+{
+	g->all[g->n].generation = generation;
+	host_random(g->all[g->n].key, KEY_BYTES);
+	g->n++;
+}
+
+static void
+publish(struct keys *k, const struct generations *g)
+{
+	pthread_mutex_lock(&k->lock);
+	wipe(&k->g, sizeof(k->g));
+	k->g = *g;
+	pthread_mutex_unlock(&k->lock);
+}
+
+/* G becomes what the file and we have; on error, what they had. */
+static int
+change(struct keys *k, const struct generations *g, struct err *e)
+{
+	struct err ignored;
+
+	if (write_both(k->path, g, e) < 0) {
+		/* If this fails too, the next to open the file takes whichever is whole: both will do. */
+		if (write_both(k->path, &k->g, &ignored) < 0)
+			err_add(e, "not put back");
+		return err_add(e, "region key");
+	}
+	pthread_rwlock_wrlock(&k->hold);
+	publish(k, g);
+	pthread_rwlock_unlock(&k->hold);
+	return 0;
+}
+
+int
+keys_add(struct keys *k, uint32_t generation, struct err *e)
+{
+	struct generations *next = secret_alloc(sizeof(*next), e);
+	uint32_t newest;
+	int rc = 0;
+
+	if (!next)
+		return -1;
+	pthread_mutex_lock(&k->change);
+	*next = k->g; /* nobody else changes it */
+	newest = next->all[next->n - 1].generation;
+	if (newest > generation) {
+		rc = err_set(
+		    e, ERR_STALE, "the region key has a generation after %" PRIu32, generation);
+	} else if (newest < generation && next->n == GENERATIONS_MAX) {
+		rc = err_set(e, ERR_TOO_BIG, "the region key has %u generations", next->n);
+	} else if (newest < generation) {
+		extend(next, generation);
+		rc = change(k, next, e);
+	}
+	pthread_mutex_unlock(&k->change);
+	secret_free(next, sizeof(*next));
+	return rc;
+}
+
+int
+keys_destroy_old(struct keys *k, struct err *e)
+{
+	struct generations *next = secret_alloc(sizeof(*next), e);
+	int rc;
+
+	if (!next)
+		return -1;
+	pthread_mutex_lock(&k->change);
+	next->n = 1;
+	next->all[0] = k->g.all[k->g.n - 1];
+	/* Also if it is so already: a crash may have left more beside the file. */
+	rc = change(k, next, e);
+	pthread_mutex_unlock(&k->change);
+	secret_free(next, sizeof(*next));
+	return rc;
+}
+
+void
+keys_hold(struct keys *k)
+{
+	pthread_rwlock_rdlock(&k->hold);
+}
+
+void
+keys_release(struct keys *k)
+{
+	pthread_rwlock_unlock(&k->hold);
 }
 
 /* --- wrapping ----------------------------------------------------------------------------- */
@@ -232,21 +446,45 @@ bind(uint8_t ad[static AD_BYTES], const struct vault_id *id, uint64_t epoch)
 }
 
 uint32_t
-keys_generation(const struct keys *k)
+keys_generation(struct keys *k)
 {
-	return k->all[k->n - 1].generation;
+	uint32_t generation;
+
+	pthread_mutex_lock(&k->lock);
+	generation = k->g.all[k->g.n - 1].generation;
+	pthread_mutex_unlock(&k->lock);
+	return generation;
+}
+
+unsigned
+keys_count(struct keys *k)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&k->lock);
+	n = k->g.n;
+	pthread_mutex_unlock(&k->lock);
+	return n;
 }
 
 /* An aead serves one thread at a time, so each call opens its own. */
 static struct aead *
-open_generation(const struct keys *k, uint32_t generation, struct err *e)
+open_generation(struct keys *k, uint32_t generation, struct err *e)
 {
-	for (unsigned i = 0; i < k->n; i++)
-		if (k->all[i].generation == generation)
-			return aead_open(k->all[i].key, e);
-	err_set(
-	    e, ERR_MISSING, "generation %" PRIu32 " of the region key is destroyed", generation);
-	return NULL;
+	struct aead *a = NULL;
+	bool found = false;
+
+	pthread_mutex_lock(&k->lock);
+	for (unsigned i = 0; i < k->g.n && !found; i++) {
+		found = k->g.all[i].generation == generation;
+		if (found)
+			a = aead_open(k->g.all[i].key, e);
+	}
+	pthread_mutex_unlock(&k->lock);
+	if (!found)
+		err_set(e, ERR_MISSING, "generation %" PRIu32 " of the region key is destroyed",
+		    generation);
+	return a;
 }
 
 int

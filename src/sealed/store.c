@@ -149,7 +149,7 @@ store_explain(struct sealed *s, struct err *e)
 		return -1;
 	if (store_read_header(s, &now, &ignored) < 0)
 		return -1;
-	if (s->mode == SEALED_OWN && memcmp(s->value.data, s->raw, HEADER_BYTES) != 0)
+	if (s->mode == SEALED_OWN && !store_is_ours(s, s->value.data, &now))
 		return err_set(e, ERR_STALE, "another owner has the vault");
 	if (s->mode == SEALED_READ &&
 	    (now.base != s->h.base || memcmp(now.page_set, s->h.page_set, SET_BYTES) != 0))
@@ -191,6 +191,17 @@ take_over(struct sealed *s, struct buf *raw, struct err *e)
 	return 0;
 }
 
+/* Whether the header is another one than RAW by now: the region key may have been rotated. */
+static bool
+has_changed(struct engine *g, const struct vault_id *id, const struct buf *raw)
+{
+	_cleanup_buf_ struct buf now = BUF_INIT(0);
+	struct err ignored;
+
+	return read_raw_header(g, id, &now, &ignored) == 0 &&
+	    (now.len != raw->len || memcmp(now.data, raw->data, now.len) != 0);
+}
+
 /* One try; *AGAIN if it failed for what another process may have done meanwhile. */
 static struct sealed *
 open_once(struct engine *g, struct keys *k, const struct vault_id *id, enum sealed_mode mode,
@@ -204,8 +215,10 @@ open_once(struct engine *g, struct keys *k, const struct vault_id *id, enum seal
 	if (read_raw_header(g, id, raw, e) < 0 || header_peek(id, raw->data, raw->len, &h, e) < 0)
 		return NULL;
 	s = store_alloc(g, k, id, h.epoch, h.wrapped, e);
-	if (!s)
+	if (!s) {
+		*again = has_changed(g, id, raw);
 		return NULL;
+	}
 	s->mode = mode;
 	rc = header_open(id, s->a, raw->data, raw->len, &s->h, e);
 	if (rc == 0)

@@ -45,6 +45,13 @@ must_check
 int sealed_create(struct engine *g, struct keys *k, const struct vault_id *id, uint64_t epoch,
     const struct page_template *t, struct err *e);
 
+/* Wrap the vault's data key with the newest generation of the region key, if an older one wraps it; *CHANGED
+ * is set then. Whoever has the vault, its owner or an import, is not disturbed: its next write finds
+ * that nothing else has changed, and goes on. No vault is fine. Applied, not yet durable. */
+must_check
+int sealed_rewrap(
+    struct engine *g, struct keys *k, const struct vault_id *id, bool *changed, struct err *e);
+
 enum sealed_mode {
 	/* Raises the owner epoch: every commit of a former owner then fails (ERR_STALE). Without space
 	 * for that it is raised with the first commit, and until then the vault can be read. */

@@ -206,7 +206,7 @@ chunk_scan(struct chunk_scan *c, struct err *e)
 		return -1;
 	if (!c->has_header)
 		return err_set(e, ERR_MISSING, "no such vault");
-	if (s->mode == SEALED_OWN && memcmp(c->raw, s->raw, HEADER_BYTES) != 0)
+	if (s->mode == SEALED_OWN && !store_is_ours(s, c->raw, &c->now))
 		return err_set(e, ERR_STALE, "another owner has the vault");
 	if (memcmp(c->set, c->now.chunk_set, SET_BYTES) != 0)
 		return sealed_forged(e, &s->h.id, "chunk entries: not those that were written");

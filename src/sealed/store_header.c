@@ -216,6 +216,15 @@ batch_delete(struct batch *b, struct key k)
 	batch_add(b, ENGINE_DELETE, k, NULL, 0);
 }
 
+static void
+batch_drop_last(struct batch *b)
+{
+	if (!b->n)
+		return;
+	b->n--;
+	b->bytes.len = b->slots[b->n].key;
+}
+
 unsigned
 batch_put_redo(struct batch *b, uint64_t version, const struct buf *record)
 {
@@ -269,6 +278,35 @@ batch_apply(struct batch *b, struct sealed *s, const struct engine_guard *guard,
 	    s->uses_reserve ? ENGINE_LATER | ENGINE_RESERVE : ENGINE_LATER, e);
 }
 
+bool
+store_is_ours(const struct sealed *s, const uint8_t *raw, const struct header *now)
+{
+	return memcmp(raw, s->raw, AT_WRAPPED) == 0 &&
+	    memcmp(raw + AT_OWNER, s->raw + AT_OWNER, AT_NONCE - AT_OWNER) == 0 &&
+	    memcmp(now->page_set, s->h.page_set, SET_BYTES) == 0 &&
+	    memcmp(now->chunk_set, s->h.chunk_set, SET_BYTES) == 0 &&
+	    memcmp(now->chain, s->h.chain, SHA256_BYTES) == 0;
+}
+
+/* Take over what a rotation of the region key did to the header: its data key is wrapped anew, nothing
+ * else. false: it is something else that has changed. */
+static bool
+adopt_rewrapped(struct sealed *s)
+{
+	_cleanup_buf_ struct buf value = BUF_INIT(0);
+	struct key k = key_header();
+	struct header now;
+	struct err ignored;
+
+	if (engine_get(s->g, &s->h.id, key_span(&k), &value, &ignored) != 1 ||
+	    header_open(&s->h.id, s->a, value.data, value.len, &now, &ignored) < 0 ||
+	    !store_is_ours(s, value.data, &now))
+		return false;
+	memcpy(s->raw, value.data, HEADER_BYTES);
+	memcpy(s->h.wrapped, now.wrapped, WRAPPED_BYTES);
+	return true;
+}
+
 /* An apply failed in a way that leaves open whether it happened: say so. WRITTEN is the header
  * that it carried, and its nonce makes it unlike any other. */
 static void
@@ -285,32 +323,70 @@ look_again(struct sealed *s, const uint8_t written[static HEADER_BYTES], struct 
 		err_add(e, "applied all the same");
 	else if (memcmp(s->value.data, s->raw, HEADER_BYTES) == 0)
 		err_add(e, "not applied");
+	else if (adopt_rewrapped(s))
+		err_add(e, "not applied");
 	else
 		err_set(e, ERR_STALE, "another owner has the vault");
+}
+
+/* The header goes last, and again if its guard was changed by a rotation meanwhile. */
+static int
+apply_with_header(struct sealed *s, const struct header *next, bool is_new,
+    uint8_t raw[static HEADER_BYTES], struct err *e)
+{
+	struct key k = key_header();
+	struct header h = *next;
+
+	for (;;) {
+		struct engine_guard guard = { key_span(&k), { s->raw, HEADER_BYTES }, is_new };
+		struct err why = { 0 };
+
+		memcpy(h.wrapped, s->h.wrapped, WRAPPED_BYTES);
+		if (header_seal(&h, s->a, raw, e) < 0)
+			return -1;
+		batch_put(&s->batch, k, raw, HEADER_BYTES);
+		if (batch_apply(&s->batch, s, &guard, &why) == 0)
+			return 0;
+		if (is_new || why.kind != ERR_STALE || !adopt_rewrapped(s)) {
+			if (why.kind != ERR_STALE && !is_new)
+				look_again(s, raw, &why);
+			return err_set(e, why.kind, "%s", why.text);
+		}
+		batch_drop_last(&s->batch);
+	}
+}
+
+/* With the newest generation of the region key, which stays the newest until the vault is there. */
+static int
+apply_new(
+    struct sealed *s, const struct header *next, uint8_t raw[static HEADER_BYTES], struct err *e)
+{
+	int rc = 0;
+
+	keys_hold(s->k);
+	if (be32_get(s->h.wrapped) != keys_generation(s->k))
+		rc = keys_wrap(s->k, &s->h.id, s->h.epoch, s->data_key, s->h.wrapped, e);
+	if (rc == 0)
+		rc = apply_with_header(s, next, true, raw, e);
+	keys_release(s->k);
+	return rc;
 }
 
 int
 store_apply(struct sealed *s, const struct header *next, bool is_new, struct err *e)
 {
-	struct key k = key_header();
-	struct engine_guard guard = { key_span(&k), { s->raw, HEADER_BYTES }, is_new };
-	uint8_t raw[HEADER_BYTES];
-	struct err why = { 0 };
-	int rc = header_seal(next, s->a, raw, &why);
+	uint8_t raw[HEADER_BYTES], wrapped[WRAPPED_BYTES];
+	int rc = is_new ? apply_new(s, next, raw, e) : apply_with_header(s, next, false, raw, e);
 
-	if (rc == 0) {
-		batch_put(&s->batch, k, raw, sizeof(raw));
-		rc = batch_apply(&s->batch, s, &guard, &why);
-		if (rc < 0 && why.kind != ERR_STALE && !is_new)
-			look_again(s, raw, &why);
-	}
 	batch_clear(&s->batch);
 	if (rc < 0) {
 		s->is_broken = true;
-		return err_set(e, why.kind, "%s", why.text);
+		return -1;
 	}
 	memcpy(s->raw, raw, sizeof(raw));
+	memcpy(wrapped, s->h.wrapped, sizeof(wrapped));
 	s->h = *next;
+	memcpy(s->h.wrapped, wrapped, sizeof(wrapped));
 	return 0;
 }
 
@@ -330,4 +406,40 @@ sealed_header_key(struct keys *k, const struct vault_id *id, struct span header,
 	if (rc == 0)
 		*generation = be32_get(h.wrapped);
 	return rc;
+}
+
+int
+sealed_rewrap(
+    struct engine *g, struct keys *k, const struct vault_id *id, bool *changed, struct err *e)
+{
+	_cleanup_buf_ struct buf raw = BUF_INIT(0);
+	struct key key = key_header();
+	struct err why = { 0 };
+
+	for (;;) {
+		_cleanup_(sealed_closep) struct sealed *s = NULL;
+		struct header h;
+		int rc;
+
+		buf_clear(&raw);
+		rc = engine_get(g, id, key_span(&key), &raw, e);
+		if (rc <= 0)
+			return rc;
+		if (header_peek(id, raw.data, raw.len, &h, e) < 0)
+			return -1;
+		if (be32_get(h.wrapped) == keys_generation(k))
+			return 0;
+		s = store_alloc(g, k, id, h.epoch, h.wrapped, e);
+		if (!s || header_open(id, s->a, raw.data, raw.len, &s->h, e) < 0)
+			return -1;
+		memcpy(s->raw, raw.data, HEADER_BYTES);
+		if (keys_wrap(k, id, h.epoch, s->data_key, s->h.wrapped, e) < 0)
+			return -1;
+		if (store_apply(s, &s->h, false, &why) == 0) {
+			*changed = true;
+			return 0;
+		}
+		if (why.kind != ERR_STALE)
+			return err_set(e, why.kind, "%s", why.text);
+	}
 }

@@ -179,9 +179,14 @@ void batch_clear(struct batch *b);
 void batch_free(struct batch *b);
 
 /* Apply the batch and header NEXT, guarded by the header as we last wrote it (or by there being
- * none), and clear the batch. On failure the store is broken, and *E says whether it landed. */
+ * none), and clear the batch. The data key stays wrapped as s->h has it, or as a rotation of the region key has
+ * wrapped it meanwhile. On failure the store is broken, and *E says whether it landed. */
 must_check
 int store_apply(struct sealed *s, const struct header *next, bool is_new, struct err *e);
+
+/* Whether RAW, which opened as NOW, is the header as we last wrote it, but for the region key that wraps
+ * the data key: no other owner has been there. */
+bool store_is_ours(const struct sealed *s, const uint8_t *raw, const struct header *now);
 
 /* --- store.c --- */
 

@@ -23,6 +23,7 @@ struct standby;
 struct follower;
 struct scrub;
 struct backup;
+struct rotation;
 
 struct node {
 	char region[REGION_NAME_SIZE];
@@ -44,6 +45,7 @@ struct node {
 	struct follower *follower; /* standby/follower.h; NULL: this node is none */
 	struct scrub *scrub;       /* service/scrub.h; NULL in tools */
 	struct backup *backup;     /* service/backup.h; NULL in tools */
+	struct rotation *rotation; /* service/rotation.h; NULL in tools */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
 	uint8_t *sign_secret; /* SIGN_SECRET_BYTES in locked memory */
 };

@@ -509,3 +509,15 @@ pool_count(struct pool *p)
 	pthread_mutex_unlock(&p->lock);
 	return n;
 }
+
+int
+pool_rewrap(struct pool *p, const struct vault_id *id, bool *changed, struct err *e)
+{
+	if (sealed_rewrap(p->c.engine, p->c.keys, id, changed, e) < 0) {
+		char account[ACCOUNT_TEXT_SIZE];
+
+		account_text(&id->account, account);
+		return err_add(e, "account %s, %s", account, service_name(id->service));
+	}
+	return 0;
+}

@@ -71,6 +71,11 @@ struct vault *pool_view(struct pool *p, const struct vault_id *id, struct err *e
 void pool_view_close(struct vault *v); /* NULL is fine */
 CLEANUP(struct vault, pool_view_close)
 
+/* Wrap the vault's data key with the newest generation of the region key; *CHANGED is set if an older one
+ * wrapped it. Nobody who uses the vault is disturbed. No such vault is fine. Applied, not yet durable. */
+must_check
+int pool_rewrap(struct pool *p, const struct vault_id *id, bool *changed, struct err *e);
+
 /* --- one vault, taken --- */
 
 const struct vault_id *vault_id(const struct vault *v);

@@ -17,6 +17,7 @@ enum region_kind {
 	REGION_DAMAGE =
 	    'D', /* + account: what the scrub found damaged of it; goes with the account */
 	REGION_STORE = 'R',    /* + name: of the store itself (move/reconcile.h) */
+	REGION_KEY = 'K',      /* a rotation of the region key under way (service/rotation.h) */
 	REGION_TERM = 'T',     /* the node's term (standby/) */
 	REGION_MARK = 'Y',     /* random: tells one store's changes from another's (standby/) */
 	REGION_POSITION = 'Z', /* in a standby's store: how far it has come (standby/) */
