@@ -37,7 +37,7 @@ struct passing {
 	struct upload *upload;
 	struct curl_slist *headers;
 	struct span collected;
-	bool is_collected; /* the body is in memory and can be sent again */
+	bool is_collected; /* the body is in memory */
 	uint64_t to_send;  /* UINT64_MAX: chunked */
 	uint64_t sent;
 	bool client_failed;
@@ -320,16 +320,15 @@ body_bytes(char *to, size_t one, size_t n, void *arg)
 	return (size_t)got;
 }
 
-/* curl wants the body again if a kept connection turns out to be dead. */
+/* curl wants the body again if a kept connection ended without an answer. Once some of it was sent the
+ * home may have done what was asked: done again, a write on condition would be refused though it took
+ * place, and any other could undo what came after it. */
 static int
 body_again(void *arg, curl_off_t at, int whence)
 {
-	struct passing *p = arg;
+	const struct passing *p = arg;
 
-	if (whence != SEEK_SET || at != 0 || (!p->is_collected && p->sent))
-		return CURL_SEEKFUNC_CANTSEEK;
-	p->sent = 0;
-	return CURL_SEEKFUNC_OK;
+	return whence != SEEK_SET || at != 0 || p->sent ? CURL_SEEKFUNC_CANTSEEK : CURL_SEEKFUNC_OK;
 }
 
 static int
@@ -471,6 +470,8 @@ set_method(struct passing *p, CURL *easy)
 		curl_easy_setopt(easy, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_WAIT_MS);
 	}
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+	/* Without a body there is no other way to keep curl from sending it twice; see body_again. */
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, !strcmp(r->method, "DELETE") ? 1L : 0L);
 }
 
 static void
@@ -568,11 +569,12 @@ passing_new(struct request *r, struct upload *u, struct err *e)
 }
 
 static int
-perform(struct passing *p, const char *region, struct err *e)
+perform(struct passing *p, const char *region, bool *was_sent, struct err *e)
 {
 	struct peers *peers = p->r->node->peers;
 	char why[CURL_ERROR_SIZE] = "";
 	CURL *easy = handle_take(peers, region);
+	long request_bytes = 0;
 	CURLcode rc;
 
 	if (!easy)
@@ -581,6 +583,8 @@ perform(struct passing *p, const char *region, struct err *e)
 	set_request(p, easy, region);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, why);
 	rc = curl_easy_perform(easy);
+	curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &request_bytes);
+	*was_sent = request_bytes > 0;
 	handle_give(peers, region, easy);
 	if (p->has_begun) {
 		end_answer(p, rc != CURLE_OK);
@@ -592,12 +596,14 @@ perform(struct passing *p, const char *region, struct err *e)
 }
 
 int
-forward_request(struct request *r, const char *region, struct upload *u, struct err *e)
+forward_request(
+    struct request *r, const char *region, struct upload *u, bool *was_sent, struct err *e)
 {
 	struct peer_region known;
 	struct passing *p;
 	int rc;
 
+	*was_sent = false;
 	if (!r->node->peers || !peers_find(r->node->peers, region, &known))
 		return err_set(e, ERR_PEER, "region %s is not known", region);
 	p = passing_new(r, u, e);
@@ -605,7 +611,7 @@ forward_request(struct request *r, const char *region, struct upload *u, struct 
 		return -1;
 	rc = make_headers(p, e);
 	if (rc == 0)
-		rc = perform(p, region, e);
+		rc = perform(p, region, was_sent, e);
 	curl_slist_free_all(p->headers);
 	if (rc < 0)
 		buf_clear(&r->headers);

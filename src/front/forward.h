@@ -13,8 +13,10 @@ struct upload;
  * sent first, then the rest of the body; then the body is sent decoded, with
  * x-domicile-decoded: 1, and the home takes the streaming signature as checked; x-domicile-length
  * is then the Content-Length that the client sent and may have signed. Returns when the transfer is
- * over; the answer has begun by then (response_begin). ERR_PEER: nothing was answered. */
+ * over; the answer has begun by then (response_begin). ERR_PEER: nothing was answered; with *WAS_SENT
+ * the home may have done what was asked, so it must not be asked of anyone again. */
 must_check
-int forward_request(struct request *r, const char *region, struct upload *u, struct err *e);
+int forward_request(
+    struct request *r, const char *region, struct upload *u, bool *was_sent, struct err *e);
 /* Answer 307 with the home's S3 address. */
 void forward_redirect(struct request *r, const char *s3_url);

@@ -412,19 +412,22 @@ find_newer_home(struct s3_call *c)
 	return true;
 }
 
-/* A body that was streamed is gone; the client sends it again, and follow knows where to then. */
+/* A body that was streamed is gone; the client sends it again, and follow knows where to then. So does
+ * one whose write may have been carried out: it may have moved on with the account since, and would be
+ * carried out twice. */
 static int
 pass_on(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
 	struct upload *u = c->is_stream ? c->upload : NULL;
+	bool is_read = !strcmp(r->method, "GET") || !strcmp(r->method, "HEAD"), was_sent;
 
-	if (forward_request(r, c->to, u, e) == 0)
+	if (forward_request(r, c->to, u, &was_sent, e) == 0)
 		return 0;
 	routes_forget(r->node->routes, &r->account);
-	if (e->kind != ERR_PEER || !find_newer_home(c) || s3_is_stream(r))
+	if (e->kind != ERR_PEER || (was_sent && !is_read) || !find_newer_home(c) || s3_is_stream(r))
 		return -1;
-	return forward_request(r, c->to, u, e);
+	return forward_request(r, c->to, u, &was_sent, e);
 }
 
 static enum handle

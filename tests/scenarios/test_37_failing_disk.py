@@ -1,10 +1,13 @@
 """Promises no-loss and gone on a disk that fails for a while: the torture's library makes it so."""
+import http.client
 import os
 import sys
+import threading
 
 import pytest
 
 from test_31_move_links import Place, wait_for
+import s3
 from world import BUILD, Failure
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "torture"))
@@ -14,10 +17,10 @@ SHIM = os.path.join(BUILD, "tests", "torture", "libtorture_shim.so")
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, request):
     if not os.path.exists(SHIM):
         pytest.skip("built without the library")
-    made = Place(tmp_path)
+    made = Place(tmp_path, rtt_ms=getattr(request, "param", None))
     yield made
     made.stop()
 
@@ -51,3 +54,51 @@ def test_an_arrival_that_could_not_be_given_up_is_given_up_later(place, order):
     wait_for(lambda: nothing_arrived(place))
     place.wait_done(place.move())
     place.check(place.target, place.source)
+
+
+def test_an_erasure_that_finds_the_disk_full_rests_between_its_tries(place):
+    disk = on_failing_disk(place.source, DOMICILE_STOP_AT="eraser.records")
+    wave = place.move()
+    place.source.wait_stopped()
+    disk.order_for("full_until", 4)
+    place.source.go_on()
+    place.wait_done(wave)
+    place.check(place.target, place.source)
+    tries = place.source.logged().count("erase.compact")
+    assert 1 <= tries <= 8
+
+
+@pytest.mark.parametrize("place", [0], indirect=True)
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_write_whose_home_was_killed_is_not_passed_on_twice(place, method):
+    """Done twice, a creation would be refused though it took place, and a deletion take away what came after it."""
+    disk = on_failing_disk(place.source)
+    there = s3.Client(place.target.s3, place.accounts[1], place.tls)
+    here = s3.Client(place.source.s3, place.accounts[1], place.tls)
+    key, answers = "/files/once", []
+    if method == "DELETE":
+        assert here.request("PUT", key, b"before")[0] == 200
+    assert there.request("GET", "/files/none")[0] == 404    # a connection that is kept
+    place.lines.order("delay", "peer", value=2400)          # the end of it is heard when the home is back
+    disk.order("slow_us", 3000000)
+    disk.order_for("slow_until", 20)
+
+    def write():
+        connection = http.client.HTTPSConnection(*there.address, timeout=40, context=place.tls)
+        connection.request(method, key, b"mine" if method == "PUT" else None,
+                           {**there._headers(method, key, ""), **({"If-None-Match": "*"} if method == "PUT" else {})})
+        answers.append(connection.getresponse().status)
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    wait_for(lambda: disk.counts()["slow_syncs"])           # done, and not yet answered
+    place.source.kill()
+    disk.heal()
+    place.source.start()
+    here.close()
+    if method == "DELETE":
+        assert here.request("PUT", key, b"after")[0] == 200
+    writer.join(40)
+    assert answers == [503]
+    assert here.request("GET", key) == (200, b"mine" if method == "PUT" else b"after")

@@ -162,6 +162,7 @@ away_handle(struct request *r)
 {
 	const char *to = request_arg(r, "to");
 	struct err e = { 0 };
+	bool was_sent;
 
 	if (!r->may_block)
 		return HANDLE_AGAIN;
@@ -169,8 +170,8 @@ away_handle(struct request *r)
 		forward_redirect(r, "https://home:9000");
 		return HANDLE_DONE;
 	}
-	if (forward_request(
-	        r, to ? to : "sg", atomic_load(&with_upload) ? (struct upload *)1 : NULL, &e) < 0) {
+	if (forward_request(r, to ? to : "sg",
+	        atomic_load(&with_upload) ? (struct upload *)1 : NULL, &was_sent, &e) < 0) {
 		atomic_store(&failed_kind, (int)e.kind);
 		served_fail(r, &e);
 	}
