@@ -321,21 +321,23 @@ has_receipt(struct mover *m, const struct erasing *x, struct err *e)
 	    proof_load(m->node, &x->record.account, x->record.epoch, &p, e) == 0;
 }
 
-/* Those removed before this compaction are looked for once more, then done.
+/* Those removed before this compaction are looked for once more, then done. -1: for some it has to be
+ * done again, since the disk or the standby failed.
  * model: t_erased */
-static void
+static int
 compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
 {
 	struct err e = { 0 };
+	int result = 0;
 
 	/* The standby's copy is the region's, too. */
 	if (standby_gone(m->node->standby, &e) < 0) {
 		log_warn("erase.standby", NULL, "error=\"%s\"", e.text);
-		return;
+		return -1;
 	}
 	if (engine_compact(m->node->engine, &e) < 0) {
 		log_warn("erase.compact", NULL, "error=\"%s\"", e.text);
-		return;
+		return -1;
 	}
 	step("eraser.compacted");
 	while (n > 0) {
@@ -357,13 +359,16 @@ compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
 				good[k++] = removed[i];
 			}
 		}
-		if (k && finish_batch(m, good, k, &e) < 0)
+		if (k && finish_batch(m, good, k, &e) < 0) {
 			log_warn("erase.finish", NULL, "error=\"%s\"", e.text);
-		else
+			result = -1;
+		} else {
 			unlink_done(m, good, k);
+		}
 		removed += some;
 		n -= some;
 	}
+	return result;
 }
 
 static void
@@ -381,7 +386,9 @@ wait_for_work(struct mover *m)
 	pthread_mutex_unlock(&m->lock);
 }
 
-#define FINISH_MAX 4096
+#define FINISH_MAX  4096
+#define REST_MS     500
+#define REST_MAX_MS 10000
 
 void *
 eraser_run(void *mover)
@@ -389,6 +396,7 @@ eraser_run(void *mover)
 	struct mover *m = mover;
 	struct erasing **removed = calloc(FINISH_MAX, sizeof *removed), *batch[BATCH];
 	uint64_t last_removed = 0, last_compacted = host_mono_ms();
+	uint64_t again_ms = 0, rest_ms = 0; /* after the disk has failed */
 
 	while (!atomic_load(&m->is_stopping) && removed) {
 		size_t n = collect(m, batch, BATCH, may_erase), done;
@@ -407,10 +415,15 @@ eraser_run(void *mover)
 		}
 		if (n && now - last_compacted < m->config.compact_every_ms)
 			continue;
-		done = collect(m, removed, FINISH_MAX, is_removed);
+		done = now < again_ms ? 0 : collect(m, removed, FINISH_MAX, is_removed);
 		if (done) {
-			compact_and_finish(m, removed, done);
+			int result = compact_and_finish(m, removed, done);
+
 			last_compacted = host_mono_ms();
+			rest_ms = result == 0 ? 0 : rest_ms * 2 + REST_MS;
+			if (rest_ms > REST_MAX_MS)
+				rest_ms = REST_MAX_MS;
+			again_ms = last_compacted + rest_ms;
 		} else if (n == 0) {
 			wait_for_work(m);
 		}
