@@ -65,8 +65,8 @@ class Node(Region):
 
 
 class Cluster:
-    def __init__(self, folder, port):
-        self.dir, self.ca_dir = folder, os.path.join(folder, "ca")
+    def __init__(self, folder, port, distances):
+        self.dir, self.ca_dir, self.distances = folder, os.path.join(folder, "ca"), distances
         self.control_path = os.path.join(folder, "relay.sock")
         self.ports = {line: port + 100 + i for i, line in enumerate(links())}
         run(DOMICILE, "ca", "init", self.ca_dir)
@@ -100,8 +100,8 @@ class Cluster:
             f.writelines(lines)
 
     def start_relay(self):
-        pairs = [f"127.0.0.1:{port}={self.nodes[target].word(kind + '_listen')}:0"
-                 for (_, target, kind), port in self.ports.items()]
+        pairs = [f"127.0.0.1:{port}={self.nodes[line[1]].word(line[2] + '_listen')}:{self.distances[line]}"
+                 for line, port in self.ports.items()]
         self.relay = subprocess.Popen([RELAY, "--control", self.control_path, *pairs],
                                       stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         self.control = socket.socket(socket.AF_UNIX)

@@ -171,7 +171,7 @@ class Monkey:
                 self.lines[undo, line] -= 1
                 if not self.lines[undo, line]:
                     word, _, value = undo.partition(" ")
-                    self.cluster.order(word, line, value)
+                    self.cluster.order(word, line, value or (self.cluster.distances[line] if word == "delay" else ""))
 
     def cut(self, fault):
         self.on_lines(fault, "cut", "heal")
@@ -180,7 +180,7 @@ class Monkey:
         self.on_lines(fault, "stall", "heal")
 
     def far(self, fault):
-        self.on_lines(fault, "delay", "delay 0", f"{fault.value:.1f}")
+        self.on_lines(fault, "delay", "delay", f"{fault.value:.1f}")
 
     def slow(self, fault):
         self.on_lines(fault, "limit", "limit 0", fault.value)
@@ -241,6 +241,8 @@ class Monkey:
         self.stopping.set()
         for thread in self.threads:
             thread.join(120)
+        for line in self.cluster.distances:             # what follows takes less time so
+            self.cluster.order("delay", line, 0)
         for node in self.cluster.nodes.values():
             node.disk.heal()
         for node in self.cluster.nodes.values():

@@ -1,10 +1,10 @@
 """Waves back and forth all the time, and their end."""
 import collections
-import json
+import os
 import threading
 import time
 
-from schedule import REGIONS, waves
+from schedule import REGIONS, Wave, hot_waves, waves
 from world import Failure
 
 ENDED = ("done", "cancelled")
@@ -27,10 +27,15 @@ class Mover(threading.Thread):
             if self.stopping.wait(wave.rest):
                 return
 
+    def words(self, wave):
+        """Which accounts, and how."""
+        return ["--countries", ",".join(wave.countries), *wave.words]
+
     def send(self, wave):
-        via = self.cluster.nodes[wave.via]
-        plan = via.json("wave", "plan", "--from", wave.source, "--to", wave.target,
-                        "--countries", ",".join(wave.countries), *wave.words)
+        via, words = self.cluster.nodes[wave.via], self.words(wave)
+        if not words:
+            return
+        plan = via.json("wave", "plan", "--from", wave.source, "--to", wave.target, *words)
         one = plan["wave"]["id"]
         self.planned += 1
         via.cli("wave", "run", one)
@@ -86,8 +91,25 @@ class Remover(threading.Thread):
         return sorted(self.asked.keys() - self.removed)
 
 
-def start(cluster, seed, stopping):
-    movers = [Mover(cluster, seed, source, stopping) for source in REGIONS]
+class HotMover(Mover):
+    """Moves those of the hot accounts that live at one region, one such wave after the other."""
+
+    def __init__(self, cluster, seed, accounts, stopping):
+        super().__init__(cluster, seed, "hot", stopping, 10)
+        self.accounts, self.list = accounts, os.path.join(cluster.dir, "hot")
+        self.plan = (Wave(a, b, [], [], None, 0, a, 0.05) for a, b in hot_waves(seed))
+
+    def words(self, wave):
+        via = self.cluster.nodes[wave.via]
+        listed = via.json("account", "list", "--home", wave.source)
+        here = {one["account"] for one in (listed["accounts"] if isinstance(listed, dict) else listed)}
+        with open(self.list, "w") as f:
+            f.writelines(a + "\n" for a in self.accounts if a in here)
+        return ["--accounts", self.list] if here & set(self.accounts) else None
+
+
+def start(cluster, seed, hot, stopping):
+    movers = [Mover(cluster, seed, source, stopping) for source in REGIONS] + [HotMover(cluster, seed, hot, stopping)]
     for mover in movers:
         mover.start()
     return movers

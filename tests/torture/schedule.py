@@ -8,13 +8,14 @@ NODES = REGIONS + (DIRECTORY,)
 COUNTRIES = ("CN", "SG", "IN", "MY", "ID", "PH")
 JURISDICTION = {"cn-bj": "CN", "sg": "SG", "in-mum": "IN", "dir": "SG"}
 
+HOT = 8                                 # accounts that are used and moved much more than the others
 WARM_UP_S = 3
 BUSY_S, QUIET_S = 45, 25
 
 # How often of each kind, in the long run.
 FAULTS = {
     "kill": 4,              # kill -9, start again
-    "power": 6,             # kill -9, and what was not synced is torn
+    "power": 10,            # kill -9, and what was not synced is torn
     "term": 1,              # an orderly stop
     "freeze": 4,            # SIGSTOP, SIGCONT
     "cut": 4, "stall": 3, "far": 3, "slow": 2,              # a line between two nodes
@@ -49,6 +50,15 @@ def links():
     lines = [(a, b, "peer") for a in NODES for b in NODES if a != b]
     lines += [(a, b, "stream") for a in REGIONS for b in REGIONS if a != b]
     return lines + [("users", b, "s3") for b in REGIONS]
+
+
+def distances(seed):
+    """Round trips of the lines between nodes, ms: of one seed there is one geography."""
+    draw, out = stream(seed, "distances"), {}
+    for i, a in enumerate(NODES):
+        for b in NODES[i + 1:]:
+            out[a, b] = out[b, a] = draw.choice([0, 5, 25, 70])
+    return {line: out.get(line[:2], 0) for line in links()}
 
 
 def some_links(draw):
@@ -100,6 +110,13 @@ def faults(seed, seconds):
                 draw.shuffle(deck)
             out.append(make_fault(draw, at, deck.pop(), end))
     return out
+
+
+def hot_waves(seed):
+    """(from, to), without end, of waves of the hot accounts that live there."""
+    draw = stream(seed, "hot waves")
+    while True:
+        yield tuple(draw.sample(REGIONS, 2))
 
 
 def removals(seed, seconds, doomed):

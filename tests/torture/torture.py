@@ -27,7 +27,7 @@ import users
 from checks import Checks
 from cluster import Cluster
 from monkey import Monkey
-from schedule import COUNTRIES, REGIONS, faults, removals
+from schedule import COUNTRIES, HOT, REGIONS, distances, faults, removals
 
 GRACE_S = 10                            # after the last fault everything has to work again
 
@@ -127,7 +127,7 @@ def run(cluster, args, report):
     monkey = Monkey(cluster, cluster.dir, origin)
     people = Users(cluster, args, accounts, origin + seconds)
     cluster.others += people.processes
-    movers = moves.start(cluster, args.seed, stopping)
+    movers = moves.start(cluster, args.seed, [a["account"] for a in accounts[:HOT]], stopping)
     doomed = range(args.accounts - args.accounts // 10, args.accounts)
     remover = moves.Remover(cluster, removals(args.seed, seconds, doomed), accounts, origin, stopping)
     remover.start()
@@ -224,7 +224,7 @@ def main():
     say(f"torture: seed {args.seed}, {args.minutes:g} minutes, in {folder}\nthe same again: {again}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))       # and stop what was started
     report = reports.Report(args.seed, folder)
-    cluster = Cluster(folder, args.port_base)
+    cluster = Cluster(folder, args.port_base, distances(args.seed))
     try:
         run(cluster, args, report)
     finally:

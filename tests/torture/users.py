@@ -15,7 +15,7 @@ import urllib.parse
 
 import content
 import s3
-from schedule import REGIONS, stream
+from schedule import HOT, REGIONS, stream
 
 KIB, MIB = 1 << 10, 1 << 20
 BUCKETS = ("files", "backup-a")         # a vault each
@@ -76,13 +76,16 @@ class User(threading.Thread):
     def step(self):
         d, accounts = self.draw, self.setup["accounts"]
         hot = d.random() < 0.4
-        which = d.randrange(min(8, len(accounts))) if hot else d.randrange(len(accounts))
+        which = d.randrange(min(HOT, len(accounts))) if hot else d.randrange(len(accounts))
         bucket, region, act = d.choice(BUCKETS), d.choice(REGIONS), d.random()
         key, size, is_large = d.choice(keys_of(bucket)), self.size(), which % 10 == 3 and d.random() < 0.05
         self.line, self.via = self.lines[region], region
         self.line.act_for(accounts[which])
-        self.key = f"{which}/{key}"
-        if act < 0.40:
+        self.which, self.key = which, f"{which}/{key}"
+        if hot and act < 0.1:           # without rest, so that some are inside when a move comes
+            for _ in range(d.randint(3, 10)):
+                self.put(d.choice(keys_of(bucket)), 100)
+        elif act < 0.40:
             self.put(key, d.randint(4 * MIB, 9 * MIB) if is_large else size)
         elif act < 0.405 or (is_large and act < 0.7):
             self.multipart(key)
@@ -126,6 +129,7 @@ class User(threading.Thread):
             self.known[self.key] = etag
 
     def put(self, key, size):
+        self.key = f"{self.which}/{key}"
         self.write("put", key, size)
 
     def create(self, key, size):
