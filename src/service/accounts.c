@@ -17,6 +17,7 @@
 #include "service/access.h"
 #include "service/policy.h"
 #include "service/routes.h"
+#include "standby/standby.h"
 #include "vault/homes.h"
 #include "vault/pool.h"
 #include "vault/schema.h"
@@ -196,6 +197,8 @@ accounts_create_here(struct node *n, const char *country, unsigned services, siz
 {
 	_cleanup_(unlock) pthread_rwlock_t *lock = NULL;
 
+	if (!standby_may_write(n->standby))
+		return standby_refuse(n->standby, e);
 	services |= BIT(SERVICE_PROFILE);
 	if (!n->engine)
 		return err_set(e, ERR_DENIED, "this node has no store");
@@ -239,6 +242,8 @@ accounts_suspend_here(struct node *n, const struct account_id *id, bool on, stru
 {
 	struct home home;
 
+	if (!standby_may_write(n->standby))
+		return standby_refuse(n->standby, e);
 	if (get_settled(n, id, &home, e) < 0)
 		return -1;
 	if (home.state != HOME_HERE)
@@ -326,6 +331,8 @@ accounts_remove_here(struct node *n, const struct account_id *id, struct err *e)
 	struct home home;
 	int moving;
 
+	if (!standby_may_write(n->standby))
+		return standby_refuse(n->standby, e);
 	lock = lock_making(false);
 	if (get_settled(n, id, &home, e) < 0)
 		return -1;

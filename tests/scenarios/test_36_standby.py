@@ -30,7 +30,7 @@ class Directory:
     def start(self):
         with open(self.folder / "dir.log", "ab") as log:
             self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.config], stderr=log,
-                                            stdin=subprocess.DEVNULL)
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         wait_port(self.port + 1)
         return self
 
@@ -65,7 +65,7 @@ class Standby(Region):
     def launch(self):
         with open(self.log_path(), "ab") as log:
             self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.config], stderr=log,
-                                            stdin=subprocess.DEVNULL)
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def log_path(self):
         return self.folder / f"{self.place}.log"
@@ -119,16 +119,20 @@ def wait_shipped(region, seconds=60):
 class Pair:
     """A directory, a region sg and its standby, whose links the test may cut."""
 
-    def __init__(self, folder, **words):
+    def __init__(self):
+        self.directory = self.region = self.standby = None
+        self.links = {}
+
+    def make(self, folder, **words):
         self.folder = folder
-        self.directory = Directory(folder).start()
+        self.directory = Directory(folder)
+        self.directory.start()
         self.region = Region.__new__(Region)
         region = self.region
         region.folder, region.name, region.process = folder, "sg", None
         region.ca = folder / "ca" / "ca.pem"
         region.config = folder / "sg" / "region.conf"
         region.port = free_ports(5)
-        self.links = {}
         run(DOMICILE, "region", "init", folder / "sg", "--region", "sg", "--jurisdiction", "SG",
             "--ca", folder / "ca", "--port-base", region.port, "--s3-plain",
             "--directory-at", f"dir=127.0.0.1:{self.link('directory', self.directory.port + 1)}")
@@ -151,7 +155,7 @@ class Pair:
 
     def close(self):
         for one in (self.region, self.standby, self.directory):
-            if one.process and one.process.poll() is None:
+            if one and one.process and one.process.poll() is None:
                 one.process.send_signal(signal.SIGCONT)
                 one.process.kill()
                 one.process.wait(30)
@@ -164,7 +168,8 @@ def make_pair(tmp_path):
     made = []
 
     def make(**words):
-        made.append(Pair(tmp_path, **words))
+        made.append(Pair())
+        made[0].make(tmp_path, **words)
         return made[0]
     yield make
     for one in made:
@@ -214,3 +219,215 @@ def test_promoted_standby_has_what_was_shipped(pair):
                             timeout=60, check=False)
     assert failed.returncode == 10, failed.stderr
     assert "was promoted" in failed.stderr
+
+
+class Writer(threading.Thread):
+    """Puts small objects one after the other; knows which were acknowledged, and when."""
+
+    def __init__(self, region, account):
+        super().__init__(daemon=True)
+        self.client = region.client(account, connect_timeout=2, read_timeout=8)
+        self.acked, self.refused, self.last_ack, self.stopping = {}, 0, 0.0, threading.Event()
+
+    def run(self):
+        n = 0
+        while not self.stopping.is_set():
+            key, body = f"w/{n}", os.urandom(700 if n % 10 else 90_000)
+            n += 1
+            try:
+                self.client.put_object(Bucket="photos", Key=key, Body=body)
+                self.last_ack = time.monotonic()
+                self.acked[key] = body
+            except Exception:                   # pylint: disable=broad-exception-caught
+                self.refused += 1
+                time.sleep(0.02)
+
+    def stop(self):
+        self.stopping.set()
+        self.join(60)
+        assert not self.is_alive()
+
+
+def begin(p):
+    """An account with a bucket in a region whose standby follows, and somebody who writes."""
+    p.region.start()
+    p.standby.follow()
+    wait_shipped(p.region)
+    account = p.region.account()
+    p.region.client(account).create_bucket(Bucket="photos")
+    writer = Writer(p.region, account)
+    writer.start()
+    wait_until(lambda: len(writer.acked) > 20, "nothing is written")
+    return account, writer
+
+
+def test_a_node_that_is_cut_off_stops_before_its_standby_begins(pair):
+    p = pair()
+    account, writer = begin(p)
+
+    # Either of the two is enough to go on.
+    for name in ("directory", "standby"):
+        p.order("stall", name)
+        time.sleep(LEASE + 1)
+        refused, until = writer.refused, time.monotonic()
+        wait_until(lambda: writer.last_ack > until, f"without {name} nothing is written")
+        assert writer.refused == refused, f"without {name} {writer.refused - refused} were refused"
+        p.order("cut", name)
+        p.order("heal", name)
+        wait_shipped(p.region)
+
+    p.order("stall", "directory", "standby")
+    p.standby.stop()
+    p.standby.promote()
+    promoted = time.monotonic()
+    p.standby.start()
+    client = p.standby.client(account)
+    client.put_object(Bucket="photos", Key="new", Body=b"new")
+    time.sleep(1)
+    assert writer.last_ack < promoted, "acknowledged by two nodes"
+    assert writer.refused, "not answered, rather than refused"
+    with pytest.raises(Exception, match="SlowDown|503"):
+        p.region.client(account).get_object(Bucket="photos", Key="w/0")
+    # When the lines are back it knows for sure.
+    p.order("cut", "directory", "standby")
+    p.order("heal", "directory", "standby")
+    wait_until(lambda: "standby.promoted" in p.region.log(), "the former node has not noticed")
+    with pytest.raises(Exception, match="SlowDown|503"):
+        p.region.client(account).get_object(Bucket="photos", Key="w/0")
+    writer.stop()
+    assert writer.last_ack < promoted
+    client.get_object(Bucket="photos", Key="new")
+
+
+def test_a_node_that_stood_still_answers_nothing_when_it_wakes(pair):
+    p = pair()
+    account, writer = begin(p)
+    p.region.process.send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    p.standby.stop()
+    p.standby.promote()
+    p.standby.start()
+    # The writer's request has been waiting in the node, or in its socket, all the time.
+    p.region.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: writer.refused > 3, "nothing is refused")
+    writer.stop()
+    assert writer.last_ack < stopped + 0.5, "acknowledged after it woke"
+    p.standby.client(account).put_object(Bucket="photos", Key="new", Body=b"new")
+
+
+def test_with_standby_wait_nothing_acknowledged_is_lost(pair):
+    p = pair(standby_wait="yes")
+    account, writer = begin(p)
+    reader = p.region.client(p.region.account(), read_timeout=10)
+    reader.create_bucket(Bucket="holidays")
+    # While the standby is away nothing is acknowledged, and what it has is read.
+    p.standby.stop(signal.SIGKILL)
+    time.sleep(0.3)
+    acked = len(writer.acked)
+    reader.list_objects_v2(Bucket="holidays")
+    with pytest.raises(Exception, match="SlowDown|503"):
+        reader.put_object(Bucket="holidays", Key="x", Body=b"x")
+    refused = subprocess.run([DOMICILE, "account", "create", "--country", "SG", "--config", p.region.config],
+                             capture_output=True, text=True, timeout=20, check=False)
+    assert refused.returncode == 9 and "standby" in refused.stderr, refused.stderr
+    assert len(writer.acked) == acked
+    p.standby.follow()
+    wait_until(lambda: len(writer.acked) > acked + 20, "nothing is written")
+    p.region.stop(signal.SIGKILL)
+    writer.stop()
+    p.standby.stop(signal.SIGKILL)
+    p.standby.promote()
+    p.standby.start()
+    check_all(p.standby.client(account), writer.acked)
+
+
+def test_either_may_be_killed_at_any_time_and_the_standby_goes_on(pair):
+    p = pair()
+    account, writer = begin(p)
+    for turn in range(6):
+        victim = p.standby if turn % 2 else p.region
+        time.sleep(0.2 + 0.17 * turn)
+        victim.stop(signal.SIGKILL)
+        if turn == 3:                                   # it falls behind, and that is to be seen
+            wait_until(lambda: status(p.region)["standby"]["lag_versions"] > 10, "no lag")
+            wait_until(lambda: status(p.region)["standby"]["lag_ms"] > 1000, "no lag")
+        if victim is p.region:
+            victim.start()
+        else:
+            victim.follow()
+    writer.stop()
+    wait_shipped(p.region)
+    assert "copy" not in p.region.log().partition("standby.resumes")[2], "copied once more, for no reason"
+    p.region.stop(signal.SIGKILL)
+    p.standby.stop(signal.SIGKILL)
+    p.standby.promote()
+    p.standby.start()
+    check_all(p.standby.client(account), writer.acked)
+
+
+def is_in(folder, piece):
+    return subprocess.run(["grep", "-rqaF", "--binary-files=text", "-f", "-", folder],
+                          input=piece, check=False).returncode == 0
+
+
+def holds(folder, samples):
+    """Which of the sealed records lie in some file below FOLDER."""
+    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    return [one for one in samples if any(one in content for content in files)]
+
+
+def test_what_leaves_is_gone_at_the_standby_before_it_is_called_erased(pair):
+    p = pair()
+    p.region.start()
+    account = p.region.account()
+    client = p.region.client(account)
+    client.create_bucket(Bucket="photos")
+    put_all(client, some_objects("mine"))
+    p.standby.follow()
+    wait_shipped(p.region)
+    store = p.standby.config.parent / "store"
+    shown = json.loads(p.region.command("region", "sample", account["account"], "--json"))
+    samples = [bytes.fromhex(text) for text in find_hex(shown)]
+    assert samples and len(holds(store, samples)) == len(samples)
+    chunks = list((store / "chunks").rglob("?" * 32))
+    assert chunks
+
+    away = Region.__new__(Region)
+    away.folder, away.name, away.process, away.ca = p.folder, "in-mum", None, p.region.ca
+    away.port = free_ports(5)
+    away.config, away.plain_port = p.folder / "in-mum" / "region.conf", away.port + 4
+    run(DOMICILE, "region", "init", p.folder / "in-mum", "--region", "in-mum", "--jurisdiction", "IN",
+        "--ca", p.folder / "ca", "--port-base", away.port, "--s3-plain",
+        "--directory-at", f"dir=127.0.0.1:{p.directory.port + 1}")
+    for one in (p.directory, p.region):
+        one.process.send_signal(signal.SIGHUP)
+    try:
+        away.start()
+        p.order("stall", "standby")
+        wave = p.region.wave_to(away)
+        wait_until(lambda: "erase.standby" in p.region.log() or item(p.region, wave) == "moved", "it does not move")
+        time.sleep(2)
+        assert item(p.region, wave) == "moved", "called erased while the standby has it"
+        assert len(holds(store, samples)) == len(samples)
+        p.order("cut", "standby")
+        p.order("heal", "standby")
+        p.region.wait_wave(wave)
+        assert item(p.region, wave) == "erased"
+        assert not holds(store, samples)
+        assert not list((store / "chunks").rglob("?" * 32))
+    finally:
+        away.stop()
+
+
+def item(region, wave):
+    return json.loads(region.command("wave", "items", wave, "--json"))[0]["state"]
+
+
+def find_hex(shown):
+    """Every hexadecimal text in it that is long enough to be a record's."""
+    if isinstance(shown, dict):
+        shown = list(shown.values())
+    if isinstance(shown, list):
+        return [text for one in shown for text in find_hex(one)]
+    is_record = isinstance(shown, str) and len(shown) >= 48 and not set(shown) - set("0123456789abcdef")
+    return [shown] if is_record else []
