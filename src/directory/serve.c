@@ -470,13 +470,14 @@ check_term(const struct call *c, struct err *e)
 	    e, ERR_STALE, "the region %s is another node, which was promoted", c->caller);
 }
 
-/* While a change is looked at and carried out no term is raised: what its former holder asked for is
- * either done before, or refused. */
+/* While a call is looked at and carried out no term is raised: what its former holder asked for is either
+ * done before, or refused. Rows are not even told to it: it could begin a move with the attempt that
+ * was raised with the term, which then nothing would cancel. */
 static pthread_rwlock_t terms = PTHREAD_RWLOCK_INITIALIZER;
 
 static int
 carry_out(
-    struct call *c, int (*serve)(struct call *c, struct err *e), bool is_change, struct err *e)
+    struct call *c, int (*serve)(struct call *c, struct err *e), bool needs_term, struct err *e)
 {
 	int rc;
 
@@ -484,7 +485,7 @@ carry_out(
 		pthread_rwlock_wrlock(&terms);
 	else
 		pthread_rwlock_rdlock(&terms);
-	rc = is_change && check_term(c, e) < 0 ? -1 : serve(c, e);
+	rc = needs_term && check_term(c, e) < 0 ? -1 : serve(c, e);
 	pthread_rwlock_unlock(&terms);
 	return rc;
 }
@@ -492,21 +493,21 @@ carry_out(
 static const struct {
 	const char *op;
 	int (*serve)(struct call *c, struct err *e);
-	bool is_change; /* of what is the caller's: only with its term */
+	bool needs_term; /* if the caller's region has one */
 } calls[] = {
-	{ "find", serve_find, false },
+	{ "find", serve_find, true },
 	{ "add", serve_add, true },
 	{ "swap", serve_swap, true },
 	{ "remove", serve_remove, true },
 	{ "suspend", serve_suspend, true },
-	{ "list", serve_list, false },
-	{ "count", serve_count, false },
+	{ "list", serve_list, true },
+	{ "count", serve_count, true },
 	{ "wave_plan", serve_wave_plan, true },
-	{ "wave_get", serve_wave_get, false },
-	{ "wave_list", serve_wave_list, false },
+	{ "wave_get", serve_wave_get, true },
+	{ "wave_list", serve_wave_list, true },
 	{ "wave_set", serve_wave_set, true },
 	{ "wave_retry", serve_wave_retry, true },
-	{ "wave_items", serve_wave_items, false },
+	{ "wave_items", serve_wave_items, true },
 	{ "wave_update", serve_wave_update, true },
 	{ "term_get", serve_term_get, false },
 	{ "term_hold", serve_term_hold, false },
@@ -522,7 +523,7 @@ directory_serve(struct directory *d, const char *caller, bool may_operate, const
 	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
 		if (strcmp(calls[i].op, op) != 0)
 			continue;
-		if (carry_out(&c, calls[i].serve, calls[i].is_change, e) < 0)
+		if (carry_out(&c, calls[i].serve, calls[i].needs_term, e) < 0)
 			return -1;
 		if (!c.answer)
 			return err_set(e, ERR_MEMORY, "no memory for an answer");
