@@ -271,8 +271,10 @@ unit_hand_over(struct unit *u, size_t opened, struct err *e)
 			return err_set(e, ERR_CANCELLED, "the wave was paused or cancelled");
 		if (fence_group(u, from, to, e) < 0) {
 			/* Nothing was promised yet: these go on at home, the others move. */
-			for (size_t i = from; i < to; i++)
+			for (size_t i = from; i < to; i++) {
+				u->accounts[i].has_failed_fence = true;
 				unit_fail(&u->accounts[i], e);
+			}
 			continue;
 		}
 		if (seal_group(u, from, to, e) < 0)

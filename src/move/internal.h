@@ -63,10 +63,12 @@ bool claim_is_taken(struct mover *m, const struct account_id *id);
 
 struct unit_account {
 	struct opening opening;
-	struct home home; /* as it was when opened */
+	struct home home;      /* as it was when opened */
+	bool has_failed_fence; /* it may have been written all the same */
 	struct export *exports[SERVICES];
 	bool is_claimed;
 	bool is_removed;        /* there is no such account any more */
+	bool is_recorded;       /* a move record of this unit may be in the store */
 	struct verdict verdict; /* kind ERR_NONE while it is going on */
 	enum move_state state;
 	uint64_t bytes;
@@ -118,8 +120,8 @@ must_check
 int move_store(struct region_batch *b, const struct move_record *r, struct err *e);
 /* How long writes of an arrival wait for its old home: the longer of the two regions' leases. */
 uint64_t move_lease_ms(const struct mover *m, const struct move_record *r);
-/* Let the resolver settle the account: a fenced one of ours, a prepared arrival, or one given up whose
- * record could not be written. */
+/* Let the resolver settle the account: a fenced one of ours, a prepared arrival, or (copying, arriving) a
+ * move whose giving up could not be written. */
 void resolver_add(struct mover *m, const struct move_record *r);
 void *resolver_run(void *mover);
 unsigned resolver_count(struct mover *m);

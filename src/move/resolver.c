@@ -233,7 +233,8 @@ settle_source(struct mover *m, const struct move_record *r, const struct swap *s
 	    e, ERR_STALE, "the directory has it at %s, epoch %" PRIu64, s->now.home, s->now.epoch);
 }
 
-/* model: t_settle_home, t_settle_given_up, t_settle_stale */
+/* 1: a home now, and to be looked at again when the old one's lease is over.
+ * model: t_settle_home, t_settle_given_up, t_settle_stale */
 static int
 settle_target(struct mover *m, struct move_record *r, const struct swap *s, struct err *e)
 {
@@ -256,7 +257,12 @@ settle_target(struct mover *m, struct move_record *r, const struct swap *s, stru
 		return -1;
 	merkle_prove((const uint8_t(*)[SHA256_BYTES])leaf, 1, 0, &r->received.proof);
 	h.state = HOME_HERE;
-	return target_record_home(m, r, &h, 1, e);
+	if (target_record_home(m, r, &h, 1, e) < 0)
+		return -1;
+	r->state =
+	    MOVE_SETTLED; /* nobody will tell that the old home has learned: its lease ends it */
+	r->since_ms = host_wall_ms();
+	return 1;
 }
 
 /* What memory says already, once more on its way to the disk: a failed flush may have taken it back. */
@@ -291,6 +297,18 @@ is_current(struct mover *m, const struct move_record *r, struct err *e)
 		return 0;
 	return is_source ? h.state == HOME_FENCED
 	                 : h.state == HOME_PREPARED || h.state == HOME_HERE;
+}
+
+/* Whether a fence was put back before anybody was told of it, and only its record has stayed: the process
+ * ended, or the disk failed, in between. 1, 0, -1. */
+static int
+is_put_back(struct mover *m, const struct move_record *r, struct err *e)
+{
+	struct home h;
+
+	if (homes_get(m->node->homes, &r->account, &h, e) < 0)
+		return -1;
+	return h.state == HOME_HERE && h.epoch == r->epoch && h.attempt == r->attempt;
 }
 
 /* A prepared arrival of before a restart or a failed flush: are its pages what was promised? If not,
@@ -328,35 +346,107 @@ settle_lease(struct mover *m, const struct move_record *r, struct err *e)
 	return target_record_open(m, &r->account, e);
 }
 
-/* An arrival whose stream is gone, and that could not be given up then. */
+/* Where memory never had the home record, as it could not be written, any service may have been meant. */
 static int
-settle_given_up(struct mover *m, const struct move_record *r, struct err *e)
+give_up_arrival(struct mover *m, const struct move_record *r, struct home *h, struct err *e)
 {
-	struct home h;
-	int found = homes_get(m->node->homes, &r->account, &h, e);
+	if (h->state != HOME_ARRIVING)
+		*h = (struct home){ .account = r->account, .services = BIT(SERVICES) - 1 };
+	h->state = HOME_NONE;
+	return target_record_given_up(m, r, h, 1, e);
+}
+
+/* A fence that failed may have been written all the same; memory, which says that the account is here, is
+ * right: nobody was told of the fence. */
+static int
+give_up_copying(struct mover *m, const struct move_record *r, const struct home *h, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+
+	if (!b)
+		return -1;
+	region_delete(b, REGION_MOVE, r->account.b, ACCOUNT_ID_BYTES);
+	if (h->state == HOME_HERE)
+		return homes_set(m->node->homes, h, 1, b, e);
+	return region_apply(m->node->engine, m->node->flusher, b, e);
+}
+
+/* What the store has of the account's move; state MOVE_STATES if it has nothing. */
+static int
+stored_record(struct mover *m, const struct account_id *id, struct move_record *out, struct err *e)
+{
+	_cleanup_buf_ struct buf v = BUF_INIT(16384);
+	int found = region_get(m->node->engine, REGION_MOVE, id->b, ACCOUNT_ID_BYTES, &v, e);
 
 	if (found < 0)
 		return -1;
-	if (found == 0 || h.epoch != r->epoch + 1 || h.attempt != r->attempt ||
-	    (h.state != HOME_ARRIVING && h.state != HOME_PREPARED))
-		return 0;
-	h.state = HOME_NONE;
-	return target_record_given_up(m, r, &h, 1, e);
+	if (found)
+		return move_record_read((struct span){ v.data, v.len }, out, e);
+	*out = (struct move_record){ .state = MOVE_STATES, .account = *id };
+	return 0;
 }
 
-/* model: s_ask, t_settle_ask */
+/* 1: the move has come further than R, which says so too now. With the account's claim. */
+static int
+give_up(struct mover *m, struct move_record *r, struct err *e)
+{
+	struct move_record now;
+	struct home h;
+
+	if (stored_record(m, &r->account, &now, e) < 0 ||
+	    homes_get(m->node->homes, &r->account, &h, e) < 0)
+		return -1;
+	if (r->state == MOVE_ARRIVING && (h.state == HOME_ARRIVING || now.state == MOVE_ARRIVING))
+		return give_up_arrival(m, r, &h, e);
+	if (r->state == MOVE_COPYING && h.state == HOME_FENCED) {
+		r->state = MOVE_FENCED;
+		r->attempt = h.attempt;
+		return 1;
+	}
+	if (r->state == MOVE_COPYING &&
+	    (now.state == MOVE_COPYING || now.state == MOVE_FENCED || now.state == MOVE_STATES))
+		return give_up_copying(m, r, &h, e);
+	if (now.state == MOVE_STATES)
+		return 0;
+	*r = now;
+	return 1;
+}
+
+/* What a unit was to give up when the disk did not take it. Another unit may have the account by now. */
+static int
+settle_given_up(struct mover *m, struct move_record *r, struct err *e)
+{
+	int result;
+
+	if (!claim_take(m, &r->account))
+		return err_set(e, ERR_BUSY, "another move of it is under way");
+	result = give_up(m, r, e);
+	claim_drop(m, &r->account);
+	return result;
+}
+
+/* 0: settled; 1: to be looked at again; -1: likewise, for the reason in *E.
+ * model: s_ask, t_settle_ask */
 static int
 settle_one(struct mover *m, struct move_record *r, struct err *e)
 {
+	enum move_state was = r->state;
 	bool is_source = r->state == MOVE_FENCED;
 	struct swap s = { .account = r->account, .epoch = r->epoch, .attempt = r->attempt };
 	char account[ACCOUNT_TEXT_SIZE];
-	int current, looked = 0;
+	int current, looked = 0, settled;
 
 	if (r->state == MOVE_SETTLED)
 		return settle_lease(m, r, e);
-	if (r->state == MOVE_GIVEN_UP)
+	if (r->state == MOVE_COPYING || r->state == MOVE_ARRIVING)
 		return settle_given_up(m, r, e);
+	if (is_source) {
+		current = is_put_back(m, r, e);
+		if (current > 0)
+			r->state = MOVE_COPYING;
+		if (current != 0)
+			return current;
+	}
 	current = is_current(m, r, e);
 	if (current <= 0)
 		return current;
@@ -370,12 +460,13 @@ settle_one(struct mover *m, struct move_record *r, struct err *e)
 		looked = look_at_pages(m, r, &s, e);
 	if (looked < 0 || (looked == 0 && directory_swap(m->node->directory, &s, 1, e) < 0))
 		return -1;
-	if ((is_source ? settle_source(m, r, &s, e) : settle_target(m, r, &s, e)) < 0)
+	settled = is_source ? settle_source(m, r, &s, e) : settle_target(m, r, &s, e);
+	if (settled < 0)
 		return -1;
 	account_text(&r->account, account);
 	log_info("move.settled", r->wave, "account=%s was=%s home=%s epoch=%" PRIu64, account,
-	    move_state_name(r->state), s.now.home, s.now.epoch);
-	return 0;
+	    move_state_name(was), s.now.home, s.now.epoch);
+	return settled;
 }
 
 /* --- the thread --- */
@@ -442,7 +533,7 @@ take_due(struct mover *m)
 static void
 put_back(struct mover *m, struct settle *s, const struct err *e)
 {
-	if (s->wait_ms == RETRY_MS && s->record.state != MOVE_SETTLED)
+	if (s->wait_ms == RETRY_MS && e->kind != ERR_NONE && s->record.state != MOVE_SETTLED)
 		log_warn("move.settle", s->record.wave, "error=\"%s\"", e->text);
 	s->wait_ms = s->wait_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : s->wait_ms * 2;
 	s->next_ms = host_mono_ms() + s->wait_ms;
@@ -460,7 +551,7 @@ settle_due(struct mover *m, struct settle *due)
 		struct err e = { 0 };
 
 		due = s->next;
-		if (settle_one(m, &s->record, &e) < 0) {
+		if (settle_one(m, &s->record, &e) != 0) {
 			put_back(m, s, &e);
 			continue;
 		}

@@ -157,6 +157,7 @@ record_arriving(struct target *t, struct err *e)
 	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
 	struct home homes[UNIT_MAX];
 	size_t n = 0;
+	int r;
 
 	if (!b)
 		return -1;
@@ -172,13 +173,14 @@ record_arriving(struct target *t, struct err *e)
 	}
 	if (n == 0)
 		return 0;
-	if (homes_set(t->mover->node->homes, homes, n, b, e) < 0)
-		return -1;
-	counter_add(&moves_arriving, (int64_t)n);
-	for (size_t i = 0; i < t->n; i++)
+	r = homes_set(t->mover->node->homes, homes, n, b, e);
+	/* What a disk has failed to write may be there all the same, and has to be given up. */
+	for (size_t i = 0; i < t->n && (r == 0 || e->kind == ERR_IO || e->kind == ERR_FULL); i++)
 		if (t->arrivals[i].verdict.kind == ERR_NONE)
 			t->arrivals[i].state = MOVE_ARRIVING;
-	return 0;
+	if (r == 0)
+		counter_add(&moves_arriving, (int64_t)n);
+	return r;
 }
 
 static int
@@ -622,7 +624,7 @@ end_unit(struct target *t)
 			record_of(t, a, a->state, &r[n]);
 			resolver_add(t->mover, &r[n]);
 		} else if (a->state == MOVE_ARRIVING || is_lost) {
-			record_of(t, a, MOVE_GIVEN_UP, &r[n]);
+			record_of(t, a, a->state, &r[n]);
 			home_of(t, a, HOME_NONE, &homes[n++]);
 		}
 	}

@@ -152,6 +152,7 @@ record_copying(struct unit *u, struct err *e)
 		if (!unit_is_alive(&u->accounts[i]))
 			continue;
 		u->accounts[i].state = MOVE_COPYING;
+		u->accounts[i].is_recorded = true;
 		unit_record(u, &u->accounts[i], MOVE_COPYING, &m);
 		if (move_store(b, &m, e) < 0)
 			return -1;
@@ -462,33 +463,62 @@ unit_copy(struct unit *u, size_t opened, struct err *e)
 
 /* --- the end --- */
 
+/* The resolver goes on: until the record is deleted, nobody can move or remove the account. */
+static void
+give_up_later(struct unit *u, const struct unit_account *a)
+{
+	struct move_record m;
+
+	unit_record(u, a, MOVE_COPYING, &m);
+	resolver_add(u->mover, &m);
+}
+
+/* The records of moves that nothing was fenced for. */
+static void
+delete_records(struct unit *u)
+{
+	struct node *n = u->mover->node;
+	struct err e = { 0 };
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(&e);
+
+	for (size_t i = 0; i < u->n && b; i++)
+		if (u->accounts[i].state == MOVE_GIVEN_UP)
+			region_delete(
+			    b, REGION_MOVE, u->accounts[i].opening.account.b, ACCOUNT_ID_BYTES);
+	if (b && region_apply(n->engine, n->flusher, b, &e) == 0)
+		return;
+	log_warn("move.give_up", u->wave, "error=\"%s\"", e.text);
+	for (size_t i = 0; i < u->n; i++)
+		if (u->accounts[i].state == MOVE_GIVEN_UP)
+			give_up_later(u, &u->accounts[i]);
+}
+
 /* Accounts that were never fenced go on as if nothing had been; fenced ones need the directory's word.
  * model: s_give_up, s_leave_to_resolver */
 static void
 give_up(struct unit *u)
 {
-	struct node *n = u->mover->node;
-	struct region_batch *b = region_batch(NULL);
-	struct err e = { 0 };
 	bool any = false;
 
 	for (size_t i = 0; i < u->n; i++) {
 		struct unit_account *a = &u->accounts[i];
 		struct move_record m;
 
-		if (a->state == MOVE_FENCED && !unit_is_alive(a)) {
+		if (!a->is_recorded) {
+			continue; /* a record that is there is another move's */
+		} else if (a->state == MOVE_FENCED && !unit_is_alive(a)) {
 			unit_record(u, a, MOVE_FENCED, &m);
 			resolver_add(u->mover, &m);
-		} else if (a->state == MOVE_COPYING && b) {
-			region_delete(b, REGION_MOVE, a->opening.account.b, ACCOUNT_ID_BYTES);
+		} else if (a->state == MOVE_COPYING && a->has_failed_fence) {
+			give_up_later(u, a);
+		} else if (a->state == MOVE_COPYING) {
 			move_advance(&a->state, MOVE_GIVEN_UP);
 			counter_add(&moves_given_up, 1);
 			any = true;
 		}
 	}
-	if (any && region_apply(n->engine, n->flusher, b, &e) < 0)
-		log_warn("move.give_up", u->wave, "error=\"%s\"", e.text);
-	region_batch_free(b);
+	if (any)
+		delete_records(u);
 }
 
 /* Tell the destination to drop arrivals that dropped out here, before anything was sealed. */

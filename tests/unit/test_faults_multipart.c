@@ -177,6 +177,7 @@ main(void)
 	};
 	int failed;
 
+	fault_use_memory();
 	content = noise(FIRST + SECOND, 3);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	free(content);

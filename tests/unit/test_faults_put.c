@@ -227,6 +227,7 @@ main(void)
 	};
 	int failed;
 
+	fault_use_memory();
 	old = noise(REPLACE, 1);
 	new = noise(CHUNKED, 2);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);

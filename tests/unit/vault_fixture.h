@@ -70,6 +70,24 @@ store_close(struct store *s)
 	*s = (struct store){ 0 };
 }
 
+/* Another process begins; with IS_CUT without what was not durable. Whoever stood on it has stopped. */
+static inline void
+store_reopen(struct store *s, bool is_cut)
+{
+	struct err e;
+
+	pool_close(s->pool);
+	flusher_stop(s->flusher);
+	chunks_close(s->chunks);
+	if (is_cut)
+		engine_memory_cut(s->inner);
+	engine_fault_set(s->engine, FAULT_NONE, 0, false, false, 0);
+	s->flusher = flusher_start(s->engine, &e);
+	s->chunks = chunks_fault(chunks_file(check_path(s->dir, "chunks"), 0, &e), &e);
+	CHECK(s->flusher && s->chunks);
+	store_open_pool(s, 8);
+}
+
 static inline struct vault_id
 store_new_vault(struct store *s, enum service service)
 {
