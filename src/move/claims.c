@@ -1,6 +1,5 @@
 /* Claims: an account is in one unit at a time, sent or received, and in none while the resolver has it. */
-#include <uthash.h>
-
+#include "base/table.h"
 #include "move/internal.h"
 
 struct moving {
@@ -12,6 +11,7 @@ bool
 claim_take(struct mover *m, const struct account_id *id)
 {
 	struct moving *x = NULL, *new = calloc(1, sizeof *new);
+	bool is_taken;
 
 	if (!new)
 		return false;
@@ -20,10 +20,11 @@ claim_take(struct mover *m, const struct account_id *id)
 	HASH_FIND(hh, m->moving, id, sizeof *id, x);
 	if (!x)
 		HASH_ADD(hh, m->moving, account, sizeof *id, new);
+	is_taken = !x && new->hh.tbl;
 	pthread_mutex_unlock(&m->lock);
-	if (x)
+	if (!is_taken)
 		free(new);
-	return !x;
+	return is_taken;
 }
 
 void

@@ -35,12 +35,9 @@
  * has them already changes nothing.
  */
 #pragma once
+#include "base/table.h"
 #include "sealed/forged.h"
 #include "sealed/store.h"
-
-/* Out of memory is reported by the element's hh.tbl staying NULL, not by exit. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #define SET_BYTES          16
 #define HEADER_SEALED      (2 * SET_BYTES + SHA256_BYTES)

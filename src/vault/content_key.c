@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
+#include "base/table.h"
 
 /* --- secrets: 32 bytes each, many to a locked page --- */
 
@@ -148,14 +148,19 @@ int
 content_claim(const struct chunk_name *name, struct err *e)
 {
 	struct claim *c = calloc(1, sizeof(*c));
+	bool is_in;
 
 	if (!c)
 		return err_set(e, ERR_MEMORY, "chunk: no memory");
 	c->name = *name;
 	pthread_mutex_lock(&claims_lock);
 	HASH_ADD(hh, claims, name, sizeof(c->name), c);
+	is_in = c->hh.tbl;
 	pthread_mutex_unlock(&claims_lock);
-	return 0;
+	if (is_in)
+		return 0;
+	free(c);
+	return err_set(e, ERR_MEMORY, "chunk: no memory");
 }
 
 void

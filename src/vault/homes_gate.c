@@ -97,6 +97,10 @@ gate_find_or_add(struct stripe *s, const struct account_id *id)
 	x->home.account = *id;
 	x->last = &x->first;
 	HASH_ADD(hh, s->entries, home.account, sizeof(*id), x);
+	if (!x->hh.tbl) {
+		free(x);
+		return NULL;
+	}
 	link_newest(s, x);
 	s->n++;
 	return x;

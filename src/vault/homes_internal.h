@@ -6,8 +6,8 @@
  */
 #pragma once
 #include <pthread.h>
-#include <uthash.h>
 
+#include "base/table.h"
 #include "vault/homes.h"
 
 #define STRIPES        64

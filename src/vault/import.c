@@ -1,10 +1,10 @@
 /* import.c - the receiving side of transfer.h. Items come from another region: nothing in them is
  * taken on trust, and whatever does not fit ends the import. */
+#include "base/table.h"
 #include "vault/transfer_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 /* So many pages more than its bytes account for may an entry make: without a bound, a few bytes would
  * have us digest millions of pages of zeros. */
@@ -96,6 +96,10 @@ want(void *arg, const struct chunk_ref *c, struct err *e)
 		return err_set(e, ERR_MEMORY, "import: no memory");
 	w->ref = *c;
 	HASH_ADD(hh, i->wanted, ref.name, CHUNK_NAME_BYTES, w);
+	if (!w->hh.tbl) {
+		free(w);
+		return err_set(e, ERR_MEMORY, "import: no memory");
+	}
 	i->missing++;
 	return 0;
 }

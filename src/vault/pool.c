@@ -142,6 +142,11 @@ pool_entry(struct pool *p, const struct vault_id *id, bool may_add)
 	v->dropped = BUF_INIT(0);
 	cond_init(&v->given);
 	HASH_ADD(hh, p->vaults, id, sizeof(v->id), v);
+	if (!v->hh.tbl) {
+		pthread_cond_destroy(&v->given);
+		free(v);
+		return NULL;
+	}
 	v->list = LIST_CLOSED;
 	TAILQ_INSERT_TAIL(&p->closed, v, link);
 	return v;

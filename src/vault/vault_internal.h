@@ -4,8 +4,8 @@
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
+#include "base/table.h"
 #include "sealed/store.h"
 #include "vault/content_internal.h"
 #include "vault/pool.h"
