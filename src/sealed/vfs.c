@@ -87,9 +87,12 @@ file_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 offset)
 		    (long long)offset);
 		return SQLITE_IOERR_WRITE;
 	}
-	if (sealed_put_page(s, (uint32_t)(offset / PAGE_BYTES) + 1, p, error_of(s)) < 0)
-		return failed(s, SQLITE_IOERR_WRITE);
-	return SQLITE_OK;
+	if (sealed_put_page(s, (uint32_t)(offset / PAGE_BYTES) + 1, p, error_of(s)) == 0)
+		return SQLITE_OK;
+	/* SQLite rolls back by writing what was there and a sync, which must not commit the chunks that
+	 * came and went with the pages that do not come. */
+	s->is_broken = true;
+	return failed(s, SQLITE_IOERR_WRITE);
 }
 
 static int
