@@ -267,8 +267,8 @@ receive_stream(struct receiving *g, struct err *e)
 		return -1;
 	if (g->sha)
 		hash_end(g->sha, sha);
-	if (request_header(c->r, "content-md5"))
-		upload_md5(c->upload, md5);
+	if (request_header(c->r, "content-md5") && upload_md5(c->upload, md5, e) < 0)
+		return -1;
 	return check_digests(c, sha, md5, e);
 }
 

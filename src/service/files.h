@@ -178,7 +178,9 @@ struct upload *upload_begin(struct files *f, const char *bucket, struct err *e);
 must_check
 int upload_add(struct upload *u, const void *p, size_t n, struct err *e);
 uint64_t upload_bytes(const struct upload *u);
-void upload_md5(struct upload *u, uint8_t out[static MD5_BYTES]); /* of what came so far */
+/* Of what came so far. ERR_MEMORY. */
+must_check
+int upload_md5(struct upload *u, uint8_t out[static MD5_BYTES], struct err *e);
 /* Read again what came so far: for carrying the upload over to the new home. */
 must_check
 ssize_t upload_read(struct upload *u, uint64_t offset, void *p, size_t n, struct err *e);

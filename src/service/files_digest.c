@@ -192,8 +192,8 @@ digest_add(struct digest *d, const void *p, size_t n)
 		hash_add(d->hash, p, n);
 }
 
-void
-digest_now(struct digest *d, uint8_t out[static MD5_BYTES])
+int
+digest_now(struct digest *d, uint8_t out[static MD5_BYTES], struct err *e)
 {
 	struct hash *copy;
 
@@ -201,11 +201,12 @@ digest_now(struct digest *d, uint8_t out[static MD5_BYTES])
 		hand_over(d->helper);
 		wait_for_room(d->helper, BUFFERS);
 	}
-	copy = hash_copy(d->hash, NULL);
+	copy = hash_copy(d->hash, e);
 	if (!copy)
-		abort();
+		return -1;
 	hash_end(copy, out);
 	hash_close(copy);
+	return 0;
 }
 
 void

@@ -159,7 +159,9 @@ struct digest;
 must_check
 struct digest *digest_open(struct err *e);
 void digest_add(struct digest *d, const void *p, size_t n);
-void digest_now(struct digest *d, uint8_t out[static MD5_BYTES]); /* of what came so far */
+/* Of what came so far. ERR_MEMORY. */
+must_check
+int digest_now(struct digest *d, uint8_t out[static MD5_BYTES], struct err *e);
 void digest_close(struct digest *d);
 CLEANUP(struct digest, digest_close)
 

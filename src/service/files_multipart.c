@@ -166,7 +166,8 @@ upload_part(struct upload *u, struct files *f, const char *key, const char *uplo
 
 	if (number < 1 || number > FILES_PART_MAX)
 		return err_set(e, ERR_BAD, "a part's number is 1 to %d", FILES_PART_MAX);
-	upload_md5(u, digest);
+	if (upload_md5(u, digest, e) < 0)
+		return -1;
 	v = files_take(f, u->service, e);
 	if (!v || files_begin(f, v, e) < 0)
 		return -1;

@@ -104,13 +104,13 @@ upload_bytes(const struct upload *u)
 	return u->refs ? refs_bytes(u) : content_out_bytes(u->out);
 }
 
-void
-upload_md5(struct upload *u, uint8_t out[static MD5_BYTES])
+int
+upload_md5(struct upload *u, uint8_t out[static MD5_BYTES], struct err *e)
 {
 	if (u->digest && u->out)
-		digest_now(u->digest, out);
-	else
-		md5(u->small.data, u->small.len, out);
+		return digest_now(u->digest, out, e);
+	md5(u->small.data, u->small.len, out);
+	return 0;
 }
 
 int
@@ -270,7 +270,8 @@ upload_put(struct upload *u, struct files *f, const char *key, const char *heade
 
 	if (put_checked(u, key, headers, e) < 0)
 		return -1;
-	upload_md5(u, digest);
+	if (upload_md5(u, digest, e) < 0)
+		return -1;
 	w.etag = digest;
 	w.headers = headers;
 	w.headers_len = headers ? strlen(headers) : 0;

@@ -302,7 +302,7 @@ check_upload(struct upload *u, const uint8_t *p, size_t n)
 	ssize_t r;
 
 	CHECK(upload_bytes(u) == n);
-	upload_md5(u, is);
+	CHECK_OK(upload_md5(u, is, &e), &e);
 	md5(p, n, should);
 	CHECK_BYTES(is, should, sizeof(is));
 	while ((r = upload_read(u, at, got, 77777, &e)) > 0) {
