@@ -61,12 +61,12 @@ keeper_add_removal(struct vault *v)
 	/* Without memory the files stay for a sweep. */
 	if (!n || buf_check(&v->dropped, NULL) < 0)
 		return;
-	next = content_key_next(v->key);
-	if (!next)
-		return;
 	r = malloc(sizeof(*r) + n * CHUNK_NAME_BYTES);
-	if (!r) {
-		content_key_unref(next);
+	if (!r)
+		return;
+	next = content_key_next(v->key);
+	if (!next) {
+		free(r);
 		return;
 	}
 	r->vault = v;
