@@ -429,11 +429,16 @@ eraser_run(void *mover)
 		}
 	}
 	free(removed);
+	return NULL;
+}
+
+void
+eraser_free(struct mover *m)
+{
 	while (m->to_erase) {
 		struct erasing *x = m->to_erase;
 
 		m->to_erase = x->next;
 		free(x);
 	}
-	return NULL;
 }

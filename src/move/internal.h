@@ -124,6 +124,7 @@ uint64_t move_lease_ms(const struct mover *m, const struct move_record *r);
  * move whose giving up could not be written. */
 void resolver_add(struct mover *m, const struct move_record *r);
 void *resolver_run(void *mover);
+void resolver_free(struct mover *m); /* what was not settled; every thread has ended */
 unsigned resolver_count(struct mover *m);
 /* Record that N fenced accounts have moved: homes, erase records, proofs (where IS_THERE), in one batch.
  * NOW is the directory's row if the account has gone on from there since (epoch 0: removed), or NULL. */
@@ -145,6 +146,7 @@ int target_record_given_up(
 /* --- eraser.c --- */
 void eraser_add(struct mover *m, const struct erase_record *r);
 void *eraser_run(void *mover);
+void eraser_free(struct mover *m); /* what was not erased; every thread has ended */
 /* Whether the account still has an erasure to be finished here: it can't arrive before. */
 bool eraser_has(struct mover *m, const struct account_id *id);
 

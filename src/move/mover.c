@@ -322,6 +322,9 @@ mover_stop(struct mover *m)
 		pthread_join(m->resolver_thread, NULL);
 		pthread_join(m->eraser_thread, NULL);
 	}
+	/* Not before: an arrival that ends with its stream adds to either. */
+	resolver_free(m);
+	eraser_free(m);
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->lock);
 	free(m);

@@ -618,11 +618,16 @@ resolver_run(void *mover)
 		pthread_mutex_unlock(&m->lock);
 		settle_due(m, due);
 	}
+	return NULL;
+}
+
+void
+resolver_free(struct mover *m)
+{
 	while (m->to_settle) {
 		struct settle *s = m->to_settle;
 
 		m->to_settle = s->next;
 		free(s);
 	}
-	return NULL;
 }
