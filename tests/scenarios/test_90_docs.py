@@ -133,6 +133,13 @@ def test_operating_is_true(shell):
     assert (shell.work / "certificate.json").stat().st_size > 0
 
 
+def test_backups_are_as_the_operator_reads(shell):
+    first = [b.replace("domicile serve", "mkdir -p backups; echo 'may_write = ../backups' >>cn-bj/region.conf\n"
+                                         "domicile serve", 1) for b in blocks("docs/operating.md", "The first region")]
+    said = shell.run([*first, *blocks("docs/operating.md", "Back up and restore")])
+    assert "generation 2 of cn-bj" in said
+
+
 def test_the_examples_of_clients_are_true(shell):
     first = blocks("docs/operating.md", "The first region")
     create = "export DOMICILE_CONFIG=cn-bj/region.conf\ndomicile account create --country CN --grant files,backup"

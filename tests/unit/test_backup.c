@@ -1,0 +1,290 @@
+/* A backup's folder: what is written is read again, only what is new is written, what was erased is not in it,
+ * and what is damaged, of another key, or in use is refused.
+ */
+#include "service_fixture.h"
+
+#include "service/backup.h"
+
+#include <time.h>
+
+#define BIG ((size_t)100 << 10)
+
+struct place {
+	struct region region;
+	struct backup *backup;
+	char folder[600];
+};
+
+static void
+place_open(struct place *p)
+{
+	struct err e = { 0 };
+
+	region_open(&p->region, true);
+	snprintf(p->folder, sizeof p->folder, "%s/backups", p->region.store.dir);
+	p->backup = backup_open(&p->region.node, NULL, &e);
+	if (!p->backup)
+		fail_msg("%s", e.text);
+}
+
+static void
+place_close(struct place *p)
+{
+	backup_close(p->backup);
+	region_close(&p->region);
+}
+
+static json_t *
+status_of(struct place *p)
+{
+	struct err e = { 0 };
+	json_t *j;
+
+	CHECK_OK(backup_status(p->backup, &j, &e), &e);
+	return j;
+}
+
+/* Make one and wait for it; *NEW_BYTES is what it wrote. */
+static void
+back_up(struct place *p, unsigned keep, int64_t *new_bytes)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+	struct err e = { 0 };
+	json_t *j = NULL;
+
+	CHECK_OK(backup_begin(p->backup, p->folder, keep, &e), &e);
+	for (int i = 0; i < 4000; i++) {
+		json_decref(j);
+		j = status_of(p);
+		if (strcmp(json_string_value(json_object_get(j, "state")), "running") != 0)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	CHECK_STR(json_string_value(json_object_get(j, "state")), "done");
+	*new_bytes = json_integer_value(json_object_get(j, "new_bytes"));
+	json_decref(j);
+}
+
+static enum err_kind
+verify(struct place *p)
+{
+	struct manifest m = { 0 };
+	struct err e = { 0 };
+
+	if (backup_manifest(p->folder, 0, &m, &e) == 0 &&
+	    backup_verify(p->folder, &m, NULL, NULL, &e) == 0)
+		e.kind = ERR_NONE;
+	manifest_free(&m);
+	return e.kind;
+}
+
+static void
+put_big(struct files *f, const char *key)
+{
+	_cleanup_(freep) char *bytes = malloc(BIG);
+
+	CHECK(bytes);
+	memset(bytes, key[0], BIG);
+	put(f, "things", key, bytes, BIG);
+}
+
+static struct files
+account_with_things(struct place *p)
+{
+	struct files f = region_account(&p->region, ALL_SERVICES, NULL);
+	struct err e = { 0 };
+
+	CHECK_OK(files_bucket_create(&f, "things", &e), &e);
+	put_big(&f, "a");
+	return f;
+}
+
+static void
+only_what_is_new_is_written(void **state)
+{
+	int64_t first, again, more;
+	struct place p;
+	struct files f;
+
+	(void)state;
+	place_open(&p);
+	f = account_with_things(&p);
+	back_up(&p, 2, &first);
+	back_up(&p, 2, &again);
+	put_big(&f, "b");
+	back_up(&p, 2, &more);
+	CHECK(first > (int64_t)BIG && again == 0 && more > (int64_t)BIG && more < 2 * first);
+	CHECK(verify(&p) == ERR_NONE);
+	place_close(&p);
+}
+
+static int
+add_record(void *arg, const struct vault_id *id, struct span key, struct span value, struct err *e)
+{
+	(void)e;
+	buf_add(arg, id, sizeof *id);
+	buf_add(arg, key.data, key.len);
+	buf_add(arg, value.data, value.len);
+	return 0;
+}
+
+static int
+count_chunk(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	(void)id, (void)name, (void)e;
+	*(uint64_t *)arg += bytes;
+	return 0;
+}
+
+static void
+what_is_put_back_is_what_there_was(void **state)
+{
+	_cleanup_buf_ struct buf before = BUF_INIT(0), after = BUF_INIT(0);
+	uint64_t chunks_before = 0, chunks_after = 0;
+	struct manifest m = { 0 };
+	struct err e = { 0 };
+	struct engine *engine;
+	struct chunks *chunks;
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	(void)account_with_things(&p);
+	(void)account_with_things(&p);
+	back_up(&p, 1, &n);
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	CHECK(m.accounts == 2 && m.vaults == 6 && m.chunks >= 2 && m.key_oldest == 1);
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	engine = engine_rocksdb(check_path(p.region.store.dir, "other"), 8 << 20, 8 << 20, &e);
+	chunks = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
+	CHECK(engine && chunks);
+	CHECK_OK(backup_restore(p.folder, &m, engine, chunks, NULL, NULL, &e), &e);
+
+	CHECK_OK(engine_each(p.region.node.engine, add_record, &before, &e), &e);
+	CHECK_OK(engine_each(engine, add_record, &after, &e), &e);
+	CHECK(before.len == after.len && memcmp(before.data, after.data, after.len) == 0);
+	CHECK_OK(chunks_list(p.region.node.chunks, NULL, count_chunk, &chunks_before, &e), &e);
+	CHECK_OK(chunks_list(chunks, NULL, count_chunk, &chunks_after, &e), &e);
+	CHECK(chunks_before && chunks_before == chunks_after);
+	manifest_free(&m);
+	engine_close(engine);
+	chunks_close(chunks);
+	place_close(&p);
+}
+
+static void
+another_region_key_is_refused(void **state)
+{
+	struct manifest m = { 0 };
+	struct err e = { 0 };
+	struct keys *other;
+	struct place p;
+	char path[600];
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	(void)account_with_things(&p);
+	back_up(&p, 1, &n);
+	snprintf(path, sizeof path, "%s/other.key", p.region.store.dir);
+	CHECK_OK(keys_file_create(path, &e), &e);
+	other = keys_file_open(path, &e);
+	CHECK(other);
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	CHECK(backup_check_keys(p.folder, &m, other, &e) < 0 && e.kind == ERR_FORGED);
+	manifest_free(&m);
+	keys_close(other);
+	place_close(&p);
+}
+
+static void
+what_was_erased_is_in_no_file(void **state)
+{
+	struct err e = { 0 };
+	struct files f;
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	f = account_with_things(&p);
+	back_up(&p, 1, &n);
+	CHECK_OK(accounts_remove(&p.region.node, &f.account, &e), &e);
+	back_up(&p, 1, &n);
+
+	struct manifest m = { 0 };
+
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	CHECK(m.generation == 2 && !m.accounts && !m.vaults && !m.chunks && !m.key_newest);
+	CHECK(backup_manifest(p.folder, 1, &m, &e) < 0 && e.kind == ERR_MISSING);
+	manifest_free(&m);
+	place_close(&p);
+}
+
+static void
+a_folder_that_is_in_use_is_busy(void **state)
+{
+	struct backup_lock *lock;
+	struct err e = { 0 };
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	back_up(&p, 1, &n);
+	lock = backup_lock_shared(p.folder, &e);
+	CHECK(lock);
+	CHECK(backup_begin(p.backup, p.folder, 1, &e) < 0 && e.kind == ERR_BUSY);
+	backup_lock_close(lock);
+	back_up(&p, 1, &n);
+	place_close(&p);
+}
+
+/* Removed while a backup holds: there until it lets go. */
+static void
+a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied(void **state)
+{
+	const struct vault_id id = { .service = SERVICE_FILES };
+	const struct chunk_name name = { { 7 } };
+	uint64_t bytes = 0;
+	struct chunk_out *out;
+	struct err e = { 0 };
+	struct place p;
+	struct chunks *c;
+
+	(void)state;
+	place_open(&p);
+	c = p.region.node.chunks;
+	out = chunks_begin(c, &id, &name, &e);
+	CHECK(out);
+	CHECK_OK(chunks_write(c, out, "chunk", 5, &e), &e);
+	CHECK_OK(chunks_finish(c, out, &e), &e);
+	chunks_hold(c);
+	chunks_hold(c);
+	CHECK_OK(chunks_remove(c, &id, &name, &e), &e);
+	chunks_unhold(c);
+	CHECK_OK(chunks_list(c, &id, count_chunk, &bytes, &e), &e);
+	CHECK(bytes == 5);
+	chunks_unhold(c);
+	bytes = 0;
+	CHECK_OK(chunks_list(c, &id, count_chunk, &bytes, &e), &e);
+	CHECK(bytes == 0);
+	place_close(&p);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_what_is_new_is_written),
+		cmocka_unit_test(what_is_put_back_is_what_there_was),
+		cmocka_unit_test(another_region_key_is_refused),
+		cmocka_unit_test(what_was_erased_is_in_no_file),
+		cmocka_unit_test(a_folder_that_is_in_use_is_busy),
+		cmocka_unit_test(a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
