@@ -280,6 +280,77 @@ def test_folders_that_are_no_place_for_a_backup_are_refused(regions, tmp_path):
     assert got != 0
 
 
+def test_a_backup_from_before_a_rotation_needs_the_key_of_its_time(tmp_path):
+    bj = may_back_up(Region(tmp_path, "cn-bj", "CN")).start()
+    folder, key = tmp_path / "backup", bj.folder / "cn-bj" / "region.key"
+    account = make_account(bj)
+    bj.command("region", "backup", folder)
+    old = key.read_bytes()
+    bj.command("region", "rotate-key")
+    lose_store(bj)
+    code, _, why = command("region", "restore", folder, "--config", bj.config)
+    assert code == 5 and "generation 1 of the region key" in why, why
+    assert not (bj.folder / "cn-bj" / "store").exists()
+    key.write_bytes(old)
+    assert command("region", "restore", folder, "--config", bj.config)[0] == 0
+    bj.start()
+    assert body(bj, account, "small") == account["account"].encode()
+    bj.stop()
+
+
+def test_the_directory_comes_back_with_the_store_and_erases_nothing(tmp_path):
+    """Both were lost: what the older directory does not know of is held, and can be accepted."""
+    bj = may_back_up(Region(tmp_path, "cn-bj", "CN")).start()
+    sg = Region(tmp_path, "sg", "SG", beside=bj).start()
+    folder = tmp_path / "backup"
+    account, removed = make_account(bj), make_account(bj)
+    bj.command("region", "backup", folder)
+    bj.stop(signal.SIGKILL)
+    shutil.rmtree(bj.folder / "cn-bj" / "store")
+    for f in (bj.folder / "cn-bj").glob("directory.sqlite*"):
+        f.unlink()
+    code, _, why = command("region", "restore", folder, "--config", bj.config)
+    assert code == 5 and "--with-directory" in why
+    assert command("region", "restore", folder, "--config", bj.config, "--with-directory")[0] == 0
+    bj.start()
+    report = json.loads(bj.command("region", "reconciled", "--json"))
+    assert report["directory_back"] and report["here"] == 2 and report["unknown"] == 0, report
+    # And with a directory that is new and empty: nothing is erased either.
+    bj.stop()
+    for f in (bj.folder / "cn-bj").glob("directory.sqlite*"):
+        f.unlink()
+    assert command("region", "reconcile", "--config", bj.config)[0] == 0
+    bj.start()
+    report = json.loads(bj.command("region", "reconciled", "--json"))
+    assert report["held"] == 2 and report["unknown"] == 0, report
+    bj.command("account", "accept", account["account"], "--yes")
+    assert body(bj, account, "small") == account["account"].encode()
+    bj.command("account", "remove", removed["account"], "--yes")
+    assert [a["account"] for a in json.loads(bj.command("account", "list", "--json"))] == [account["account"]]
+    sg.stop()
+    bj.stop()
+
+
+def test_a_node_that_only_serves_the_directory_is_backed_up(tmp_path):
+    bj = may_back_up(Region(tmp_path, "cn-bj", "CN"))
+    command("region", "init", tmp_path / "dir", "--region", "dir", "--jurisdiction", "CN", "--ca", tmp_path / "ca",
+            "--directory-only", "--port-base", bj.port)
+    with open(tmp_path / "dir" / "region.conf", "a") as f:
+        f.write("may_write = ..\n")
+    with open(tmp_path / "dir.log", "wb") as log:
+        node = subprocess.Popen([DOMICILE, "serve", "--config", tmp_path / "dir" / "region.conf"], stderr=log)
+    try:
+        wait_for(lambda: b"info ready" in (tmp_path / "dir.log").read_bytes(),
+                 (tmp_path / "dir.log").read_text)
+        code, out, why = command("region", "backup", tmp_path / "backup", "--config",
+                                 tmp_path / "dir" / "region.conf")
+        assert code == 0 and "the directory" in out, why
+        assert command("region", "backup", "--verify", tmp_path / "backup")[0] == 0
+    finally:
+        node.terminate()
+        node.wait(60)
+
+
 def test_damage_in_a_backup_is_found_and_not_restored(regions, tmp_path):
     bj, _ = regions
     folder = tmp_path / "backup"
@@ -329,23 +400,32 @@ def copy_back(bj, sg, tmp_path):
     assert "lost" in refused(sg, stays)
 
 
+def kill_in_backup(region, account, folder, turn):
+    """Kill the node while it writes a backup; whether that was before the backup was whole."""
+    for n in range(6):
+        put(region, account, f"more-{turn}-{n}", os.urandom(8 * MIB))
+    chunks, generations = folder / "chunks", len(list(folder.glob("generation-*")))
+    before = len(files_of(chunks))
+    with subprocess.Popen([DOMICILE, "region", "backup", folder, "--config", region.config],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        for _ in range(20000):
+            if len(files_of(chunks)) > before:
+                break
+            time.sleep(0.001)
+        region.stop(signal.SIGKILL)
+    assert command("region", "backup", "--verify", folder)[0] == 0
+    region.start()
+    return len(list(folder.glob("generation-*"))) == generations and len(files_of(chunks)) > before
+
+
 def test_a_backup_that_is_killed_is_no_backup(regions, tmp_path):
     bj, _ = regions
     folder = tmp_path / "backup"
-    accounts = [make_account(bj, large=True) for _ in range(3)]
+    account = make_account(bj, large=True)
     bj.command("region", "backup", folder)
-    for account in accounts:
-        for n in range(3):
-            put(bj, account, f"more-{n}", os.urandom(6 * MIB))
-    asking = subprocess.Popen([DOMICILE, "region", "backup", folder, "--config", bj.config],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    before = len(files_of(folder))
-    wait_for(lambda: len(files_of(folder)) > before, bj.log)
-    bj.stop(signal.SIGKILL)
-    assert asking.wait(60) != 0
-    assert len(list(folder.glob("generation-*"))) <= 2
-    assert command("region", "backup", "--verify", folder)[0] == 0
-    bj.start()
-    bj.command("region", "backup", folder, "--keep", "1")
+    assert any(kill_in_backup(bj, account, folder, turn) for turn in range(8))
+    # What it had written is used, or goes with the next one.
+    done = json.loads(bj.command("region", "backup", folder, "--keep", "1", "--json").splitlines()[-1])
+    assert done["backup"]["chunks"] == len(files_of(folder / "chunks"))
     assert command("region", "backup", "--verify", folder)[0] == 0
     assert len(list(folder.glob("generation-*"))) == 1 and not (folder / "part").exists()
