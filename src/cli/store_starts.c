@@ -125,7 +125,13 @@ store_starts(struct engine *g, struct flusher *f, const char *store, struct err 
 	if (!has_record)
 		host_random(record.id, ID_SIZE);
 	record.count = (record.count > file.count ? record.count : file.count) + 1;
-	return write_file(path, &record, e) < 0 ? -1 : write_record(g, f, &record, e);
+	if (write_record(g, f, &record, e) == 0)
+		return write_file(path, &record, e);
+	if (!e || e->kind != ERR_FULL)
+		return -1;
+	/* Reads are worth more than telling this start from the one before. */
+	log_warn("store.starts", NULL, "this start is not counted: %s", e->text);
+	return 0;
 }
 
 int
