@@ -159,7 +159,6 @@ static const struct {
 	{ "requestPayment", NULL, "RequestPaymentConfiguration" },
 	{ "policy", "NoSuchBucketPolicy", NULL },
 	{ "lifecycle", "NoSuchLifecycleConfiguration", NULL },
-	{ "tagging", "NoSuchTagSet", NULL },
 	{ "encryption", "ServerSideEncryptionConfigurationNotFoundError", NULL },
 	{ "cors", "NoSuchCORSConfiguration", NULL },
 	{ "website", "NoSuchWebsiteConfiguration", NULL },

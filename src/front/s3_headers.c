@@ -6,6 +6,7 @@
 #include "front/s3_private.h"
 
 #include "front/s3_checksum.h"
+#include "front/s3_tags.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -399,7 +400,7 @@ s3_headers_collect(struct s3_call *c, struct buf *out, struct err *e)
 	if (collecting.is_broken)
 		return s3_refuse(c, e, 400, "InvalidArgument", "a header has a line break in it");
 	if (collecting.meta_bytes > S3_META_MAX || buf_check(out, e) < 0 ||
-	    out->len > FILES_HEADERS_MAX)
+	    out->len > S3_HEADERS_MAX)
 		return s3_refuse(c, e, 400, "MetadataTooLarge",
 		    "the metadata headers are larger than %zu bytes", S3_META_MAX);
 	return 0;
@@ -409,7 +410,6 @@ static void
 find_refused(void *arg, const char *name, const char *value)
 {
 	static const char *const prefixes[] = {
-		"x-amz-tagging",
 		"x-amz-website-redirect-location",
 		"x-amz-server-side-encryption-",
 		"x-amz-copy-source-server-side-encryption-",
@@ -419,8 +419,7 @@ find_refused(void *arg, const char *name, const char *value)
 	const char **found = arg;
 
 	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
-		if (!strncasecmp(name, prefixes[i], strlen(prefixes[i])) &&
-		    strcasecmp(name, "x-amz-tagging-directive") != 0)
+		if (!strncasecmp(name, prefixes[i], strlen(prefixes[i])))
 			*found = name;
 	}
 	if (!strcasecmp(name, "x-amz-server-side-encryption") && strcmp(value, "AES256") != 0)
@@ -461,6 +460,11 @@ answer_line(struct request *r, const char *line, size_t n, bool *has_type)
 
 	if (!colon)
 		return;
+	if (n >= strlen(TAGGING_LINE) && !strncmp(line, TAGGING_LINE, strlen(TAGGING_LINE))) {
+		response_header(r, "x-amz-tagging-count", "%u",
+		    tags_count(line + strlen(TAGGING_LINE), n - strlen(TAGGING_LINE)));
+		return;
+	}
 	len = (size_t)(colon - line);
 	if (len > strlen(CHECKSUM_PREFIX) &&
 	    !strncmp(line, CHECKSUM_PREFIX, strlen(CHECKSUM_PREFIX))) {
@@ -477,6 +481,22 @@ answer_line(struct request *r, const char *line, size_t n, bool *has_type)
 		colon++;
 	response_header(
 	    r, known >= 0 ? kept[known].shown : name, "%.*s", (int)(line + n - colon), colon);
+}
+
+struct span
+s3_header_line(const struct buf *lines, const char *start)
+{
+	const uint8_t *at = lines->data, *end = at ? at + lines->len : at, *line_end;
+	size_t n = strlen(start);
+
+	for (; at < end; at = line_end + 1) {
+		line_end = memchr(at, '\n', (size_t)(end - at));
+		if (!line_end)
+			line_end = end;
+		if ((size_t)(line_end - at) >= n && !memcmp(at, start, n))
+			return (struct span){ at + n, (size_t)(line_end - at) - n };
+	}
+	return (struct span){ NULL, 0 };
 }
 
 void

@@ -47,7 +47,7 @@ s3_multipart_begin(struct s3_call *c, struct err *e)
 
 	if (s3_headers_check(c, e) < 0 || check_algorithm(c, e) < 0 ||
 	    s3_lock_of_headers(c, &lock, &has_lock, e) < 0 ||
-	    s3_headers_collect(c, &headers, e) < 0)
+	    s3_headers_collect(c, &headers, e) < 0 || s3_tags_collect(c, &headers, e) < 0)
 		return -1;
 	if (s3_write_begin(c, e) < 0)
 		return -1;

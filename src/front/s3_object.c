@@ -241,13 +241,3 @@ s3_get_object_acl(struct s3_call *c, struct err *e)
 {
 	return must_exist(c, e) < 0 ? -1 : s3_get_bucket_acl(c, e);
 }
-
-int
-s3_get_tagging(struct s3_call *c, struct err *e)
-{
-	if (must_exist(c, e) < 0)
-		return -1;
-	buf_add_str(&c->r->body, S3_XML_ROOT("Tagging") "<TagSet></TagSet></Tagging>");
-	s3_answer_xml(c->r, 200);
-	return 0;
-}

@@ -12,10 +12,11 @@
 #include "service/gate.h"
 
 /* Bodies up to this size are collected and handled on the HTTP thread; answers are read at once. */
-#define S3_SMALL_BODY ((size_t)32 << 10)
-#define S3_ANSWER_MAX ((size_t)16 << 20)
-#define S3_LIST_MAX   1000u
-#define S3_META_MAX   ((size_t)2048) /* x-amz-meta-* names and values of one object */
+#define S3_SMALL_BODY  ((size_t)32 << 10)
+#define S3_ANSWER_MAX  ((size_t)16 << 20)
+#define S3_LIST_MAX    1000u
+#define S3_HEADERS_MAX ((size_t)8192) /* kept headers of one object, without its tags */
+#define S3_META_MAX    ((size_t)2048) /* x-amz-meta-* names and values of one object */
 #define S3_XML_ROOT(t) \
 	"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<" t \
 	" xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
@@ -116,6 +117,8 @@ int s3_headers_collect(struct s3_call *c, struct buf *out, struct err *e);
 /* Refuse headers that ask for something we would silently not do. */
 must_check
 int s3_headers_check(struct s3_call *c, struct err *e);
+/* What follows START ("name: ") in the first of LINES that begins with it; empty: none does. */
+struct span s3_header_line(const struct buf *lines, const char *start);
 /* Answer headers of an object: what was kept, response-* instead where asked. */
 void s3_headers_answer(struct request *r, const struct object_info *i);
 /* If-Match and If-None-Match of a write, the quotes taken off into BUFS. */
@@ -127,7 +130,7 @@ s3_fn s3_list_buckets, s3_create_bucket, s3_head_bucket, s3_delete_bucket, s3_ge
     s3_get_bucket_acl, s3_get_constant;
 void s3_put_owner(struct s3_call *c, const char *tag);
 /* s3_object.c */
-s3_fn s3_get_object, s3_get_object_acl, s3_get_tagging;
+s3_fn s3_get_object, s3_get_object_acl;
 /* The object that the request names, perhaps with a version; or NULL, what S3 says then being
  * prepared. */
 must_check
@@ -145,6 +148,16 @@ int s3_lock_of_headers(struct s3_call *c, struct files_lock *l, bool *has_lock, 
 int s3_refuse_lock(struct s3_call *c, bool has_lock, struct err *e);
 bool s3_may_bypass(struct request *r);
 void s3_lock_answer(struct request *r, const struct files_lock *l);
+/* s3_tagging.c */
+#define TAGGING_LINE "x-amz-tagging: "
+s3_fn s3_get_tagging, s3_put_tagging, s3_delete_tagging, s3_get_bucket_tagging,
+    s3_put_bucket_tagging, s3_delete_bucket_tagging;
+/* The tags that the request's x-amz-tagging asks for, as a line after HEADERS. */
+must_check
+int s3_tags_collect(struct s3_call *c, struct buf *headers, struct err *e);
+/* Whether a copy has its own tags and not its source's. */
+must_check
+int s3_tags_replaced(struct s3_call *c, bool *replaced, struct err *e);
 /* s3_put.c */
 s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
 /* The claims about a body: its SHA-256 and Content-MD5. */

@@ -358,7 +358,8 @@ s3_put_object(struct s3_call *c, struct err *e)
 	struct files_condition condition = s3_write_condition(c->r, etags);
 	struct found found;
 
-	if (s3_headers_collect(c, &headers, e) < 0 || receive(c, &found, e) < 0)
+	if (s3_headers_collect(c, &headers, e) < 0 || s3_tags_collect(c, &headers, e) < 0 ||
+	    receive(c, &found, e) < 0)
 		return -1;
 	if (keep_checksum(c, &found, &headers, e) < 0 ||
 	    commit_object(c, buf_str(&headers), &condition, &info, e) < 0)
@@ -548,15 +549,16 @@ copy_replaces(struct s3_call *c, const struct source *s, bool *replaces, struct 
 	return 0;
 }
 
-/* A copy has its source's checksum, whichever other headers it has. */
+/* A copy has its source's checksum; its source's tags and other headers unless it has its own. */
 static void
-carry_checksum(const char *theirs, struct buf *headers)
+carry_lines(const char *theirs, bool has_headers, bool has_tags, struct buf *headers)
 {
 	for (const char *line = theirs; *line;) {
 		size_t n = strcspn(line, "\n");
 
 		n += line[n] == '\n';
-		if (!strncmp(line, CHECKSUM_PREFIX, strlen(CHECKSUM_PREFIX)))
+		if (!strncmp(line, CHECKSUM_PREFIX, strlen(CHECKSUM_PREFIX)) ||
+		    (!strncmp(line, TAGGING_LINE, strlen(TAGGING_LINE)) ? !has_tags : !has_headers))
 			buf_add(headers, line, n);
 		line += n;
 	}
@@ -571,17 +573,20 @@ s3_copy_object(struct s3_call *c, struct err *e)
 	struct source s;
 	char etags[2][80];
 	struct files_condition condition = s3_write_condition(c->r, etags);
-	bool replaces;
+	bool replaces, retags;
 
-	if (s3_headers_check(c, e) < 0 || s3_headers_collect(c, &headers, e) < 0)
+	if (s3_headers_check(c, e) < 0 || s3_tags_replaced(c, &retags, e) < 0)
 		return -1;
 	if (source_name(c, &s, e) < 0 || copy_replaces(c, &s, &replaces, e) < 0)
 		return -1;
+	if ((replaces && s3_headers_collect(c, &headers, e) < 0) ||
+	    (retags && s3_tags_collect(c, &headers, e) < 0))
+		return -1;
 	if (source_look(c, &s, e) < 0 || copy_content(c, &s, 0, UINT64_MAX, &theirs, e) < 0)
 		return -1;
-	if (replaces)
-		carry_checksum(buf_str(&theirs), &headers);
-	if (commit_object(c, buf_str(replaces ? &headers : &theirs), &condition, &info, e) < 0) {
+	carry_lines(buf_str(&theirs), replaces, retags, &headers);
+	if (buf_check(&headers, e) < 0 ||
+	    commit_object(c, buf_str(&headers), &condition, &info, e) < 0) {
 		drop_if_moved(c);
 		return -1;
 	}

@@ -10,11 +10,12 @@
 #pragma once
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/frame.h"
 #include "service/node.h"
 
 #define FILES_KEY_MAX     1024
 #define FILES_BUCKET_MAX  63
-#define FILES_HEADERS_MAX 8192 /* stored headers of an object, all together */
+#define FILES_HEADERS_MAX 20480 /* stored headers of an object, all together, its tags too */
 #define FILES_PART_MAX    10000
 #define FILES_OBJECT_MAX  ((uint64_t)5 << 40)
 #define FILES_PUT_MAX     ((uint64_t)5 << 30)
@@ -124,6 +125,27 @@ must_check
 int files_lock_hold(struct files *f, const char *bucket, const char *key, const char *version,
     bool on, struct object_absence *why, struct err *e);
 
+/* --- settings of a bucket, lines of an object --- */
+
+/* 1: the setting NAME is appended to OUT; 0: there is none; -1. ERR_MISSING: the bucket. */
+must_check
+int files_setting_get(
+    struct files *f, const char *bucket, const char *name, struct buf *out, struct err *e);
+must_check
+int files_setting_put(
+    struct files *f, const char *bucket, const char *name, struct span value, struct err *e);
+/* What is not there is fine. */
+must_check
+int files_setting_remove(struct files *f, const char *bucket, const char *name, struct err *e);
+/* The line NAME ("name: ") of what is kept with one version (NULL: the current one) becomes VALUE;
+ * NULL: there is none any more. ETag and time of the object stay. FOUND: its version, or "" if the
+ * bucket never had any. ERR_MISSING: *WHY tells; ERR_STALE: a delete marker; ERR_BAD: VERSION can't be
+ * the id of one; ERR_TOO_BIG: past FILES_HEADERS_MAX. */
+must_check
+int files_line_set(struct files *f, const char *bucket, const char *key, const char *version,
+    const char *name, const char *value, char found[static FILES_VERSION_SIZE],
+    struct object_absence *why, struct err *e);
+
 struct object_info {
 	uint64_t size;
 	uint64_t modified_ms;
@@ -133,7 +155,8 @@ struct object_info {
 	bool is_latest;                   /* in listings of versions */
 	struct files_lock lock;
 	struct buf headers; /* "name: value\n" lines kept with it: content-type, cache-control,
-				 * content-*, expires, x-amz-meta-*; lower-case names */
+				 * content-*, expires, x-amz-meta-*, x-amz-tagging; lower-case
+				 * names */
 };
 void object_info_free(struct object_info *i);
 

@@ -147,6 +147,7 @@ struct version_place {
 	int64_t bucket;
 	int64_t seq;
 	bool is_aside, is_marker;
+	char version[FILES_VERSION_SIZE]; /* "" if the bucket never had versions */
 };
 /* In files_version.c. ERR_MISSING and *WHY; ERR_BAD. */
 must_check

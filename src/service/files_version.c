@@ -483,6 +483,8 @@ version_place(struct vault *v, const char *bucket, const char *key, const char *
 		return -1;
 	}
 	*out = (struct version_place){ .bucket = row.bucket, .seq = row.seq };
+	if (row.versioning != VERSIONING_OFF)
+		version_text(row.seq, row.is_null, out->version);
 	if (row.exists && is_wanted(&w, row.seq, row.is_null))
 		return 0;
 	r = w.is_any ? aside_newest(v, row.bucket, key, &a, e)
@@ -494,6 +496,7 @@ version_place(struct vault *v, const char *bucket, const char *key, const char *
 	out->seq = a.seq;
 	out->is_aside = true;
 	out->is_marker = a.is_marker;
+	version_text(a.seq, a.is_null, out->version);
 	return 0;
 }
 

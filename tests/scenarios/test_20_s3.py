@@ -113,9 +113,7 @@ def test_what_is_not_implemented_is_named(s3, bucket):
         s3.put_bucket_accelerate_configuration(Bucket=bucket, AccelerateConfiguration={"Status": "Enabled"})
     s3.put_object(Bucket=bucket, Key="plain", Body=b"1")
     for call, arguments in (
-            (s3.put_object_tagging, {"Key": "plain", "Tagging": {"TagSet": []}}),
             (s3.get_object_torrent, {"Key": "plain"}),
-            (s3.put_object, {"Key": "plain", "Tagging": "a=b"}),
             (s3.put_object, {"Key": "plain", "ACL": "public-read"}),
             (s3.put_object, {"Key": "plain", "ServerSideEncryption": "aws:kms"}),
             (s3.put_object, {"Key": "plain", "SSECustomerAlgorithm": "AES256", "SSECustomerKey": b"k" * 32})):
@@ -203,10 +201,9 @@ def test_headers_and_metadata_are_kept(s3, bucket):
     assert read(s3, bucket, "dressed") == b"clothes"
 
 
-def test_acl_and_tags_of_an_object(s3, bucket):
+def test_acl_of_an_object(s3, bucket):
     s3.put_object(Bucket=bucket, Key="owned", Body=b"")
     assert s3.get_object_acl(Bucket=bucket, Key="owned")["Grants"][0]["Permission"] == "FULL_CONTROL"
-    assert s3.get_object_tagging(Bucket=bucket, Key="owned")["TagSet"] == []
     assert refused(s3.get_object_acl, Bucket=bucket, Key="nobody's") == (404, "NoSuchKey")
 
 
