@@ -127,6 +127,15 @@ int version_seq(struct vault *v, int64_t bucket, const char *key, const char *ve
 must_check
 int version_any(struct vault *v, int64_t bucket, struct err *e);
 
+/* --- files_setting.c: within a transaction, or for reading --- */
+
+/* 1: the setting NAME of BUCKET is appended to OUT; 0: there is none; -1. */
+must_check
+int setting_read(struct vault *v, int64_t bucket, const char *name, struct buf *out, struct err *e);
+must_check
+int setting_write(
+    struct vault *v, int64_t bucket, const char *name, struct span value, struct err *e);
+
 /* --- files_lock.c --- */
 
 #define LOCK_HELD 4 /* beside the mode in the column `lock` */

@@ -66,24 +66,16 @@ no_locks(struct err *e)
 static int
 read_default(struct vault *v, int64_t bucket, struct files_lock_default *out, struct err *e)
 {
-	struct query *q = vault_query(
-	    v, "SELECT value FROM setting WHERE bucket=?1 AND name='" SETTING "'");
-	int r;
+	_cleanup_buf_ struct buf value = BUF_INIT(0);
+	int r = setting_read(v, bucket, SETTING, &value, e);
 
 	*out = (struct files_lock_default){ .mode = LOCK_NONE };
-	query_int(q, 1, bucket);
-	r = query_step(q, e);
-	if (r == 1) {
-		struct span value = column_blob(q, 0);
-
-		if (value.len == DEFAULT_SIZE)
-			*out = (struct files_lock_default){
-				.mode = (enum files_lock_mode)value.data[0],
-				.is_years = value.data[1] != 0,
-				.days = be32_get(value.data + 2),
-			};
-	}
-	query_end(q);
+	if (r == 1 && value.len == DEFAULT_SIZE)
+		*out = (struct files_lock_default){
+			.mode = (enum files_lock_mode)value.data[0],
+			.is_years = value.data[1] != 0,
+			.days = be32_get(value.data + 2),
+		};
 	return r < 0 ? -1 : 0;
 }
 
@@ -106,13 +98,10 @@ static int
 write_default(struct vault *v, int64_t bucket, const struct files_lock_default *d, struct err *e)
 {
 	uint8_t value[DEFAULT_SIZE] = { (uint8_t)d->mode, d->is_years };
-	struct query *q = vault_query(
-	    v, "REPLACE INTO setting(bucket,name,value) VALUES(?1,'" SETTING "',?2)");
+	struct query *q;
 
 	be32_put(value + 2, d->days);
-	query_int(q, 1, bucket);
-	query_blob(q, 2, value, sizeof(value));
-	if (query_run(q, e) < 0)
+	if (setting_write(v, bucket, SETTING, (struct span){ value, sizeof(value) }, e) < 0)
 		return -1;
 	q = vault_query(v, "UPDATE bucket SET has_lock=1 WHERE id=?1");
 	query_int(q, 1, bucket);
@@ -126,7 +115,7 @@ files_lock_default_set(
 	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
 	struct object_row row;
 
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (object_row_find(v, bucket, "-", &row, e) < 0)
@@ -274,7 +263,7 @@ change_begin(struct files *f, const char *bucket, const char *key, const char *v
 	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
 
 	*why = (struct object_absence){ .is_bucket = false };
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || files_begin(f, v, e) < 0)
 		return NULL;
 	files_wait_for(f, vault_ticket(v));
 	return find_lock(v, bucket, key, version, p, l, why, e) < 0 ? NULL : take(&v);

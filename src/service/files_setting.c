@@ -6,21 +6,12 @@
 /* --- settings --- */
 
 int
-files_setting_get(
-    struct files *f, const char *bucket, const char *name, struct buf *out, struct err *e)
+setting_read(struct vault *v, int64_t bucket, const char *name, struct buf *out, struct err *e)
 {
-	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	struct query *q;
-	int64_t id;
+	struct query *q = vault_query(v, "SELECT value FROM setting WHERE bucket=?1 AND name=?2");
 	int r;
 
-	if (!v)
-		return -1;
-	files_wait_for(f, vault_ticket(v));
-	if (files_bucket_id(v, bucket, &id, e) < 0)
-		return -1;
-	q = vault_query(v, "SELECT value FROM setting WHERE bucket=?1 AND name=?2");
-	query_int(q, 1, id);
+	query_int(q, 1, bucket);
 	query_text(q, 2, name, strlen(name));
 	r = query_step(q, e);
 	if (r == 1)
@@ -30,23 +21,43 @@ files_setting_get(
 }
 
 int
+setting_write(struct vault *v, int64_t bucket, const char *name, struct span value, struct err *e)
+{
+	struct query *q = vault_query(
+	    v, "REPLACE INTO setting(bucket,name,value) VALUES(?1,?2,?3)");
+
+	query_int(q, 1, bucket);
+	query_text(q, 2, name, strlen(name));
+	query_blob(q, 3, value.len ? (const void *)value.data : "", value.len);
+	return query_run(q, e);
+}
+
+int
+files_setting_get(
+    struct files *f, const char *bucket, const char *name, struct buf *out, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	int64_t id;
+
+	if (!v)
+		return -1;
+	files_wait_for(f, vault_ticket(v));
+	return files_bucket_id(v, bucket, &id, e) < 0 ? -1 : setting_read(v, id, name, out, e);
+}
+
+int
 files_setting_put(
     struct files *f, const char *bucket, const char *name, struct span value, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	struct query *q;
 	int64_t id;
 
 	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
-	if (files_bucket_id(v, bucket, &id, e) < 0)
+	if (files_bucket_id(v, bucket, &id, e) < 0 || setting_write(v, id, name, value, e) < 0)
 		return -1;
-	q = vault_query(v, "REPLACE INTO setting(bucket,name,value) VALUES(?1,?2,?3)");
-	query_int(q, 1, id);
-	query_text(q, 2, name, strlen(name));
-	query_blob(q, 3, value.len ? (const void *)value.data : "", value.len);
-	return query_run(q, e) < 0 ? -1 : files_commit(f, v, e);
+	return files_commit(f, v, e);
 }
 
 int

@@ -88,7 +88,7 @@ files_versioning_set(
 	if (versioning == VERSIONING_OFF)
 		return err_set(e, ERR_BAD, "versioning can be suspended and not be taken back");
 	v = files_take(f, files_bucket_service(bucket), e);
-	if (!v || vault_begin(v, e) < 0)
+	if (!v || files_begin(f, v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (object_row_find(v, bucket, "-", &row, e) < 0)
