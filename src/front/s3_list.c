@@ -46,6 +46,23 @@ s3_token_parse(const char *token, char out[static FILES_KEY_MAX + 1], struct err
 	return 0;
 }
 
+const char *
+s3_arg(struct request *r, const char *name)
+{
+	const char *value = request_arg(r, name);
+
+	return value ? value : "";
+}
+
+void
+s3_put_name(struct buf *b, bool is_url, const char *tag, const char *text)
+{
+	if (is_url)
+		xml_text_url(b, tag, text);
+	else
+		xml_text(b, tag, text);
+}
+
 struct listing {
 	struct s3_call *c;
 	struct buf prefixes;
@@ -53,14 +70,6 @@ struct listing {
 	unsigned n;
 };
 
-static void
-put_name(const struct listing *l, struct buf *b, const char *tag, const char *text)
-{
-	if (l->is_url)
-		xml_text_url(b, tag, text);
-	else
-		xml_text(b, tag, text);
-}
 
 static int
 put_one(void *arg, const char *key, const struct object_info *i, struct err *e)
@@ -73,13 +82,13 @@ put_one(void *arg, const char *key, const struct object_info *i, struct err *e)
 	l->n++;
 	if (!i) {
 		xml_open(&l->prefixes, "CommonPrefixes");
-		put_name(l, &l->prefixes, "Prefix", key);
+		s3_put_name(&l->prefixes, l->is_url, "Prefix", key);
 		xml_close(&l->prefixes, "CommonPrefixes");
 		return 0;
 	}
 	host_time_text(i->modified_ms, when);
 	xml_open(b, "Contents");
-	put_name(l, b, "Key", key);
+	s3_put_name(b, l->is_url, "Key", key);
 	xml_text(b, "LastModified", when);
 	xml_printf(b, "ETag", "\"%s\"", i->etag);
 	xml_printf(b, "Size", "%llu", (unsigned long long)i->size);
@@ -88,14 +97,6 @@ put_one(void *arg, const char *key, const struct object_info *i, struct err *e)
 	xml_text(b, "StorageClass", "STANDARD");
 	xml_close(b, "Contents");
 	return 0;
-}
-
-static const char *
-arg_or_empty(struct request *r, const char *name)
-{
-	const char *value = request_arg(r, name);
-
-	return value ? value : "";
 }
 
 static int
@@ -111,17 +112,17 @@ listing_open(struct listing *l, struct s3_call *c, struct list_query *q, struct 
 	if (encoding && !l->is_url)
 		return s3_refuse(c, e, 400, "InvalidArgument", "encoding-type can only be url");
 	*q = (struct list_query){ .bucket = c->bucket,
-		.prefix = arg_or_empty(r, "prefix"),
-		.delimiter = arg_or_empty(r, "delimiter"),
+		.prefix = s3_arg(r, "prefix"),
+		.delimiter = s3_arg(r, "delimiter"),
 		.after = "",
 		.max = S3_LIST_MAX };
 	if (s3_number(request_arg(r, "max-keys"), "max-keys", 0, S3_LIST_MAX, &q->max, e) < 0)
 		return -1;
 	buf_add_str(b, S3_XML_ROOT("ListBucketResult"));
 	xml_text(b, "Name", c->bucket);
-	put_name(l, b, "Prefix", q->prefix);
+	s3_put_name(b, l->is_url, "Prefix", q->prefix);
 	if (q->delimiter[0])
-		put_name(l, b, "Delimiter", q->delimiter);
+		s3_put_name(b, l->is_url, "Delimiter", q->delimiter);
 	xml_printf(b, "MaxKeys", "%u", q->max);
 	if (encoding)
 		xml_text(b, "EncodingType", "url");
@@ -154,12 +155,12 @@ list_v1(struct listing *l, struct list_query *q, struct err *e)
 	char next[FILES_KEY_MAX + 1];
 
 	l->has_owner = true;
-	q->after = arg_or_empty(r, "marker");
-	put_name(l, &r->body, "Marker", q->after);
+	q->after = s3_arg(r, "marker");
+	s3_put_name(&r->body, l->is_url, "Marker", q->after);
 	if (put_page(l, q, next, e) < 0)
 		return -1;
 	if (next[0])
-		put_name(l, &r->body, "NextMarker", next);
+		s3_put_name(&r->body, l->is_url, "NextMarker", next);
 	return 0;
 }
 
@@ -169,13 +170,13 @@ list_v2(struct listing *l, struct list_query *q, struct err *e)
 	struct request *r = l->c->r;
 	struct buf *b = &r->body;
 	const char *token = request_arg(r, "continuation-token");
-	const char *start = arg_or_empty(r, "start-after");
+	const char *start = s3_arg(r, "start-after");
 	_cleanup_buf_ struct buf out = BUF_INIT(2 * FILES_KEY_MAX);
 	char after[FILES_KEY_MAX + 1], next[FILES_KEY_MAX + 1];
 
-	l->has_owner = !strcmp(arg_or_empty(r, "fetch-owner"), "true");
+	l->has_owner = !strcmp(s3_arg(r, "fetch-owner"), "true");
 	if (start[0])
-		put_name(l, b, "StartAfter", start);
+		s3_put_name(b, l->is_url, "StartAfter", start);
 	q->after = start;
 	if (token) {
 		if (s3_token_parse(token, after, e) < 0)

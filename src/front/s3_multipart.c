@@ -260,15 +260,6 @@ struct upload_listing {
 	char key[FILES_KEY_MAX + 1], id[33];
 };
 
-static void
-put_key(const struct upload_listing *l, struct buf *b, const char *tag, const char *key)
-{
-	if (l->is_url)
-		xml_text_url(b, tag, key);
-	else
-		xml_text(b, tag, key);
-}
-
 /* Whether KEY goes under a common prefix, which is put once. */
 static bool
 is_folded(struct upload_listing *l, const char *key)
@@ -287,7 +278,7 @@ is_folded(struct upload_listing *l, const char *key)
 	memcpy(l->last_prefix, key, n);
 	l->last_prefix[n] = '\0';
 	xml_open(&l->prefixes, "CommonPrefixes");
-	put_key(l, &l->prefixes, "Prefix", l->last_prefix);
+	s3_put_name(&l->prefixes, l->is_url, "Prefix", l->last_prefix);
 	xml_close(&l->prefixes, "CommonPrefixes");
 	return true;
 }
@@ -306,7 +297,7 @@ put_upload(void *arg, const char *key, const char *upload_id, uint64_t started_m
 		return 0;
 	host_time_text(started_ms, when);
 	xml_open(b, "Upload");
-	put_key(l, b, "Key", key);
+	s3_put_name(b, l->is_url, "Key", key);
 	xml_text(b, "UploadId", upload_id);
 	s3_put_owner(l->c, "Initiator");
 	s3_put_owner(l->c, "Owner");
@@ -316,22 +307,14 @@ put_upload(void *arg, const char *key, const char *upload_id, uint64_t started_m
 	return 0;
 }
 
-static const char *
-arg_or_empty(struct request *r, const char *name)
-{
-	const char *value = request_arg(r, name);
-
-	return value ? value : "";
-}
-
 static int
 list_uploads(struct upload_listing *l, struct err *e)
 {
 	struct s3_call *c = l->c;
 	struct request *r = c->r;
 	struct buf *b = &r->body;
-	const char *after_key = arg_or_empty(r, "key-marker");
-	const char *after_id = arg_or_empty(r, "upload-id-marker");
+	const char *after_key = s3_arg(r, "key-marker");
+	const char *after_id = s3_arg(r, "upload-id-marker");
 	unsigned max = PAGE_MAX;
 	bool more = false;
 
@@ -339,11 +322,11 @@ list_uploads(struct upload_listing *l, struct err *e)
 		return -1;
 	buf_add_str(b, S3_XML_ROOT("ListMultipartUploadsResult"));
 	xml_text(b, "Bucket", c->bucket);
-	put_key(l, b, "KeyMarker", after_key);
+	s3_put_name(b, l->is_url, "KeyMarker", after_key);
 	xml_text(b, "UploadIdMarker", after_id);
-	put_key(l, b, "Prefix", l->prefix);
+	s3_put_name(b, l->is_url, "Prefix", l->prefix);
 	if (l->delimiter[0])
-		put_key(l, b, "Delimiter", l->delimiter);
+		s3_put_name(b, l->is_url, "Delimiter", l->delimiter);
 	if (l->is_url)
 		xml_text(b, "EncodingType", "url");
 	xml_printf(b, "MaxUploads", "%u", max);
@@ -353,7 +336,7 @@ list_uploads(struct upload_listing *l, struct err *e)
 	buf_add(b, l->prefixes.data, l->prefixes.len);
 	xml_text(b, "IsTruncated", more ? "true" : "false");
 	if (more) {
-		put_key(l, b, "NextKeyMarker", l->key);
+		s3_put_name(b, l->is_url, "NextKeyMarker", l->key);
 		xml_text(b, "NextUploadIdMarker", l->id);
 	}
 	xml_close(b, "ListMultipartUploadsResult");
@@ -365,9 +348,9 @@ s3_multipart_uploads(struct s3_call *c, struct err *e)
 {
 	struct upload_listing l = {
 		.c = c,
-		.prefix = arg_or_empty(c->r, "prefix"),
-		.delimiter = arg_or_empty(c->r, "delimiter"),
-		.is_url = !strcmp(arg_or_empty(c->r, "encoding-type"), "url"),
+		.prefix = s3_arg(c->r, "prefix"),
+		.delimiter = s3_arg(c->r, "delimiter"),
+		.is_url = !strcmp(s3_arg(c->r, "encoding-type"), "url"),
 		.prefixes = BUF_INIT(S3_ANSWER_MAX),
 	};
 	int rc = list_uploads(&l, e);

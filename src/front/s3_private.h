@@ -168,6 +168,10 @@ must_check
 int s3_part_number(struct s3_call *c, unsigned *out, struct err *e);
 /* s3_list.c */
 s3_fn s3_list_v1, s3_list_v2;
+/* A query argument, "" if it is not there. */
+const char *s3_arg(struct request *r, const char *name);
+/* A key or a prefix as an element; IS_URL: encoding-type=url was asked for. */
+void s3_put_name(struct buf *b, bool is_url, const char *tag, const char *text);
 /* The token of a page: what comes next, as base64 for URLs. */
 void s3_token_text(const char *next, struct buf *out);
 must_check

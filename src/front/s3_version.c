@@ -86,19 +86,10 @@ struct versions {
 };
 
 static void
-put_name(const struct versions *l, struct buf *b, const char *tag, const char *text)
-{
-	if (l->is_url)
-		xml_text_url(b, tag, text);
-	else
-		xml_text(b, tag, text);
-}
-
-static void
 put_prefix(struct versions *l, const char *prefix)
 {
 	xml_open(&l->prefixes, "CommonPrefixes");
-	put_name(l, &l->prefixes, "Prefix", prefix);
+	s3_put_name(&l->prefixes, l->is_url, "Prefix", prefix);
 	xml_close(&l->prefixes, "CommonPrefixes");
 }
 
@@ -118,7 +109,7 @@ put_version(void *arg, const char *key, const struct object_info *i, struct err 
 	tag = i->is_marker ? "DeleteMarker" : "Version";
 	host_time_text(i->modified_ms, when);
 	xml_open(b, tag);
-	put_name(l, b, "Key", key);
+	s3_put_name(b, l->is_url, "Key", key);
 	xml_text(b, "VersionId", i->version);
 	xml_text(b, "IsLatest", i->is_latest ? "true" : "false");
 	xml_text(b, "LastModified", when);
@@ -132,30 +123,22 @@ put_version(void *arg, const char *key, const struct object_info *i, struct err 
 	return 0;
 }
 
-static const char *
-arg_or_empty(struct request *r, const char *name)
-{
-	const char *value = request_arg(r, name);
-
-	return value ? value : "";
-}
-
 static int
 versions_query(struct versions *l, struct version_query *q, struct err *e)
 {
 	struct s3_call *c = l->c;
 	struct request *r = c->r;
 	const char *encoding = request_arg(r, "encoding-type");
-	const char *after = arg_or_empty(r, "version-id-marker");
+	const char *after = s3_arg(r, "version-id-marker");
 
 	l->is_url = encoding && !strcmp(encoding, "url");
 	if (encoding && !l->is_url)
 		return s3_refuse(c, e, 400, "InvalidArgument", "encoding-type can only be url");
 	*q = (struct version_query){
 		.list = { .bucket = c->bucket,
-		    .prefix = arg_or_empty(r, "prefix"),
-		    .delimiter = arg_or_empty(r, "delimiter"),
-		    .after = arg_or_empty(r, "key-marker"),
+		    .prefix = s3_arg(r, "prefix"),
+		    .delimiter = s3_arg(r, "delimiter"),
+		    .after = s3_arg(r, "key-marker"),
 		    .max = S3_LIST_MAX },
 		.after_version = *after ? after : NULL,
 	};
@@ -174,11 +157,11 @@ put_versions(struct versions *l, const struct version_query *q, struct err *e)
 
 	buf_add_str(b, S3_XML_ROOT("ListVersionsResult"));
 	xml_text(b, "Name", l->c->bucket);
-	put_name(l, b, "Prefix", q->list.prefix);
-	put_name(l, b, "KeyMarker", q->list.after);
+	s3_put_name(b, l->is_url, "Prefix", q->list.prefix);
+	s3_put_name(b, l->is_url, "KeyMarker", q->list.after);
 	xml_text(b, "VersionIdMarker", q->after_version ? q->after_version : "");
 	if (q->list.delimiter[0])
-		put_name(l, b, "Delimiter", q->list.delimiter);
+		s3_put_name(b, l->is_url, "Delimiter", q->list.delimiter);
 	xml_printf(b, "MaxKeys", "%u", q->list.max);
 	if (l->is_url)
 		xml_text(b, "EncodingType", "url");
@@ -188,7 +171,7 @@ put_versions(struct versions *l, const struct version_query *q, struct err *e)
 	buf_add(b, l->prefixes.data, l->prefixes.len);
 	xml_text(b, "IsTruncated", is_truncated ? "true" : "false");
 	if (is_truncated) {
-		put_name(l, b, "NextKeyMarker", next);
+		s3_put_name(b, l->is_url, "NextKeyMarker", next);
 		if (next_version[0])
 			xml_text(b, "NextVersionIdMarker", next_version);
 	}
