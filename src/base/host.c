@@ -84,3 +84,14 @@ host_time_text(uint64_t wall_ms, char out[static 25])
 	memcpy(out, text, 24);
 	out[24] = 0;
 }
+
+void
+host_cond_init(pthread_cond_t *c)
+{
+	pthread_condattr_t a;
+
+	pthread_condattr_init(&a);
+	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+	pthread_cond_init(c, &a);
+	pthread_condattr_destroy(&a);
+}

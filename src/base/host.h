@@ -1,5 +1,6 @@
 /* host.h - what the machine gives: clocks and randomness, replaceable in tests. Any thread. */
 #pragma once
+#include <pthread.h>
 #include "base/err.h"
 
 struct host_ops {
@@ -17,6 +18,8 @@ host_mono_ms(void)
 }
 /* Cryptographically random bytes (getrandom); aborts if the system has none. */
 void host_random(void *out, size_t n);
+/* A condition whose timed waits go by the monotonic clock. */
+void host_cond_init(pthread_cond_t *c);
 /* For tests, before any thread starts. NULL restores the real ones; OPS is borrowed. */
 void host_replace(const struct host_ops *ops);
 

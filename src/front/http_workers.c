@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/refused.h"
+#include "base/host.h"
 #include "base/stats.h"
 
 #define QUEUE_MAX 4096
@@ -40,7 +41,6 @@ struct workers *
 workers_start(unsigned most, struct err *e)
 {
 	struct workers *w = calloc(1, sizeof *w);
-	pthread_condattr_t attr;
 
 	if (!w) {
 		err_set(e, ERR_MEMORY, "no memory for workers");
@@ -51,11 +51,8 @@ workers_start(unsigned most, struct err *e)
 	w->ready.last = &w->ready.first;
 	w->streams.last = &w->streams.first;
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->work, &attr);
+	host_cond_init(&w->work);
 	pthread_cond_init(&w->ended, NULL);
-	pthread_condattr_destroy(&attr);
 	return w;
 }
 

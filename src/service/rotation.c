@@ -288,7 +288,6 @@ struct rotation *
 rotation_start(const struct rotation_config *c, struct err *e)
 {
 	struct rotation *r = calloc(1, sizeof(*r));
-	pthread_condattr_t a;
 	uint32_t generation = 0;
 	int why;
 
@@ -298,10 +297,7 @@ rotation_start(const struct rotation_config *c, struct err *e)
 	}
 	r->c = *c;
 	pthread_mutex_init(&r->lock, NULL);
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->changed, &a);
-	pthread_condattr_destroy(&a);
+	host_cond_init(&r->changed);
 	counter_set(&generation_now, keys_generation(c->node->keys));
 	if (read_record(r, &generation, e) < 0) {
 		rotation_stop(r);

@@ -349,7 +349,6 @@ struct scrub *
 scrub_start(const struct scrub_config *c, struct err *e)
 {
 	struct scrub *s = calloc(1, sizeof(*s));
-	pthread_condattr_t attr;
 	int r;
 
 	if (!s) {
@@ -361,10 +360,7 @@ scrub_start(const struct scrub_config *c, struct err *e)
 	s->later = BUF_INIT(0);
 	s->told = BUF_INIT(0);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	host_cond_init(&s->changed);
 	if (recall(s, e) < 0 || findings_count(s, false, e) < 0) {
 		scrub_stop(s);
 		return NULL;

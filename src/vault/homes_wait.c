@@ -267,17 +267,6 @@ run_timer(void *arg)
 	return NULL;
 }
 
-static void
-cond_init(pthread_cond_t *c)
-{
-	pthread_condattr_t a;
-
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(c, &a);
-	pthread_condattr_destroy(&a);
-}
-
 int
 gate_start(struct homes *h, struct err *e)
 {
@@ -285,10 +274,10 @@ gate_start(struct homes *h, struct err *e)
 
 	for (size_t i = 0; i < STRIPES; i++) {
 		pthread_mutex_init(&h->stripes[i].lock, NULL);
-		cond_init(&h->stripes[i].changed);
+		host_cond_init(&h->stripes[i].changed);
 	}
 	pthread_mutex_init(&h->timer_lock, NULL);
-	cond_init(&h->timer_wake);
+	host_cond_init(&h->timer_wake);
 	h->timer_due_ns = GATE_NEVER;
 	r = pthread_create(&h->timer, NULL, run_timer, h);
 	if (r)

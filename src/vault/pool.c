@@ -36,17 +36,6 @@ configure_sqlite(void)
 		sqlite_error.kind = ERR_INTERNAL;
 }
 
-static void
-cond_init(pthread_cond_t *c)
-{
-	pthread_condattr_t a;
-
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(c, &a);
-	pthread_condattr_destroy(&a);
-}
-
 static int
 make_templates(struct pool *p, struct err *e)
 {
@@ -69,8 +58,8 @@ pool_open(const struct pool_config *c, struct err *e)
 	if (!p->c.max_vaults)
 		p->c.max_vaults = 1;
 	pthread_mutex_init(&p->lock, NULL);
-	cond_init(&p->room);
-	cond_init(&p->keeper_wake);
+	host_cond_init(&p->room);
+	host_cond_init(&p->keeper_wake);
 	TAILQ_INIT(&p->idle);
 	TAILQ_INIT(&p->closed);
 	STAILQ_INIT(&p->chores);
@@ -140,7 +129,7 @@ pool_entry(struct pool *p, const struct vault_id *id, bool may_add)
 	v->id = *id;
 	v->pool = p;
 	v->dropped = BUF_INIT(0);
-	cond_init(&v->given);
+	host_cond_init(&v->given);
 	HASH_ADD(hh, p->vaults, id, sizeof(v->id), v);
 	if (!v->hh.tbl) {
 		pthread_cond_destroy(&v->given);
