@@ -155,6 +155,55 @@ restore_length(struct http_request *h)
 		h->headers[h->n_headers++] = (struct header){ "Content-Length", length };
 }
 
+/* In place; '+' is a space, as in forms. The escapes were checked. */
+static void
+decode(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		char digits[3] = { 0 };
+
+		if (*s != '%') {
+			*to++ = *s == '+' ? ' ' : *s;
+			continue;
+		}
+		memcpy(digits, s + 1, 2);
+		hex_parse(digits, to++, 1);
+		s += 2;
+	}
+	*to = '\0';
+}
+
+/* Cut the query into names and values. -1: no memory; without them another thing would be asked. */
+static int
+read_args(struct http_request *h)
+{
+	size_t n = 1;
+	char *part, *rest;
+
+	if (!*h->r.query)
+		return 0;
+	h->args = strdup(h->r.query);
+	for (const char *s = h->r.query; *s; s++)
+		n += *s == '&';
+	h->arg = calloc(n, sizeof *h->arg);
+	if (!h->args || !h->arg)
+		return -1;
+	rest = h->args;
+	while ((part = strsep(&rest, "&"))) {
+		char *value = strchr(part, '=');
+
+		if (!*part)
+			continue;
+		if (value)
+			*value++ = '\0', decode(value);
+		decode(part);
+		h->arg[h->n_args++] = (struct header){ part, value ? value : "" };
+	}
+	return 0;
+}
+
 unsigned
 http_head_read(struct http_request *h, struct MHD_Connection *conn, const char *method)
 {
@@ -178,7 +227,7 @@ http_head_read(struct http_request *h, struct MHD_Connection *conn, const char *
 		take_over_id(h);
 		restore_length(h);
 	}
-	return 0;
+	return read_args(h) < 0 ? 503 : 0;
 }
 
 int
@@ -235,61 +284,11 @@ request_each_header(
 		fn(arg, h->headers[i].name, h->headers[i].value);
 }
 
-/* In place; '+' is a space, as in forms. The escapes were checked. */
-static void
-decode(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++) {
-		char digits[3] = { 0 };
-
-		if (*s != '%') {
-			*to++ = *s == '+' ? ' ' : *s;
-			continue;
-		}
-		memcpy(digits, s + 1, 2);
-		hex_parse(digits, to++, 1);
-		s += 2;
-	}
-	*to = '\0';
-}
-
-/* Cut the query into names and values, once. Without memory it has none. */
-static void
-read_args(struct http_request *h)
-{
-	size_t n = 1;
-	char *part, *rest;
-
-	h->args = strdup(h->r.query);
-	for (const char *s = h->r.query; *s; s++)
-		n += *s == '&';
-	h->arg = calloc(n, sizeof *h->arg);
-	if (!h->args || !h->arg)
-		return;
-	rest = h->args;
-	while ((part = strsep(&rest, "&"))) {
-		char *value = strchr(part, '=');
-
-		if (!*part)
-			continue;
-		if (value)
-			*value++ = '\0', decode(value);
-		decode(part);
-		h->arg[h->n_args++] = (struct header){ part, value ? value : "" };
-	}
-}
-
 const char *
 request_arg(struct request *r, const char *name)
 {
-	struct http_request *h = http_of(r);
+	const struct http_request *h = http_of(r);
 
-	if (!*r->query)
-		return NULL;
-	if (!h->args)
-		read_args(h);
 	for (size_t i = 0; i < h->n_args; i++)
 		if (!strcmp(h->arg[i].name, name))
 			return h->arg[i].value;

@@ -262,7 +262,7 @@ void http_done(struct http_request *h);
 void http_work(struct http_request *h);
 
 /* http_head.c */
-/* Read method and headers. 0, or the status to refuse with. */
+/* Read method, headers and query. 0, or the status to refuse with; 503: no memory. */
 must_check
 unsigned http_head_read(struct http_request *h, struct MHD_Connection *conn, const char *method);
 /* Copy what points into MHD's memory. -1: no memory. */

@@ -309,6 +309,8 @@ collect(struct http_request *h, const char *p, size_t *n)
 		*n = 0;
 		return MHD_YES;
 	}
+	if (e.kind == ERR_MEMORY)
+		return crowded(h, n);
 	buf_free(&h->collected);
 	err_set(&e, ERR_TOO_BIG, "the body is larger than %zu bytes", BODY_COLLECT_MAX);
 	http_answer_error(h, 413, &e);
@@ -391,6 +393,8 @@ begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
 		return MHD_NO;
 	limits_owes_nothing(connection_of(conn));
 	status = http_head_read(h, conn, method);
+	if (status == 503)
+		return refuse_crowded(h);
 	if (status)
 		return refuse(h, status, ERR_BAD, why_bad(status));
 	if (is_surplus(conn))

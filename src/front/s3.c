@@ -299,8 +299,10 @@ name_account(struct s3_call *c, struct err *e)
 	const char *code = NULL;
 	int rc = sign_parse(r, &c->claim, &code, e);
 
+	if (rc < 0 && !code)
+		return -1;
 	if (rc < 0) {
-		c->code = code ? code : "AuthorizationHeaderMalformed";
+		c->code = code;
 		c->status = !strcmp(c->code, "AccessDenied") ? 403
 		    : !strcmp(c->code, "NotImplemented")     ? 501
 		                                             : 400;
@@ -338,8 +340,8 @@ check_signature(struct s3_call *c, struct err *e)
 		return -1;
 	}
 	if (sign_check_request(r, claim, c->signing_key, host_wall_ms(), &code, e) < 0) {
-		c->status = 403;
-		c->code = code ? code : "SignatureDoesNotMatch";
+		c->code = code; /* none: it could not be checked */
+		c->status = code ? 403 : 0;
 		return -1;
 	}
 	return 0;

@@ -102,6 +102,8 @@ s3_refuse(
 {
 	va_list args;
 
+	if (e->kind == ERR_MEMORY) /* it could not be read, whatever it is */
+		return -1;
 	va_start(args, format);
 	vsnprintf(e->text, sizeof e->text, format, args);
 	va_end(args);

@@ -69,7 +69,8 @@ void s3_write_end(struct s3_call *c);
 /* Whether the account has left while its upload is arriving; then the call is set up to follow. */
 bool s3_has_moved(struct s3_call *c);
 
-/* s3_error.c: the answer shall have this status and code, and E's text. Returns -1. */
+/* s3_error.c: the answer shall have this status and code, and E's text, unless E says already that there
+ * is no memory. Returns -1. */
 int s3_refuse(struct s3_call *c, struct err *e, unsigned status, const char *code,
     const char *format, ...) printf_like(5, 6);
 /* The code and status for an error kind, where the operation did not say. */

@@ -133,8 +133,6 @@ read_tags(struct s3_call *c, struct tags *out, struct err *e)
 	_cleanup_(reading_free) struct reading r = { .tags = out };
 	int rc = xml_read(c->body, read_tag, &r, e);
 
-	if (rc < 0 && e->kind == ERR_MEMORY)
-		return -1;
 	if (r.is_refused) {
 		c->status = 400;
 		c->code = "InvalidTag";
