@@ -1,18 +1,10 @@
-/* keys_file.c - the region key in a file.
- *
- *	domicile region key 1
- *	1 <64 hexadecimal digits>		a generation and its key, ascending
- *	...
- *	sha256 <64 hexadecimal digits>		of everything above this line
- *
- * The checksum tells a damaged file from a wrong one; it keeps nobody out. Generations may be
- * missing: those are destroyed.
+/* keys_file.c - the region key in a file. What is in it is in keys_text.c.
  *
  * A change is written to <path>.new and synced, then over the file itself and synced, then <path>.new is
  * emptied, each in place: so the bytes that go are overwritten, a node needs no right to its folder, and at
  * any crash one of the two is whole. One that is not is never looked into further.
  */
-#include "sealed/keys.h"
+#include "sealed/keys_internal.h"
 #include "base/frame.h"
 #include "base/fs.h"
 #include "base/host.h"
@@ -26,22 +18,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define FIRST_LINE      "domicile region key 1\n"
-#define SUM_WORD        "sha256 "
-#define SUM_BYTES       (sizeof(SUM_WORD) - 1 + 64 + 1)
-#define GENERATIONS_MAX 64
-#define FILE_MAX        8192
-
-struct generations {
-	unsigned n;
-	struct {
-		uint32_t generation;
-		uint8_t key[KEY_BYTES];
-	} all[GENERATIONS_MAX];
-};
-
 struct keys {
-	struct generations g;
+	struct keys_generations g;
 	pthread_mutex_t lock;   /* of g */
 	pthread_mutex_t change; /* of the file */
 	pthread_rwlock_t hold;
@@ -49,26 +27,6 @@ struct keys {
 };
 
 /* --- making a file ------------------------------------------------------------------------ */
-
-/* TEXT gets the file's content; returns its length. */
-static size_t
-write_text(char text[static FILE_MAX], const struct generations *g)
-{
-	uint8_t sum[SHA256_BYTES];
-	char hex[2 * KEY_BYTES + 1];
-	int n = snprintf(text, FILE_MAX, FIRST_LINE);
-
-	for (unsigned i = 0; i < g->n; i++) {
-		hex_text(g->all[i].key, KEY_BYTES, hex);
-		n += snprintf(
-		    text + n, FILE_MAX - (size_t)n, "%" PRIu32 " %s\n", g->all[i].generation, hex);
-	}
-	sha256(text, (size_t)n, sum);
-	hex_text(sum, sizeof(sum), hex);
-	n += snprintf(text + n, FILE_MAX - (size_t)n, SUM_WORD "%s\n", hex);
-	wipe(hex, sizeof(hex));
-	return (size_t)n;
-}
 
 static int
 write_new(const char *path, const char *text, size_t n, struct err *e)
@@ -96,18 +54,18 @@ write_new(const char *path, const char *text, size_t n, struct err *e)
 int
 keys_file_create(const char *path, struct err *e)
 {
-	char *text = secret_alloc(FILE_MAX, e);
-	struct generations *g = text ? secret_alloc(sizeof(*g), e) : NULL;
+	char *text = secret_alloc(KEYS_TEXT_MAX, e);
+	struct keys_generations *g = text ? secret_alloc(sizeof(*g), e) : NULL;
 	int rc = -1;
 
 	if (g) {
 		g->n = 1;
 		g->all[0].generation = 1;
 		host_random(g->all[0].key, KEY_BYTES);
-		rc = write_new(path, text, write_text(text, g), e);
+		rc = write_new(path, text, keys_text_write(text, g), e);
 	}
 	secret_free(g, sizeof(*g));
-	secret_free(text, FILE_MAX);
+	secret_free(text, KEYS_TEXT_MAX);
 	return rc;
 }
 
@@ -124,7 +82,7 @@ static int
 overwrite(const char *path, const char *text, size_t n, struct err *e)
 {
 	_cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	static const char zeros[FILE_MAX];
+	static const char zeros[KEYS_TEXT_MAX];
 	struct stat st;
 	size_t rest;
 
@@ -132,7 +90,7 @@ overwrite(const char *path, const char *text, size_t n, struct err *e)
 		return err_errno(e, errno, "%s", path);
 	rest = st.st_size > (off_t)n ? (size_t)st.st_size - n : 0;
 	if (rest > sizeof(zeros))
-		return err_set(e, ERR_TOO_BIG, "%s: more than %d bytes", path, FILE_MAX);
+		return err_set(e, ERR_TOO_BIG, "%s: more than %d bytes", path, KEYS_TEXT_MAX);
 	if (fs_write_all(fd, text, n, e) < 0 || fs_write_all(fd, zeros, rest, e) < 0)
 		return err_add(e, "%s", path);
 	if (fsync(fd) < 0 || (rest && ftruncate(fd, (off_t)n) < 0) || fsync(fd) < 0)
@@ -142,21 +100,21 @@ overwrite(const char *path, const char *text, size_t n, struct err *e)
 
 /* The file at PATH says G from now on. */
 static int
-write_both(const char *path, const struct generations *g, struct err *e)
+write_both(const char *path, const struct keys_generations *g, struct err *e)
 {
-	char *text = secret_alloc(FILE_MAX, e);
+	char *text = secret_alloc(KEYS_TEXT_MAX, e);
 	char aside[PATH_MAX], folder[PATH_MAX];
 	size_t n;
 	int rc = -1;
 
 	if (!text)
 		return -1;
-	n = write_text(text, g);
+	n = keys_text_write(text, g);
 	snprintf(folder, sizeof(folder), "%s", path);
 	if (keys_file_aside(path, aside, e) == 0 && overwrite(aside, text, n, e) == 0 &&
 	    fs_sync_dir(dirname(folder), e) == 0 && overwrite(path, text, n, e) == 0)
 		rc = overwrite(aside, "", 0, e);
-	secret_free(text, FILE_MAX);
+	secret_free(text, KEYS_TEXT_MAX);
 	return rc;
 }
 
@@ -184,7 +142,7 @@ check_file(int fd, const char *path, struct err *e)
 
 /* The whole file into TEXT with a NUL after it; returns its length or -1. */
 static ssize_t
-read_text(const char *path, char text[static FILE_MAX], struct err *e)
+read_text(const char *path, char text[static KEYS_TEXT_MAX], struct err *e)
 {
 	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	size_t n = 0;
@@ -193,8 +151,8 @@ read_text(const char *path, char text[static FILE_MAX], struct err *e)
 		return err_errno(e, errno, "region key %s", path);
 	if (check_file(fd, path, e) < 0)
 		return -1;
-	while (n < FILE_MAX - 1) {
-		ssize_t got = read(fd, text + n, FILE_MAX - 1 - n);
+	while (n < KEYS_TEXT_MAX - 1) {
+		ssize_t got = read(fd, text + n, KEYS_TEXT_MAX - 1 - n);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -206,60 +164,6 @@ read_text(const char *path, char text[static FILE_MAX], struct err *e)
 	}
 	text[n] = 0;
 	return (ssize_t)n;
-}
-
-/* false if the checksum at the end of TEXT is not that of what is before; cuts it off. */
-static bool
-take_sum(char *text, size_t n)
-{
-	uint8_t sum[SHA256_BYTES], should[SHA256_BYTES];
-	char *line;
-
-	if (n < SUM_BYTES || strlen(text) != n || text[n - 1] != '\n')
-		return false;
-	line = text + n - SUM_BYTES;
-	text[n - 1] = 0;
-	if (memcmp(line, SUM_WORD, sizeof(SUM_WORD) - 1) != 0 ||
-	    !hex_parse(line + sizeof(SUM_WORD) - 1, should, sizeof(should)))
-		return false;
-	sha256(text, n - SUM_BYTES, sum);
-	*line = 0;
-	return memcmp(sum, should, sizeof(sum)) == 0;
-}
-
-/* One generation's line; false if it is not one. */
-static bool
-take_generation(struct generations *k, const char *line)
-{
-	char *end;
-	unsigned long g = strtoul(line, &end, 10);
-
-	if (k->n == GENERATIONS_MAX || end == line || *end != ' ' || !g || g > UINT32_MAX)
-		return false;
-	if (k->n && g <= k->all[k->n - 1].generation)
-		return false;
-	if (!hex_parse(end + 1, k->all[k->n].key, KEY_BYTES))
-		return false;
-	k->all[k->n++].generation = (uint32_t)g;
-	return true;
-}
-
-static bool
-parse_text(struct generations *k, char *text, size_t n)
-{
-	char *line, *next;
-
-	if (!take_sum(text, n) || strncmp(text, FIRST_LINE, sizeof(FIRST_LINE) - 1) != 0)
-		return false;
-	for (line = text + sizeof(FIRST_LINE) - 1; *line; line = next) {
-		next = strchr(line, '\n');
-		if (!next)
-			return false;
-		*next++ = 0;
-		if (!take_generation(k, line))
-			return false;
-	}
-	return k->n > 0;
 }
 
 static struct keys *
@@ -286,9 +190,9 @@ keys_alloc(const char *path, struct err *e)
 
 /* 0: *G read; -1, with ERR_FORGED if it is damaged or something else. */
 static int
-read_generations(const char *path, struct generations *g, struct err *e)
+read_generations(const char *path, struct keys_generations *g, struct err *e)
 {
-	char *text = secret_alloc(FILE_MAX, e);
+	char *text = secret_alloc(KEYS_TEXT_MAX, e);
 	ssize_t n;
 	int rc = -1;
 
@@ -297,10 +201,10 @@ read_generations(const char *path, struct generations *g, struct err *e)
 	n = read_text(path, text, e);
 	g->n = 0;
 	if (n >= 0)
-		rc = parse_text(g, text, (size_t)n)
+		rc = keys_text_parse(g, text, (size_t)n)
 		    ? 0
 		    : err_set(e, ERR_FORGED, "region key %s: damaged, or not a region key", path);
-	secret_free(text, FILE_MAX);
+	secret_free(text, KEYS_TEXT_MAX);
 	return rc;
 }
 
@@ -343,7 +247,7 @@ keys_close(struct keys *k)
 
 /* G with one generation more. */
 static void
-extend(struct generations *g, uint32_t generation)
+extend(struct keys_generations *g, uint32_t generation)
 {
 	g->all[g->n].generation = generation;
 	host_random(g->all[g->n].key, KEY_BYTES);
@@ -351,7 +255,7 @@ extend(struct generations *g, uint32_t generation)
 }
 
 static void
-publish(struct keys *k, const struct generations *g)
+publish(struct keys *k, const struct keys_generations *g)
 {
 	pthread_mutex_lock(&k->lock);
 	wipe(&k->g, sizeof(k->g));
@@ -361,7 +265,7 @@ publish(struct keys *k, const struct generations *g)
 
 /* G becomes what the file and we have; on error, what they had. */
 static int
-change(struct keys *k, const struct generations *g, struct err *e)
+change(struct keys *k, const struct keys_generations *g, struct err *e)
 {
 	struct err ignored;
 
@@ -380,7 +284,7 @@ change(struct keys *k, const struct generations *g, struct err *e)
 int
 keys_add(struct keys *k, uint32_t generation, struct err *e)
 {
-	struct generations *next = secret_alloc(sizeof(*next), e);
+	struct keys_generations *next = secret_alloc(sizeof(*next), e);
 	uint32_t newest;
 	int rc = 0;
 
@@ -392,7 +296,7 @@ keys_add(struct keys *k, uint32_t generation, struct err *e)
 	if (newest > generation) {
 		rc = err_set(
 		    e, ERR_STALE, "the region key has a generation after %" PRIu32, generation);
-	} else if (newest < generation && next->n == GENERATIONS_MAX) {
+	} else if (newest < generation && next->n == KEYS_GENERATIONS_MAX) {
 		rc = err_set(e, ERR_TOO_BIG, "the region key has %u generations", next->n);
 	} else if (newest < generation) {
 		extend(next, generation);
@@ -406,7 +310,7 @@ keys_add(struct keys *k, uint32_t generation, struct err *e)
 int
 keys_destroy_old(struct keys *k, struct err *e)
 {
-	struct generations *next = secret_alloc(sizeof(*next), e);
+	struct keys_generations *next = secret_alloc(sizeof(*next), e);
 	int rc;
 
 	if (!next)
