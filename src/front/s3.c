@@ -35,19 +35,19 @@ static const struct s3_operation operations[] = {
 	{ "GET", LEVEL_BUCKET, "policy", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "lifecycle", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "tagging", .fn = s3_get_bucket_tagging, .missing = "NoSuchBucket" },
-	{ "GET", LEVEL_BUCKET, "encryption", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "cors", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "object-lock", .fn = s3_get_lock_default,
 	    .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "website", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "replication", .fn = s3_get_constant, .missing = "NoSuchBucket" },
-	{ "GET", LEVEL_BUCKET, "logging", .fn = s3_get_constant, .missing = "NoSuchBucket" },
-	{ "GET", LEVEL_BUCKET, "notification", .fn = s3_get_constant, .missing = "NoSuchBucket" },
-	{ "GET", LEVEL_BUCKET, "requestPayment", .fn = s3_get_constant, .missing = "NoSuchBucket" },
-	{ "GET", LEVEL_BUCKET, "ownershipControls", .fn = s3_get_constant,
-	    .missing = "NoSuchBucket" },
-	{ "GET", LEVEL_BUCKET, "publicAccessBlock", .fn = s3_get_constant,
-	    .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "accelerate", .fn = s3_get_fixed, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "encryption", .fn = s3_get_fixed, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "logging", .fn = s3_get_fixed, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "notification", .fn = s3_get_fixed, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "ownershipControls", .fn = s3_get_fixed, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "policyStatus", .fn = s3_get_fixed, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "publicAccessBlock", .fn = s3_get_fixed, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "requestPayment", .fn = s3_get_fixed, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, NULL, .fn = s3_list_v1, .missing = "NoSuchBucket" },
 	{ "HEAD", LEVEL_BUCKET, NULL, .fn = s3_head_bucket, .missing = "NoSuchBucket" },
 	{ "PUT", LEVEL_BUCKET, "versioning", .changes = true, .fn = s3_put_versioning,
@@ -56,9 +56,23 @@ static const struct s3_operation operations[] = {
 	    .missing = "NoSuchBucket" },
 	{ "PUT", LEVEL_BUCKET, "tagging", .changes = true, .fn = s3_put_bucket_tagging,
 	    .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "accelerate", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "encryption", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "logging", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "notification", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "ownershipControls", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "publicAccessBlock", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "requestPayment", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "acl", .fn = s3_put_bucket_acl, .missing = "NoSuchBucket" },
 	{ "PUT", LEVEL_BUCKET, NULL, .changes = true, .fn = s3_create_bucket },
 	{ "DELETE", LEVEL_BUCKET, "tagging", .changes = true, .fn = s3_delete_bucket_tagging,
 	    .missing = "NoSuchBucket" },
+	{ "DELETE", LEVEL_BUCKET, "encryption", .fn = s3_delete_fixed, .missing = "NoSuchBucket" },
+	{ "DELETE", LEVEL_BUCKET, "ownershipControls", .fn = s3_delete_fixed,
+	    .missing = "NoSuchBucket" },
+	{ "DELETE", LEVEL_BUCKET, "policy", .fn = s3_delete_fixed, .missing = "NoSuchBucket" },
+	{ "DELETE", LEVEL_BUCKET, "replication", .fn = s3_delete_fixed, .missing = "NoSuchBucket" },
+	{ "DELETE", LEVEL_BUCKET, "website", .fn = s3_delete_fixed, .missing = "NoSuchBucket" },
 	{ "DELETE", LEVEL_BUCKET, NULL, .changes = true, .fn = s3_delete_bucket,
 	    .missing = "NoSuchBucket" },
 	{ "POST", LEVEL_BUCKET, "delete", .changes = true, .fn = s3_delete_many,
@@ -66,6 +80,8 @@ static const struct s3_operation operations[] = {
 
 	{ "GET", LEVEL_KEY, "uploadId", .fn = s3_multipart_parts, .missing = "NoSuchUpload" },
 	{ "GET", LEVEL_KEY, "acl", .takes_version = true, .fn = s3_get_object_acl,
+	    .missing = "NoSuchKey" },
+	{ "PUT", LEVEL_KEY, "acl", .takes_version = true, .fn = s3_put_object_acl,
 	    .missing = "NoSuchKey" },
 	{ "GET", LEVEL_KEY, "tagging", .takes_version = true, .fn = s3_get_tagging,
 	    .missing = "NoSuchKey" },
@@ -347,6 +363,27 @@ check_signature(struct s3_call *c, struct err *e)
 	return 0;
 }
 
+/* Everything there is here is the account's; a client that takes it for someone else's shall know. */
+static int
+check_owner(struct s3_call *c, struct err *e)
+{
+	static const char *const names[] = { "x-amz-expected-bucket-owner",
+		"x-amz-source-expected-bucket-owner" };
+	char id[ACCOUNT_TEXT_SIZE];
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		const char *owner = request_header(c->r, names[i]);
+
+		if (!owner)
+			continue;
+		account_text(&c->r->account, id);
+		if (strcmp(owner, id) != 0)
+			return s3_refuse(c, e, 403, "AccessDenied",
+			    "the owner is another one than %s says", names[i]);
+	}
+	return 0;
+}
+
 /* --- collected bodies --- */
 
 static int
@@ -399,7 +436,7 @@ carry_out(struct s3_call *c, struct err *e)
 		return -1;
 	if (pass_gate(c, c->op->changes ? GATE_UPLOAD : GATE_READ, &c->pass, e) < 0)
 		return -1;
-	if (check_signature(c, e) < 0)
+	if (check_signature(c, e) < 0 || check_owner(c, e) < 0)
 		return -1;
 	c->is_stream = s3_is_stream(r);
 	if (!c->is_stream && check_collected(c, e) < 0)

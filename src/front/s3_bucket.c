@@ -1,11 +1,14 @@
 /* s3_bucket.c - making, finding and removing buckets, and what clients ask about them. */
 #include "front/s3_private.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/host.h"
 #include "front/xml.h"
+
+#define BUCKETS_MAX 10000u /* in a page */
 
 void
 s3_put_owner(struct s3_call *c, const char *tag)
@@ -20,35 +23,78 @@ s3_put_owner(struct s3_call *c, const char *tag)
 	xml_close(b, tag);
 }
 
+/* A page of buckets. All are read for each: an account has tens of them. */
+struct bucket_listing {
+	struct buf *b;
+	const char *prefix, *after;
+	unsigned max, n;
+	bool is_truncated;
+	char last[FILES_BUCKET_MAX + 1];
+};
+
 static int
 put_bucket(void *arg, const char *name, uint64_t created_ms, struct err *e)
 {
-	struct buf *b = arg;
+	struct bucket_listing *l = arg;
 	char when[25];
 
 	(void)e;
+	if (strncmp(name, l->prefix, strlen(l->prefix)) != 0 || strcmp(name, l->after) <= 0)
+		return 0;
+	if (l->n == l->max) {
+		l->is_truncated = true;
+		return 0;
+	}
+	l->n++;
+	snprintf(l->last, sizeof l->last, "%s", name);
 	host_time_text(created_ms, when);
-	xml_open(b, "Bucket");
-	xml_text(b, "Name", name);
-	xml_text(b, "CreationDate", when);
-	xml_close(b, "Bucket");
+	xml_open(l->b, "Bucket");
+	xml_text(l->b, "Name", name);
+	xml_text(l->b, "CreationDate", when);
+	xml_close(l->b, "Bucket");
+	return 0;
+}
+
+static int
+list_buckets(struct s3_call *c, struct bucket_listing *l, struct err *e)
+{
+	struct buf *b = l->b;
+	_cleanup_buf_ struct buf token = BUF_INIT(2 * FILES_BUCKET_MAX);
+	const char *region = s3_arg(c->r, "bucket-region");
+
+	buf_add_str(b, S3_XML_ROOT("ListAllMyBucketsResult"));
+	s3_put_owner(c, "Owner");
+	xml_open(b, "Buckets");
+	if ((!region[0] || !strcmp(region, c->r->node->region)) &&
+	    files_buckets(&c->files, put_bucket, l, e) < 0)
+		return -1;
+	xml_close(b, "Buckets");
+	if (l->is_truncated) {
+		s3_token_text(l->last, &token);
+		xml_text(b, "ContinuationToken", buf_str(&token));
+	}
+	if (l->prefix[0])
+		xml_text(b, "Prefix", l->prefix);
+	xml_close(b, "ListAllMyBucketsResult");
+	s3_answer_xml(c->r, 200);
 	return 0;
 }
 
 int
 s3_list_buckets(struct s3_call *c, struct err *e)
 {
-	struct buf *b = &c->r->body;
+	struct request *r = c->r;
+	char after[FILES_KEY_MAX + 1] = "";
+	struct bucket_listing l = {
+		.b = &r->body, .prefix = s3_arg(r, "prefix"), .after = after, .max = BUCKETS_MAX
+	};
+	const char *token = request_arg(r, "continuation-token");
 
-	buf_add_str(b, S3_XML_ROOT("ListAllMyBucketsResult"));
-	s3_put_owner(c, "Owner");
-	xml_open(b, "Buckets");
-	if (files_buckets(&c->files, put_bucket, b, e) < 0)
+	if (s3_number(request_arg(r, "max-buckets"), "max-buckets", 1, BUCKETS_MAX, &l.max, e) < 0)
 		return -1;
-	xml_close(b, "Buckets");
-	xml_close(b, "ListAllMyBucketsResult");
-	s3_answer_xml(c->r, 200);
-	return 0;
+	if (token && s3_token_parse(token, after, e) < 0)
+		return -1;
+	return list_buckets(c, &l, e);
 }
 
 /* Whatever place it names: where an account's buckets are is a matter of the account's home. */
@@ -59,13 +105,29 @@ ignore_element(void *arg, const char *path, const char *text, struct err *e)
 	return 0;
 }
 
+/* What a new bucket shall be in other ways than a bucket is here. */
+static int
+check_creation(struct s3_call *c, struct err *e)
+{
+	const char *ownership = request_header(c->r, "x-amz-object-ownership");
+
+	if (ownership && strcmp(ownership, "BucketOwnerEnforced") != 0)
+		return s3_refuse(c, e, 501, "NotImplemented",
+		    "x-amz-object-ownership can only be BucketOwnerEnforced");
+	if (s3_headers_check(c, e) == 0)
+		return 0;
+	if (c->code && !strcmp(c->code, "AccessControlListNotSupported"))
+		c->code = "InvalidBucketAclWithObjectOwnership";
+	return -1;
+}
+
 int
 s3_create_bucket(struct s3_call *c, struct err *e)
 {
 	const char *locking = request_header(c->r, "x-amz-bucket-object-lock-enabled");
 	int rc;
 
-	if (s3_headers_check(c, e) < 0)
+	if (check_creation(c, e) < 0)
 		return -1;
 	if (files_bucket_check(c->bucket, e) < 0)
 		return s3_refuse(
@@ -128,61 +190,25 @@ s3_get_location(struct s3_call *c, struct err *e)
 	return 0;
 }
 
-int
-s3_get_bucket_acl(struct s3_call *c, struct err *e)
-{
-	struct buf *b = &c->r->body;
-	char id[ACCOUNT_TEXT_SIZE];
-
-	if (c->level == LEVEL_BUCKET && files_bucket_find(&c->files, c->bucket, e) < 0)
-		return -1;
-	account_text(&c->r->account, id);
-	buf_add_str(b, S3_XML_ROOT("AccessControlPolicy"));
-	s3_put_owner(c, "Owner");
-	buf_printf(b,
-	    "<AccessControlList><Grant>"
-	    "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\""
-	    " xsi:type=\"CanonicalUser\"><ID>%s</ID><DisplayName>%s</DisplayName></Grantee>"
-	    "<Permission>FULL_CONTROL</Permission></Grant></AccessControlList>"
-	    "</AccessControlPolicy>",
-	    id, id);
-	s3_answer_xml(c->r, 200);
-	return 0;
-}
-
-/* Settings that no bucket has: how S3 says so. With a code an error 404, else an empty element. */
+/* Settings that no bucket has: how S3 says so. */
 static const struct {
-	const char *query, *code, *element;
+	const char *query, *code;
 } constants[] = {
-	{ "logging", NULL, "BucketLoggingStatus" },
-	{ "notification", NULL, "NotificationConfiguration" },
-	{ "requestPayment", NULL, "RequestPaymentConfiguration" },
-	{ "policy", "NoSuchBucketPolicy", NULL },
-	{ "lifecycle", "NoSuchLifecycleConfiguration", NULL },
-	{ "encryption", "ServerSideEncryptionConfigurationNotFoundError", NULL },
-	{ "cors", "NoSuchCORSConfiguration", NULL },
-	{ "website", "NoSuchWebsiteConfiguration", NULL },
-	{ "replication", "ReplicationConfigurationNotFoundError", NULL },
-	{ "ownershipControls", "OwnershipControlsNotFoundError", NULL },
-	{ "publicAccessBlock", "NoSuchPublicAccessBlockConfiguration", NULL },
+	{ "policy", "NoSuchBucketPolicy" },
+	{ "lifecycle", "NoSuchLifecycleConfiguration" },
+	{ "cors", "NoSuchCORSConfiguration" },
+	{ "website", "NoSuchWebsiteConfiguration" },
+	{ "replication", "ReplicationConfigurationNotFoundError" },
 };
 
 int
 s3_get_constant(struct s3_call *c, struct err *e)
 {
-	struct buf *b = &c->r->body;
 	size_t i = 0;
 
 	if (files_bucket_find(&c->files, c->bucket, e) < 0)
 		return -1;
 	while (strcmp(constants[i].query, c->op->query) != 0)
 		i++;
-	if (constants[i].code)
-		return s3_refuse(c, e, 404, constants[i].code, "the bucket has no such setting");
-	buf_printf(b, S3_XML_ROOT("%s"), constants[i].element);
-	if (!strcmp(constants[i].query, "requestPayment"))
-		xml_text(b, "Payer", "BucketOwner");
-	xml_close(b, constants[i].element);
-	s3_answer_xml(c->r, 200);
-	return 0;
+	return s3_refuse(c, e, 404, constants[i].code, "the bucket has no such setting");
 }

@@ -406,6 +406,11 @@ s3_headers_collect(struct s3_call *c, struct buf *out, struct err *e)
 	return 0;
 }
 
+/* A header that asks for something that is not done here, and S3's code for that. */
+struct refused_header {
+	const char *name, *code;
+};
+
 static void
 find_refused(void *arg, const char *name, const char *value)
 {
@@ -413,32 +418,35 @@ find_refused(void *arg, const char *name, const char *value)
 		"x-amz-website-redirect-location",
 		"x-amz-server-side-encryption-",
 		"x-amz-copy-source-server-side-encryption-",
-		"x-amz-grant-",
 		"x-amz-write-offset-bytes",
 	};
-	const char **found = arg;
+	static const char *const acls[] = { "private", "bucket-owner-read",
+		"bucket-owner-full-control" };
+	struct refused_header *found = arg;
+	bool is_acl = !strcasecmp(name, "x-amz-acl");
 
 	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
 		if (!strncasecmp(name, prefixes[i], strlen(prefixes[i])))
-			*found = name;
+			*found = (struct refused_header){ name, "NotImplemented" };
 	}
 	if (!strcasecmp(name, "x-amz-server-side-encryption") && strcmp(value, "AES256") != 0)
-		*found = name;
-	if (!strcasecmp(name, "x-amz-acl") && strcmp(value, "private") != 0 &&
-	    strncmp(value, "bucket-owner-", 13) != 0)
-		*found = name;
+		*found = (struct refused_header){ name, "NotImplemented" };
+	for (size_t i = 0; is_acl && i < ARRAY_LEN(acls); i++)
+		is_acl = strcmp(value, acls[i]) != 0;
+	if (is_acl || !strncasecmp(name, "x-amz-grant-", 12))
+		*found = (struct refused_header){ name, "AccessControlListNotSupported" };
 }
 
 int
 s3_headers_check(struct s3_call *c, struct err *e)
 {
-	const char *found = NULL;
+	struct refused_header found = { NULL, NULL };
 
 	request_each_header(c->r, find_refused, &found);
-	if (found)
-		return s3_refuse(c, e, 501, "NotImplemented",
-		    "the header %s asks for something that is not done here", found);
-	return 0;
+	if (!found.name)
+		return 0;
+	return s3_refuse(c, e, strcmp(found.code, "NotImplemented") ? 400 : 501, found.code,
+	    "the header %s asks for something that is not done here", found.name);
 }
 
 /* A checksum is of the whole, and only for those who ask. */

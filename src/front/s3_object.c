@@ -223,21 +223,3 @@ s3_get_object(struct s3_call *c, struct err *e)
 		    offset, offset + n - 1, size);
 	return 0;
 }
-
-/* What is said of every object, if it is there. */
-static int
-must_exist(struct s3_call *c, struct err *e)
-{
-	struct object *o = s3_object(c, false, e);
-
-	if (!o)
-		return -1;
-	object_close(o);
-	return 0;
-}
-
-int
-s3_get_object_acl(struct s3_call *c, struct err *e)
-{
-	return must_exist(c, e) < 0 ? -1 : s3_get_bucket_acl(c, e);
-}

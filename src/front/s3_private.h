@@ -128,10 +128,14 @@ bool s3_has_condition(const struct files_condition *c);
 
 /* s3_bucket.c */
 s3_fn s3_list_buckets, s3_create_bucket, s3_head_bucket, s3_delete_bucket, s3_get_location,
-    s3_get_bucket_acl, s3_get_constant;
+    s3_get_constant;
 void s3_put_owner(struct s3_call *c, const char *tag);
+/* s3_acl.c */
+s3_fn s3_get_bucket_acl, s3_put_bucket_acl, s3_get_object_acl, s3_put_object_acl;
+/* s3_fixed.c */
+s3_fn s3_get_fixed, s3_put_fixed, s3_delete_fixed;
 /* s3_object.c */
-s3_fn s3_get_object, s3_get_object_acl;
+s3_fn s3_get_object;
 /* The object that the request names, perhaps with a version; or NULL, what S3 says then being
  * prepared. */
 must_check

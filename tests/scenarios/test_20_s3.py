@@ -98,11 +98,9 @@ def test_what_a_bucket_does_not_have_is_said_as_clients_expect(s3, bucket):
             (s3.get_bucket_policy, "NoSuchBucketPolicy"),
             (s3.get_bucket_lifecycle_configuration, "NoSuchLifecycleConfiguration"),
             (s3.get_bucket_tagging, "NoSuchTagSet"),
-            (s3.get_bucket_encryption, "ServerSideEncryptionConfigurationNotFoundError"),
             (s3.get_bucket_cors, "NoSuchCORSConfiguration"),
             (s3.get_object_lock_configuration, "ObjectLockConfigurationNotFoundError"),
-            (s3.get_bucket_website, "NoSuchWebsiteConfiguration"),
-            (s3.get_public_access_block, "NoSuchPublicAccessBlockConfiguration")):
+            (s3.get_bucket_website, "NoSuchWebsiteConfiguration")):
         assert refused(call, Bucket=bucket) == (404, code)
         assert refused(call, Bucket="not-there") == (404, "NoSuchBucket")
     assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
@@ -114,7 +112,6 @@ def test_what_is_not_implemented_is_named(s3, bucket):
     s3.put_object(Bucket=bucket, Key="plain", Body=b"1")
     for call, arguments in (
             (s3.get_object_torrent, {"Key": "plain"}),
-            (s3.put_object, {"Key": "plain", "ACL": "public-read"}),
             (s3.put_object, {"Key": "plain", "ServerSideEncryption": "aws:kms"}),
             (s3.put_object, {"Key": "plain", "SSECustomerAlgorithm": "AES256", "SSECustomerKey": b"k" * 32})):
         assert refused(call, Bucket=bucket, **arguments) == (501, "NotImplemented"), arguments
