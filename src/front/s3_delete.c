@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/refused.h"
 #include "front/xml.h"
 
 #define KEYS_MAX 1000
@@ -22,6 +23,8 @@ removal_code(const struct removal *r)
 		return "InvalidArgument";
 	case ERR_DENIED:
 		return "AccessDenied";
+	case ERR_FULL:
+		return "InsufficientStorage";
 	default:
 		return "InternalError";
 	}
@@ -67,6 +70,8 @@ s3_delete_object(struct s3_call *c, struct err *e)
 
 	if (refuse_conditions(c, e) < 0 || remove_within_gate(c, &r, 1, e) < 0)
 		return -1;
+	if (r.err.kind == ERR_FULL)
+		return err_set(e, ERR_FULL, "%s", r.err.text);
 	if (r.err.kind)
 		return s3_refuse(
 		    c, e, r.err.kind == ERR_STALE ? 412 : 400, removal_code(&r), "%s", r.err.text);
@@ -183,6 +188,7 @@ put_outcomes(struct s3_call *c, const struct key_list *l)
 				xml_text(b, "VersionId", r->version);
 			xml_text(b, "Code", removal_code(r));
 			xml_text(b, "Message", r->err.text);
+			refused_count_err(&r->err);
 		} else {
 			put_found(b, r);
 		}

@@ -230,7 +230,8 @@ struct removal {
 	struct files_condition condition; /* on the current object */
 	bool may_bypass;                  /* governance */
 	/* out */
-	/* ERR_NONE: done; ERR_STALE: the condition; ERR_BAD: no such id can be; ERR_DENIED: locked */
+	/* ERR_NONE: done; ERR_STALE: the condition; ERR_BAD: no such id can be; ERR_DENIED: locked;
+	 * ERR_FULL: no space for a delete marker */
 	struct err err;
 	char found
 	    [FILES_VERSION_SIZE]; /* the version that is gone, or the marker that was put; or "" */

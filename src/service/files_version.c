@@ -502,17 +502,22 @@ version_place(struct vault *v, const char *bucket, const char *key, const char *
 
 /* --- removing --- */
 
-/* Without a version named, in a bucket that has them: a marker comes on top. */
+/* Without a version named, in a bucket that has them: a marker comes on top. It makes no room, so unless an
+ * object goes for it, it has to leave what is kept back to removals that do. */
 static int
-put_marker(struct vault *v, struct object_row *row, struct removal *r, bool *changed, struct err *e)
+put_marker(struct files *f, struct vault *v, struct object_row *row, struct removal *r,
+    bool *changed, struct err *e)
 {
 	bool is_null = row->versioning == VERSIONING_SUSPENDED;
+	bool frees = row->exists && is_null && row->is_null;
 	struct query *q;
 	int64_t seq;
 
+	if (!frees && files_check_room(f, 0, &r->err) < 0)
+		return 0;
 	if (next_seq(v, row, r->key, &seq, e) < 0)
 		return -1;
-	if (row->exists && is_null && row->is_null) {
+	if (frees) {
 		if (object_row_remove(v, row, r->key, e) < 0)
 			return -1;
 	} else if (row->exists) {
@@ -568,7 +573,8 @@ remove_version(
 }
 
 static int
-remove_one(struct vault *v, const char *bucket, struct removal *r, bool *changed, struct err *e)
+remove_one(struct files *f, struct vault *v, const char *bucket, struct removal *r, bool *changed,
+    struct err *e)
 {
 	struct object_row row;
 
@@ -584,7 +590,7 @@ remove_one(struct vault *v, const char *bucket, struct removal *r, bool *changed
 	if (r->version)
 		return remove_version(v, &row, r, changed, e);
 	if (row.versioning != VERSIONING_OFF)
-		return put_marker(v, &row, r, changed, e);
+		return put_marker(f, v, &row, r, changed, e);
 	*changed |= row.exists;
 	return row.exists ? object_row_remove(v, &row, r->key, e) : 0;
 }
@@ -602,7 +608,7 @@ files_remove_many(struct files *f, const char *bucket, struct removal *r, size_t
 	if (files_bucket_id(v, bucket, &id, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
-		if (remove_one(v, bucket, &r[i], &changed, e) < 0)
+		if (remove_one(f, v, bucket, &r[i], &changed, e) < 0)
 			return -1;
 	return changed ? files_commit(f, v, e) : 0;
 }

@@ -4,6 +4,7 @@ The store of one region lies on a small tmpfs, which only root can mount.
 """
 import os
 import random
+import re
 import subprocess
 import time
 import urllib.request
@@ -166,6 +167,31 @@ def test_reads_deletes_and_erasures_go_on_while_the_disk_is_full(world):
     # Those 6 MiB are room enough for others.
     user.put_soon("/files/late", 10)
     user.check()
+
+
+def test_a_delete_marker_leaves_the_reserve_to_what_makes_room(world):
+    region = SmallRegion(world, "cn-bj", "CN", ["--directory"])
+    user = User(world, region, account_of(region))
+    ask = user.client.request
+    assert ask("PUT", "/files", b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+               "versioning=")[0] == 200
+    user.put("/files/a", 3 * MIB)
+    version = re.search(b"<VersionId>(.+?)<", ask("GET", "/files", query="versions=")[1])[1].decode()
+    both = f"<Delete><Object><Key>a</Key></Object><Object><Key>a</Key><VersionId>{version}</VersionId></Object></Delete>"
+    region.ballast(2 * MIB)
+    user.fill(10, 1000)
+    before = region.metric('domicile_refused_total{why="disk"}')
+    status, body = ask("DELETE", "/files/a")
+    assert status == 507 and b"InsufficientStorage" in body
+    user.check()
+    status, body = ask("POST", "/files", both.encode(), "delete=")
+    assert status == 200 and body.count(b"<Error>") == 1 and b"InsufficientStorage" in body, body
+    assert body.count(b"<Deleted>") == 1
+    assert region.metric('domicile_refused_total{why="disk"}') == before + 2
+    assert ask("GET", "/files/a")[0] == 404
+    region.drop_ballast()
+    user.put_soon("/files/b", 10)
+    assert ask("DELETE", "/files/b")[0] == 204
 
 
 def test_reads_go_on_on_a_disk_without_any_space_and_writes_once_there_is_some(world):
