@@ -219,16 +219,17 @@ vault_json(struct node *n, const struct home *home, enum service s)
 		.services = home->services,
 		.may_block = true,
 	};
-	uint64_t objects = 0, bytes = 0, version = 0;
+	struct files_usage usage = { 0 };
+	uint64_t version = 0;
 	uint32_t pages = 0;
 	struct err e = { .kind = ERR_NONE };
 
 	if (count_vault(n, &id, &pages, &version, &e) < 0 ||
-	    (s != SERVICE_PROFILE && files_count(&f, s, &objects, &bytes, &e) < 0))
+	    (s != SERVICE_PROFILE && files_usage(&f, s, &usage, &e) < 0))
 		return json_pack("{s:s, s:s}", "service", service_name(s), "error", e.text);
 	return json_pack("{s:s, s:I, s:I, s:I, s:I}", "service", service_name(s), "pages",
-	    (json_int_t)pages, "version", (json_int_t)version, "objects", (json_int_t)objects,
-	    "bytes", (json_int_t)bytes);
+	    (json_int_t)pages, "version", (json_int_t)version, "objects", (json_int_t)usage.objects,
+	    "bytes", (json_int_t)usage.bytes);
 }
 
 static json_t *

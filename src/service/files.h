@@ -314,6 +314,14 @@ must_check
 int multipart_list(struct files *f, const char *bucket, const char *prefix, const char *after_key,
     const char *after_id, unsigned max, bool *more, multipart_fn *fn, void *arg, struct err *e);
 
-/* Counts for accounts_show: objects and their bytes in the vault of one service. */
+/* --- how much there is ---
+ *
+ * Objects are current objects, versions that are kept, delete markers, and uploads under way. Bytes are
+ * those of content, parts of unfinished uploads too. Kept in the vault with each change (vault/schema.c).
+ */
+struct files_usage {
+	uint64_t objects, bytes;
+};
+/* In the vault of one service. */
 must_check
-int files_count(struct files *f, enum service s, uint64_t *objects, uint64_t *bytes, struct err *e);
+int files_usage(struct files *f, enum service s, struct files_usage *out, struct err *e);

@@ -163,6 +163,11 @@ must_check
 int version_place(struct vault *v, const char *bucket, const char *key, const char *version,
     struct version_place *out, struct object_absence *why, struct err *e);
 
+/* --- files_usage.c: within a transaction, or for reading --- */
+
+must_check
+int usage_read(struct vault *v, struct files_usage *out, struct err *e);
+
 /* --- files_digest.c: MD5 of a body, beside the caller's thread once the body is large --- */
 
 struct digest;

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT_AT_A_TIME 4096
-
 struct object {
 	struct object_info info;
 	struct content_in *in; /* what lies in chunks; NULL: nothing does */
@@ -132,9 +130,12 @@ int
 object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, struct err *e)
 {
 	struct query *q = vault_query(v,
-	    "REPLACE INTO object(bucket,key,size,etag,modified_ms,body,kind,headers,seq,is_null,"
+	    "INSERT INTO object(bucket,key,size,etag,modified_ms,body,kind,headers,seq,is_null,"
 	    "lock,retain_ms) VALUES(?1,?2,?3,?4,?5,coalesce(?6,last_insert_rowid()),?7,?8,?9,?10,"
-	    "?11,?12)");
+	    "?11,?12) ON CONFLICT(bucket,key) DO UPDATE SET size=excluded.size,etag=excluded.etag,"
+	    "modified_ms=excluded.modified_ms,body=excluded.body,kind=excluded.kind,"
+	    "headers=excluded.headers,seq=excluded.seq,is_null=excluded.is_null,"
+	    "lock=excluded.lock,retain_ms=excluded.retain_ms");
 
 	query_int(q, 1, bucket);
 	query_blob(q, 2, w->key, strlen(w->key));
@@ -354,56 +355,4 @@ object_read(struct object *o, uint64_t offset, void *p, size_t n, struct err *e)
 		n = o->tail_len - offset;
 	memcpy(p, o->tail + offset, n);
 	return (ssize_t)n;
-}
-
-/* --- counting --- */
-
-/* Some rows after (*BUCKET, LAST): 1 there may be more, 0, -1. The vault is free in between. */
-static int
-count_some(struct files *f, enum service s, int64_t *bucket, struct buf *last, uint64_t *objects,
-    uint64_t *bytes, struct err *e)
-{
-	_cleanup_(pool_givep) struct vault *v = files_take(f, s, e);
-	struct query *q;
-	unsigned n = 0;
-	int r;
-
-	if (!v)
-		return -1;
-	q = vault_query(v,
-	    "SELECT size,bucket,key FROM object WHERE (bucket,key)>(?1,?2)"
-	    " ORDER BY bucket,key LIMIT ?3");
-	query_int(q, 1, *bucket);
-	query_blob(q, 2, last->data, last->len);
-	query_int(q, 3, COUNT_AT_A_TIME);
-	while ((r = query_step(q, e)) == 1) {
-		*objects += 1;
-		*bytes += (uint64_t)column_int(q, 0);
-		if (++n < COUNT_AT_A_TIME)
-			continue;
-		*bucket = column_int(q, 1);
-		buf_clear(last);
-		buf_add(last, column_blob(q, 2).data, column_blob(q, 2).len);
-	}
-	query_end(q);
-	files_wait_for(f, vault_ticket(v));
-	return r < 0 || buf_check(last, e) < 0 ? -1 : n == COUNT_AT_A_TIME;
-}
-
-int
-files_count(struct files *f, enum service s, uint64_t *objects, uint64_t *bytes, struct err *e)
-{
-	_cleanup_buf_ struct buf last = BUF_INIT(0);
-	uint64_t n = 0, size = 0;
-	int64_t bucket = 0;
-	int r;
-
-	do
-		r = count_some(f, s, &bucket, &last, &n, &size, e);
-	while (r == 1);
-	if (r < 0)
-		return -1;
-	*objects = n;
-	*bytes = size;
-	return 0;
 }

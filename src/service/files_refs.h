@@ -7,3 +7,6 @@
  * number of an upload's part or 0. That is how files.h's tables name content without a key. */
 must_check
 int files_refs(struct vault *v, inspect_ref_fn *fn, void *arg, struct err *e);
+/* ERR_FORGED unless the rows of V are as many, and hold as much, as it says (files_usage). */
+must_check
+int files_usage_check(struct vault *v, struct err *e);

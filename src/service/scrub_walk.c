@@ -54,7 +54,10 @@ look_at_vault(struct scrub *s, const struct vault_id *id, struct damages *found,
 	struct inspector in = s->inspector;
 	int r;
 
-	in.refs = id->service == SERVICE_FILES || id->service == SERVICE_BACKUP ? files_refs : NULL;
+	if (id->service == SERVICE_FILES || id->service == SERVICE_BACKUP) {
+		in.refs = files_refs;
+		in.rows = files_usage_check;
+	}
 	r = inspect_vault(&in, id, &i, e);
 	if (r < 0 && e->kind == ERR_MISSING) {
 		const struct damage d = { .kind = DAMAGE_MISSING,

@@ -318,7 +318,7 @@ check_database(struct job *j, struct vault *v, struct err *e)
 {
 	const struct err *cause;
 
-	if (vault_check(v, e) == 0)
+	if (vault_check(v, e) == 0 && (!j->in->rows || j->in->rows(v, e) == 0))
 		return 0;
 	cause = sealed_vfs_error(v->sealed);
 	if (cause->kind != ERR_NONE)

@@ -59,6 +59,9 @@ struct inspector {
 	int (*pace)(void *arg, uint64_t bytes, struct err *e);
 	/* FN for every reference of the vault V; NULL: not for this service. */
 	int (*refs)(struct vault *v, inspect_ref_fn *fn, void *arg, struct err *e);
+	/* ERR_FORGED if its rows contradict each other where SQLite sees nothing; NULL: not for this
+	 * service. */
+	int (*rows)(struct vault *v, struct err *e);
 	void *arg;
 };
 

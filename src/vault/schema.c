@@ -41,7 +41,30 @@ static const char files_sql[] =
     " modified_ms INTEGER NOT NULL, chunks BLOB, content BLOB, PRIMARY KEY(body, number))"
     " WITHOUT ROWID;"
     "CREATE TABLE completed(seq INTEGER PRIMARY KEY, upload BLOB NOT NULL, bucket INTEGER NOT NULL,"
-    " key BLOB NOT NULL, size INTEGER NOT NULL, modified_ms INTEGER NOT NULL, etag BLOB NOT NULL);";
+    " key BLOB NOT NULL, size INTEGER NOT NULL, modified_ms INTEGER NOT NULL, etag BLOB NOT NULL);"
+    /* One row, kept by triggers: whoever changes rows can't forget it, and a transaction's rows and
+     * their count are committed together. Content in parts (kind 2) counts by its parts alone. */
+    "CREATE TABLE usage(objects INTEGER NOT NULL, bytes INTEGER NOT NULL);"
+    "INSERT INTO usage VALUES(0,0);"
+    "CREATE TRIGGER object_in AFTER INSERT ON object BEGIN"
+    " UPDATE usage SET objects=objects+1,bytes=bytes+iif(NEW.kind=2,0,NEW.size); END;"
+    "CREATE TRIGGER object_out AFTER DELETE ON object BEGIN"
+    " UPDATE usage SET objects=objects-1,bytes=bytes-iif(OLD.kind=2,0,OLD.size); END;"
+    "CREATE TRIGGER object_new AFTER UPDATE OF size,kind ON object"
+    " WHEN NEW.size<>OLD.size OR NEW.kind<>OLD.kind BEGIN"
+    " UPDATE usage SET bytes=bytes+iif(NEW.kind=2,0,NEW.size)-iif(OLD.kind=2,0,OLD.size); END;"
+    "CREATE TRIGGER version_in AFTER INSERT ON version BEGIN"
+    " UPDATE usage SET objects=objects+1,bytes=bytes+iif(NEW.kind=2,0,NEW.size); END;"
+    "CREATE TRIGGER version_out AFTER DELETE ON version BEGIN"
+    " UPDATE usage SET objects=objects-1,bytes=bytes-iif(OLD.kind=2,0,OLD.size); END;"
+    "CREATE TRIGGER upload_in AFTER INSERT ON upload BEGIN"
+    " UPDATE usage SET objects=objects+1; END;"
+    "CREATE TRIGGER upload_out AFTER DELETE ON upload BEGIN"
+    " UPDATE usage SET objects=objects-1; END;"
+    "CREATE TRIGGER part_in AFTER INSERT ON part BEGIN"
+    " UPDATE usage SET bytes=bytes+NEW.size; END;"
+    "CREATE TRIGGER part_out AFTER DELETE ON part BEGIN"
+    " UPDATE usage SET bytes=bytes-OLD.size; END;";
 
 const char *
 schema_sql(enum service s)

@@ -15,6 +15,7 @@
  */
 #pragma once
 #include "service_fixture.h"
+#include "service/files_refs.h"
 
 enum fault_place { CHANGES, READS, CHUNKS };
 enum fault_then { GO_ON, RESTART, CUT };
@@ -220,6 +221,8 @@ fault_check_vault(const struct fault_turn *t, struct store *s, const struct vaul
 	bool is_clean = false;
 
 	CHECK_TURN_OK(t, vault_check(v, &e), &e);
+	if (id->service != SERVICE_PROFILE)
+		CHECK_TURN_OK(t, files_usage_check(v, &e), &e);
 	sealed = sealed_open(s->engine, s->keys, id, SEALED_READ, &e);
 	CHECK_TURN_OK(t, sealed ? sealed_verify(sealed, &e) : -1, &e);
 	sealed_close(sealed);

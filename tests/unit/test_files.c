@@ -190,7 +190,7 @@ overwriting_and_removing_leaves_no_chunk(void **state)
 {
 	struct files f = new_account(state);
 	uint8_t *a = noise(5000000, 1), *b = noise(300000, 2);
-	uint64_t objects, bytes;
+	struct files_usage usage;
 	struct err e = { 0 };
 
 	put(&f, "photos", "k", a, 5000000);
@@ -204,15 +204,15 @@ overwriting_and_removing_leaves_no_chunk(void **state)
 	put(&f, "photos", "k", "other", 5);
 	put(&f, "photos", "k", a, 5000000);
 	CHECK(has(&f, "photos", "k", a, 5000000));
-	CHECK_OK(files_count(&f, SERVICE_FILES, &objects, &bytes, &e), &e);
-	CHECK(objects == 1 && bytes == 5000000);
+	CHECK_OK(files_usage(&f, SERVICE_FILES, &usage, &e), &e);
+	CHECK(usage.objects == 1 && usage.bytes == 5000000);
 	CHECK_OK(files_remove(&f, "photos", "k", &e), &e);
 	CHECK(!has(&f, "photos", "k", a, 1));
 	CHECK(chunks_become(&f, SERVICE_FILES, 0));
 	CHECK_OK(files_remove(&f, "photos", "k", &e), &e);
 	CHECK(files_remove(&f, "nothing", "k", &e) < 0 && e.kind == ERR_MISSING);
-	CHECK_OK(files_count(&f, SERVICE_FILES, &objects, &bytes, &e), &e);
-	CHECK(objects == 0 && bytes == 0);
+	CHECK_OK(files_usage(&f, SERVICE_FILES, &usage, &e), &e);
+	CHECK(usage.objects == 0 && usage.bytes == 0);
 	free(a);
 	free(b);
 }
@@ -384,7 +384,7 @@ many_keys_are_removed_at_once(void **state)
 	struct removal r[102] = { 0 };
 	uint8_t *a = noise(40000, 1);
 	struct err e = { 0 };
-	uint64_t objects, bytes;
+	struct files_usage usage;
 
 	memset(longest, 'k', sizeof(longest));
 	longest[sizeof(longest) - 1] = '\0';
@@ -400,8 +400,8 @@ many_keys_are_removed_at_once(void **state)
 	for (size_t i = 0; i < 101; i++)
 		CHECK(r[i].err.kind == ERR_NONE);
 	CHECK(r[101].err.kind == ERR_TOO_BIG);
-	CHECK_OK(files_count(&f, SERVICE_FILES, &objects, &bytes, &e), &e);
-	CHECK(objects == 1 && bytes == 10);
+	CHECK_OK(files_usage(&f, SERVICE_FILES, &usage, &e), &e);
+	CHECK(usage.objects == 1 && usage.bytes == 10);
 	CHECK(chunks_become(&f, SERVICE_FILES, 0));
 	free(a);
 }

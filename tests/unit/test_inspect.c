@@ -53,7 +53,10 @@ static struct inspection
 inspect(void)
 {
 	const struct inspector in = {
-		.pool = r.store.pool, .pace = count_bytes, .refs = files_refs
+		.pool = r.store.pool,
+		.pace = count_bytes,
+		.refs = files_refs,
+		.rows = files_usage_check,
 	};
 	struct inspection out;
 	struct err e = { 0 };

@@ -31,7 +31,7 @@ a_new_vault_is_few_pages_and_holds_rows(void **state)
 	id = store_new_vault(&s, SERVICE_FILES);
 	v = store_take(&s, &id);
 	CHECK_OK(vault_read_page(v, 1, page, &pages, &e), &e);
-	CHECK(pages >= 6 && pages <= 10);
+	CHECK(pages >= 6 && pages <= 11);
 	pool_give(v);
 	id.service = SERVICE_MESSAGES;
 	CHECK(pool_create(s.pool, &id, 1, &e) < 0 && e.kind == ERR_BAD);
