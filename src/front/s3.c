@@ -35,7 +35,7 @@ static const struct s3_operation operations[] = {
 	{ "GET", LEVEL_BUCKET, "policy", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "lifecycle", .fn = s3_get_constant, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "tagging", .fn = s3_get_bucket_tagging, .missing = "NoSuchBucket" },
-	{ "GET", LEVEL_BUCKET, "cors", .fn = s3_get_constant, .missing = "NoSuchBucket" },
+	{ "GET", LEVEL_BUCKET, "cors", .fn = s3_get_cors, .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "object-lock", .fn = s3_get_lock_default,
 	    .missing = "NoSuchBucket" },
 	{ "GET", LEVEL_BUCKET, "website", .fn = s3_get_constant, .missing = "NoSuchBucket" },
@@ -64,8 +64,12 @@ static const struct s3_operation operations[] = {
 	{ "PUT", LEVEL_BUCKET, "publicAccessBlock", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
 	{ "PUT", LEVEL_BUCKET, "requestPayment", .fn = s3_put_fixed, .missing = "NoSuchBucket" },
 	{ "PUT", LEVEL_BUCKET, "acl", .fn = s3_put_bucket_acl, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_BUCKET, "cors", .changes = true, .fn = s3_put_cors,
+	    .missing = "NoSuchBucket" },
 	{ "PUT", LEVEL_BUCKET, NULL, .changes = true, .fn = s3_create_bucket },
 	{ "DELETE", LEVEL_BUCKET, "tagging", .changes = true, .fn = s3_delete_bucket_tagging,
+	    .missing = "NoSuchBucket" },
+	{ "DELETE", LEVEL_BUCKET, "cors", .changes = true, .fn = s3_delete_cors,
 	    .missing = "NoSuchBucket" },
 	{ "DELETE", LEVEL_BUCKET, "encryption", .fn = s3_delete_fixed, .missing = "NoSuchBucket" },
 	{ "DELETE", LEVEL_BUCKET, "ownershipControls", .fn = s3_delete_fixed,
@@ -427,16 +431,36 @@ check_collected(struct s3_call *c, struct err *e)
 
 /* --- all together --- */
 
+/* A browser asks whether a page may send a request. */
+static int
+preflight(struct s3_call *c, struct err *e)
+{
+	bool is_answered;
+
+	if (s3_preflight_begin(c, &is_answered, e) < 0)
+		return -1;
+	if (is_answered)
+		return 0;
+	if (pass_gate(c, GATE_READ, &c->pass, e) < 0 || s3_cors_look(c, e) < 0)
+		return -1;
+	if (!c->cors.len)
+		return s3_preflight_refuse(c, e);
+	c->r->status = 200;
+	return 0;
+}
+
 static int
 carry_out(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
 
+	if (!strcmp(r->method, "OPTIONS"))
+		return preflight(c, e);
 	if (name_account(c, e) < 0 || find_operation(c, e) < 0)
 		return -1;
 	if (pass_gate(c, c->op->changes ? GATE_UPLOAD : GATE_READ, &c->pass, e) < 0)
 		return -1;
-	if (check_signature(c, e) < 0 || check_owner(c, e) < 0)
+	if (s3_cors_look(c, e) < 0 || check_signature(c, e) < 0 || check_owner(c, e) < 0)
 		return -1;
 	c->is_stream = s3_is_stream(r);
 	if (!c->is_stream && check_collected(c, e) < 0)
@@ -521,10 +545,10 @@ answer(struct s3_call *c, int rc, struct err *e)
 		if (c->to[0])
 			return go_to_home(c);
 		s3_answer_error(c, e);
-		return HANDLE_DONE;
-	}
-	if (buf_check(&r->body, e) < 0)
+	} else if (buf_check(&r->body, e) < 0) {
 		s3_error_from(r, e);
+	}
+	s3_cors_answer(c);
 	return HANDLE_DONE;
 }
 
@@ -547,6 +571,7 @@ s3_handle(struct request *r)
 	upload_close(c.upload);
 	gate_leave(r->node, &c.pass);
 	buf_free(&c.decoded);
+	buf_free(&c.cors);
 	wipe(c.signing_key, sizeof c.signing_key);
 	return handle;
 }

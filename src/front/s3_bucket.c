@@ -196,7 +196,6 @@ static const struct {
 } constants[] = {
 	{ "policy", "NoSuchBucketPolicy" },
 	{ "lifecycle", "NoSuchLifecycleConfiguration" },
-	{ "cors", "NoSuchCORSConfiguration" },
 	{ "website", "NoSuchWebsiteConfiguration" },
 	{ "replication", "ReplicationConfigurationNotFoundError" },
 };

@@ -53,6 +53,7 @@ struct s3_call {
 	struct span body; /* collected and decoded */
 	struct gate_pass pass, write;
 	struct upload *upload;
+	struct buf cors; /* header lines that the answer shall have besides */
 
 	/* What becomes of it when the operation returns -1; all empty: an error answer by kind. */
 	bool again;
@@ -163,6 +164,18 @@ int s3_tags_collect(struct s3_call *c, struct buf *headers, struct err *e);
 /* Whether a copy has its own tags and not its source's. */
 must_check
 int s3_tags_replaced(struct s3_call *c, bool *replaced, struct err *e);
+/* s3_cors.c */
+s3_fn s3_get_cors, s3_put_cors, s3_delete_cors;
+/* For a request of a page (Origin): what the bucket's rules have the answer say, into c->cors. Within
+ * the gate, before anything is changed. -1: it has to be run again, or the rules are damaged. */
+must_check
+int s3_cors_look(struct s3_call *c, struct err *e);
+void s3_cors_answer(struct s3_call *c);
+/* OPTIONS: account, bucket and key of the request that is asked about; or, if nothing in it tells whose
+ * it is, the answer. */
+must_check
+int s3_preflight_begin(struct s3_call *c, bool *is_answered, struct err *e);
+int s3_preflight_refuse(struct s3_call *c, struct err *e);
 /* s3_put.c */
 s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
 /* The claims about a body: its SHA-256 and Content-MD5. */
