@@ -181,7 +181,7 @@ take_header(struct passing *p, const char *line, size_t n)
 {
 	const char *colon = memchr(line, ':', n), *value;
 	struct request *r = p->r;
-	char name[64], text[8192];
+	char name[2304], text[8192]; /* as long as S3 lets them be, in names of metadata too */
 	size_t name_len, value_len;
 
 	if (!colon)

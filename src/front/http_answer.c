@@ -265,8 +265,8 @@ add_headers(struct MHD_Response *m, struct http_request *h)
 			return -1;
 		*next = '\0';
 		*colon = '\0';
-		/* MHD refuses an empty value; it says nothing. */
-		if (colon[2] && MHD_add_response_header(m, line, colon + 2) != MHD_YES)
+		/* MHD refuses an empty value; spaces around one are no part of it. */
+		if (MHD_add_response_header(m, line, colon[2] ? colon + 2 : " ") != MHD_YES)
 			return -1;
 		line = next + 1;
 	}

@@ -462,7 +462,7 @@ static void
 answer_line(struct request *r, const char *line, size_t n, bool *has_type)
 {
 	const char *colon = memchr(line, ':', n);
-	char name[256];
+	char name[S3_META_MAX + 32];
 	size_t len;
 	int known;
 

@@ -690,7 +690,7 @@ canonical_hash(struct request *r, const struct sign_claim *c, uint8_t out[static
 		return refuse(code, "InvalidRequest", e, ERR_TOO_BIG, "too many headers");
 
 	/* Room for all of it at once, in nearly every case. */
-	buf_room(&b, 3 * (path_len + query_len) + all.bytes + 2 * sizeof c->signed_headers);
+	buf_room(&b, 3 * (path_len + query_len) + all.bytes + 2 * strlen(c->signed_headers));
 	buf_add_str(&b, r->method);
 	buf_add_char(&b, '\n');
 	room = buf_room(&b, 3 * path_len);

@@ -37,7 +37,7 @@ struct sign_claim {
 	uint64_t time_ms;
 	uint64_t expires_s; /* presigned: X-Amz-Expires; 0: not presigned */
 	bool is_presigned;
-	char signed_headers[512];
+	char signed_headers[4096]; /* metadata is in names too */
 	uint8_t signature[SHA256_BYTES];
 	enum payload_kind payload;
 	uint8_t payload_sha256[SHA256_BYTES];
