@@ -1,6 +1,7 @@
 /* s3_multipart.c - uploads in parts; the parts themselves are in s3_put.c. */
 #include "front/s3_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,8 +138,8 @@ complete(struct s3_call *c, const struct part_list *l, struct object_info *info,
 	s3_write_end(c);
 	if (rc == 0)
 		return 0;
-	if (e->kind == ERR_BAD && reason) {
-		c->status = 400;
+	if (reason) {
+		c->status = e->kind == ERR_MISSING ? 404 : 400;
 		c->code = reason;
 	}
 	if (e->kind == ERR_STALE && s3_has_condition(&condition))
@@ -253,57 +254,67 @@ s3_multipart_parts(struct s3_call *c, struct err *e)
 
 struct upload_listing {
 	struct s3_call *c;
-	const char *prefix, *delimiter;
+	const char *prefix, *delimiter, *after_key;
 	bool is_url;
 	struct buf prefixes;
-	char last_prefix[FILES_KEY_MAX + 1];
-	char key[FILES_KEY_MAX + 1], id[33];
+	unsigned n, max;                     /* told, a common prefix counting as one */
+	char key[FILES_KEY_MAX + 1], id[33]; /* the last one told; a common prefix has no id */
 };
 
-/* Whether KEY goes under a common prefix, which is put once. */
-static bool
-is_folded(struct upload_listing *l, const char *key)
+/* The length of the common prefix that KEY belongs to, or 0. */
+static size_t
+group_of(const struct upload_listing *l, const char *key)
 {
-	size_t start = strlen(l->prefix), n;
-	const char *at;
+	const char *at = l->delimiter[0] ? strstr(key + strlen(l->prefix), l->delimiter) : NULL;
 
-	if (!l->delimiter[0] || strlen(key) < start)
-		return false;
-	at = strstr(key + start, l->delimiter);
-	if (!at)
-		return false;
-	n = (size_t)(at - key) + strlen(l->delimiter);
-	if (strncmp(l->last_prefix, key, n) == 0 && !l->last_prefix[n])
-		return true;
-	memcpy(l->last_prefix, key, n);
-	l->last_prefix[n] = '\0';
-	xml_open(&l->prefixes, "CommonPrefixes");
-	s3_put_name(&l->prefixes, l->is_url, "Prefix", l->last_prefix);
-	xml_close(&l->prefixes, "CommonPrefixes");
-	return true;
+	return at ? (size_t)(at - key) + strlen(l->delimiter) : 0;
+}
+
+/* Whether the common prefix of N bytes at KEY was told, on this page or one before. */
+static bool
+was_told(const struct upload_listing *l, const char *key, size_t n)
+{
+	return (strlen(l->key) == n && !memcmp(l->key, key, n)) ||
+	    strncmp(key, l->after_key, n) <= 0;
+}
+
+static void
+put_upload_element(struct upload_listing *l, uint64_t started_ms)
+{
+	struct buf *b = &l->c->r->body;
+	char when[25];
+
+	host_time_text(started_ms, when);
+	xml_open(b, "Upload");
+	s3_put_name(b, l->is_url, "Key", l->key);
+	xml_text(b, "UploadId", l->id);
+	s3_put_owner(l->c, "Initiator");
+	s3_put_owner(l->c, "Owner");
+	xml_text(b, "StorageClass", "STANDARD");
+	xml_text(b, "Initiated", when);
+	xml_close(b, "Upload");
 }
 
 static int
 put_upload(void *arg, const char *key, const char *upload_id, uint64_t started_ms, struct err *e)
 {
 	struct upload_listing *l = arg;
-	struct buf *b = &l->c->r->body;
-	char when[25];
+	size_t n = group_of(l, key);
 
 	(void)e;
-	strncpy(l->key, key, sizeof l->key - 1);
-	strncpy(l->id, upload_id, sizeof l->id - 1);
-	if (is_folded(l, key))
+	if (n && was_told(l, key, n))
 		return 0;
-	host_time_text(started_ms, when);
-	xml_open(b, "Upload");
-	s3_put_name(b, l->is_url, "Key", key);
-	xml_text(b, "UploadId", upload_id);
-	s3_put_owner(l->c, "Initiator");
-	s3_put_owner(l->c, "Owner");
-	xml_text(b, "StorageClass", "STANDARD");
-	xml_text(b, "Initiated", when);
-	xml_close(b, "Upload");
+	if (l->n++ == l->max)
+		return 1;
+	snprintf(l->key, sizeof l->key, "%.*s", n ? (int)n : FILES_KEY_MAX, key);
+	snprintf(l->id, sizeof l->id, "%s", n ? "" : upload_id);
+	if (!n) {
+		put_upload_element(l, started_ms);
+		return 0;
+	}
+	xml_open(&l->prefixes, "CommonPrefixes");
+	s3_put_name(&l->prefixes, l->is_url, "Prefix", l->key);
+	xml_close(&l->prefixes, "CommonPrefixes");
 	return 0;
 }
 
@@ -313,24 +324,22 @@ list_uploads(struct upload_listing *l, struct err *e)
 	struct s3_call *c = l->c;
 	struct request *r = c->r;
 	struct buf *b = &r->body;
-	const char *after_key = s3_arg(r, "key-marker");
 	const char *after_id = s3_arg(r, "upload-id-marker");
-	unsigned max = PAGE_MAX;
 	bool more = false;
 
-	if (s3_number(request_arg(r, "max-uploads"), "max-uploads", 1, PAGE_MAX, &max, e) < 0)
+	if (s3_number(request_arg(r, "max-uploads"), "max-uploads", 1, PAGE_MAX, &l->max, e) < 0)
 		return -1;
 	buf_add_str(b, S3_XML_ROOT("ListMultipartUploadsResult"));
 	xml_text(b, "Bucket", c->bucket);
-	s3_put_name(b, l->is_url, "KeyMarker", after_key);
+	s3_put_name(b, l->is_url, "KeyMarker", l->after_key);
 	xml_text(b, "UploadIdMarker", after_id);
 	s3_put_name(b, l->is_url, "Prefix", l->prefix);
 	if (l->delimiter[0])
 		s3_put_name(b, l->is_url, "Delimiter", l->delimiter);
 	if (l->is_url)
 		xml_text(b, "EncodingType", "url");
-	xml_printf(b, "MaxUploads", "%u", max);
-	if (multipart_list(&c->files, c->bucket, l->prefix, after_key, after_id, max, &more,
+	xml_printf(b, "MaxUploads", "%u", l->max);
+	if (multipart_list(&c->files, c->bucket, l->prefix, l->after_key, after_id, &more,
 	        put_upload, l, e) < 0)
 		return -1;
 	buf_add(b, l->prefixes.data, l->prefixes.len);
@@ -350,6 +359,8 @@ s3_multipart_uploads(struct s3_call *c, struct err *e)
 		.c = c,
 		.prefix = s3_arg(c->r, "prefix"),
 		.delimiter = s3_arg(c->r, "delimiter"),
+		.after_key = s3_arg(c->r, "key-marker"),
+		.max = PAGE_MAX,
 		.is_url = !strcmp(s3_arg(c->r, "encoding-type"), "url"),
 		.prefixes = BUF_INIT(S3_ANSWER_MAX),
 	};

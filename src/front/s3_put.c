@@ -326,6 +326,14 @@ keep_checksum(struct s3_call *c, const struct found *found, struct buf *headers,
 	return 0;
 }
 
+static bool
+has_bucket(struct s3_call *c)
+{
+	struct err e;
+
+	return files_bucket_find(&c->files, c->bucket, &e) == 0;
+}
+
 /* The row, within the gate. */
 static int
 commit_object(struct s3_call *c, const char *headers, const struct files_condition *condition,
@@ -346,6 +354,8 @@ commit_object(struct s3_call *c, const char *headers, const struct files_conditi
 	if (rc < 0 && e->kind == ERR_STALE && s3_has_condition(condition))
 		return s3_refuse(c, e, 412, "PreconditionFailed",
 		    "the object does not meet the request's conditions");
+	if (rc < 0 && e->kind == ERR_MISSING && condition->if_match && has_bucket(c))
+		c->code = "NoSuchKey";
 	return rc < 0 ? s3_refuse_lock(c, has_lock, e) : 0;
 }
 

@@ -183,7 +183,8 @@ struct object *object_open_version(struct files *f, const char *bucket, const ch
 /* --- writing --- */
 
 /* What must hold of the key's present object, or nothing is changed and it is ERR_STALE
- * (PreconditionFailed): etags without quotes, "*" any; NULL: no condition. */
+ * (PreconditionFailed): etags without quotes, "*" any; NULL: no condition. A write with if_match where
+ * no object is: ERR_MISSING. */
 struct files_condition {
 	const char *if_match;
 	const char *if_none_match;
@@ -296,7 +297,7 @@ struct part_info {
 };
 /* PARTS as the client lists them (ascending, etags without quotes). ERR_BAD: an order or a part that is
  * not there, or too small (5 MiB but the last): text says which, REASON gets S3's code
- * ("InvalidPartOrder", "InvalidPart", "EntityTooSmall"). Completing twice gives the same answer. */
+ * ("InvalidPartOrder", "InvalidPart", "EntityTooSmall"; "NoSuchKey" with ERR_MISSING for if_match). Completing twice gives the same answer. */
 must_check
 int multipart_complete(struct files *f, const char *bucket, const char *key, const char *upload_id,
     const struct part_info *parts, size_t n, const struct files_condition *c,
@@ -310,9 +311,11 @@ int multipart_parts(struct files *f, const char *bucket, const char *key, const 
     unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e);
 typedef int multipart_fn(
     void *arg, const char *key, const char *upload_id, uint64_t started_ms, struct err *e);
+/* In the order of keys, and of one key as they were begun. FN returns 0, 1 if this one is not told any
+ * more (*MORE, and it ends), or -1. */
 must_check
 int multipart_list(struct files *f, const char *bucket, const char *prefix, const char *after_key,
-    const char *after_id, unsigned max, bool *more, multipart_fn *fn, void *arg, struct err *e);
+    const char *after_id, bool *more, multipart_fn *fn, void *arg, struct err *e);
 
 /* --- how much there is ---
  *

@@ -14,6 +14,7 @@
 #define PART_MIN      ((uint64_t)5 << 20)
 /* How many completed uploads a vault remembers, so that completing twice gives the same answer. */
 #define COMPLETED_MAX 100
+#define ID_TIME_BYTES 6 /* of an upload's id */
 
 static int
 no_upload(struct err *e)
@@ -67,12 +68,22 @@ remove_upload(struct vault *v, const struct upload_row *r, const char *key, stru
 
 /* --- beginning, parts, giving up --- */
 
+/* S3 lists the uploads of a key in the order that they were begun: so the time comes first. */
+static void
+new_upload_id(uint64_t now_ms, uint8_t id[static UPLOAD_ID_BYTES])
+{
+	host_random(id, UPLOAD_ID_BYTES);
+	for (size_t i = 0; i < ID_TIME_BYTES; i++)
+		id[i] = (uint8_t)(now_ms >> 8 * (ID_TIME_BYTES - 1 - i));
+}
+
 int
 multipart_begin(struct files *f, const char *bucket, const char *key, const char *headers,
     const struct files_lock *lock, char upload_id[static 33], struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
 	uint8_t id[UPLOAD_ID_BYTES];
+	uint64_t now_ms = host_wall_ms();
 	struct files_lock locked;
 	struct object_row row;
 	struct query *q;
@@ -90,14 +101,14 @@ multipart_begin(struct files *f, const char *bucket, const char *key, const char
 	    lock_of_write(v, &row, lock, &locked, e) < 0 ||
 	    query_run(vault_query(v, "INSERT INTO body(content) VALUES(NULL)"), e) < 0)
 		return -1;
-	host_random(id, sizeof(id));
+	new_upload_id(now_ms, id);
 	q = vault_query(v,
 	    "INSERT INTO upload(bucket,key,id,body,started_ms,headers,lock,retain_ms)"
 	    " VALUES(?1,?2,?3,last_insert_rowid(),?4,?5,?6,?7)");
 	query_int(q, 1, row.bucket);
 	query_blob(q, 2, key, strlen(key));
 	query_blob(q, 3, id, sizeof(id));
-	query_int(q, 4, (int64_t)host_wall_ms());
+	query_int(q, 4, (int64_t)now_ms);
 	if (headers && *headers)
 		query_blob(q, 5, headers, strlen(headers));
 	if (lock)
@@ -352,8 +363,13 @@ complete(struct vault *v, const char *bucket, struct upload_row *r, struct match
 {
 	struct object_row old;
 
-	if (object_row_find(v, bucket, w->key, &old, e) < 0 || object_row_meets(&old, c, e) < 0 ||
-	    match_parts(v, r->body, m, e) < 0 || drop_unnamed(v, r->body, m, e) < 0 ||
+	if (object_row_find(v, bucket, w->key, &old, e) < 0)
+		return -1;
+	if (object_row_meets(&old, c, e) < 0) {
+		*m->reason = e->kind == ERR_MISSING ? "NoSuchKey" : NULL;
+		return -1;
+	}
+	if (match_parts(v, r->body, m, e) < 0 || drop_unnamed(v, r->body, m, e) < 0 ||
 	    lock_of_write(v, &old, r->has_lock ? &r->lock : NULL, &w->lock, e) < 0 ||
 	    version_make_way(v, &old, w, e) < 0)
 		return -1;

@@ -39,13 +39,14 @@ multipart_parts(struct files *f, const char *bucket, const char *key, const char
 	return step < 0 ? -1 : (int)n;
 }
 
-/* Tell the row that Q stands on if its key has the prefix: 1; 2: FN is NULL, so it was not told;
- * 0: past the prefix; -1. */
+/* Tell the row that Q stands on if its key has the prefix: 1; 2: FN wants no more; 0: past the prefix;
+ * -1. */
 static int
 tell_upload(struct query *q, const char *prefix, multipart_fn *fn, void *arg, struct err *e)
 {
 	struct span key = column_blob(q, 0), id = column_blob(q, 1);
 	char name[FILES_KEY_MAX + 1], text[2 * UPLOAD_ID_BYTES + 1];
+	int told;
 
 	if (key.len > FILES_KEY_MAX || id.len != UPLOAD_ID_BYTES)
 		return err_set(e, ERR_FORGED, "an upload's row is damaged");
@@ -53,15 +54,14 @@ tell_upload(struct query *q, const char *prefix, multipart_fn *fn, void *arg, st
 	name[key.len] = '\0';
 	if (strncmp(name, prefix, strlen(prefix)))
 		return 0;
-	if (!fn)
-		return 2;
 	hex_text(id.data, id.len, text);
-	return fn(arg, name, text, (uint64_t)column_int(q, 2), e) < 0 ? -1 : 1;
+	told = fn(arg, name, text, (uint64_t)column_int(q, 2), e);
+	return told < 0 ? -1 : told + 1;
 }
 
 int
 multipart_list(struct files *f, const char *bucket, const char *prefix, const char *after_key,
-    const char *after_id, unsigned max, bool *more, multipart_fn *fn, void *arg, struct err *e)
+    const char *after_id, bool *more, multipart_fn *fn, void *arg, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
 	/* Behind every id unless one is named: then the uploads of AFTER_KEY itself go on. */
@@ -70,7 +70,6 @@ multipart_list(struct files *f, const char *bucket, const char *prefix, const ch
 	const char *from = strcmp(after_key, prefix) < 0 ? prefix : after_key;
 	struct query *q;
 	int64_t number;
-	unsigned n = 0;
 	int step, told = 1;
 
 	memset(id, 0xff, sizeof(id));
@@ -90,7 +89,7 @@ multipart_list(struct files *f, const char *bucket, const char *prefix, const ch
 	query_blob(q, 2, from, strlen(from));
 	query_blob(q, 3, id, id_len);
 	while (told == 1 && (step = query_step(q, e)) == 1)
-		told = tell_upload(q, prefix, n++ < max ? fn : NULL, arg, e);
+		told = tell_upload(q, prefix, fn, arg, e);
 	*more = told == 2;
 	query_end(q);
 	return told < 0 || step < 0 ? -1 : 0;

@@ -119,7 +119,9 @@ object_row_meets(const struct object_row *r, const struct files_condition *c, st
 		return 0;
 	if (r->exists)
 		etag_text(r->etag, r->etag_len, etag);
-	if (c->if_match && (!r->exists || !names_etag(c->if_match, etag)))
+	if (c->if_match && !r->exists)
+		return err_set(e, ERR_MISSING, "there is no object for If-Match");
+	if (c->if_match && !names_etag(c->if_match, etag))
 		return err_set(e, ERR_STALE, "the object is not the one that If-Match names");
 	if (c->if_none_match && r->exists && names_etag(c->if_none_match, etag))
 		return err_set(e, ERR_STALE, "the object is one that If-None-Match excludes");

@@ -585,8 +585,10 @@ remove_one(struct files *f, struct vault *v, const char *bucket, struct removal 
 		return 0;
 	if (object_row_find(v, bucket, r->key, &row, e) < 0)
 		return -1;
-	if (object_row_meets(&row, &r->condition, &r->err) < 0)
+	if (object_row_meets(&row, &r->condition, &r->err) < 0) {
+		r->err.kind = ERR_STALE; /* a removal's condition has one way to fail */
 		return 0;
+	}
 	if (r->version)
 		return remove_version(v, &row, r, changed, e);
 	if (row.versioning != VERSIONING_OFF)

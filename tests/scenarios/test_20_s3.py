@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import random
 import signal
+import time
 import urllib.parse
 import zlib
 
@@ -180,7 +181,7 @@ def test_headers_and_metadata_are_kept(s3, bucket):
     kept = {"ContentType": "text/plain; charset=utf-8", "CacheControl": "max-age=5", "ContentLanguage": "en",
             "ContentDisposition": 'attachment; filename="a.txt"', "ContentEncoding": "gzip",
             "Expires": datetime.datetime(2040, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)}
-    meta = {"colour": "blue", "long": "x" * 1000, "sign": "a:b;c=d, \"e\""}
+    meta = {"colour": "blue", "long": "x" * 500, "sign": "a:b;c=d, \"e\"", "empty": "", "n" * 600: "long name"}
     s3.put_object(Bucket=bucket, Key="dressed", Body=b"clothes", Metadata=meta, **kept)
     for call in (s3.get_object, s3.head_object):
         answer = call(Bucket=bucket, Key="dressed")
@@ -254,6 +255,7 @@ def test_conditions_of_a_write(plain, s3, bucket):
         status, _, answer = plain.request("PUT", f"/{bucket}/guarded", body=body, **condition)
         return status, code_of(answer)
 
+    assert put(b"0", If_Match="*") == (404, "NoSuchKey")
     assert put(b"1", If_None_Match="*") == (200, "")
     assert put(b"2", If_None_Match="*") == (412, "PreconditionFailed")
     assert read(s3, bucket, "guarded") == b"1"
@@ -487,8 +489,23 @@ def test_uploads_are_listed_in_pages(s3, bucket):
     assert dict(found) == {i: k for i, k in begun.items() if k != "w"} and len(found) == 4
     folds = s3.list_multipart_uploads(Bucket=bucket, Prefix="u/", Delimiter="/")
     assert [p["Prefix"] for p in folds["CommonPrefixes"]] == ["u/v/"] and len(folds["Uploads"]) == 3
+    pages = list(s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Delimiter="/",
+                                                                     PaginationConfig={"PageSize": 1}))
+    told = [u["Key"] for page in pages for u in page.get("Uploads", [])]
+    told += [p["Prefix"] for page in pages for p in page.get("CommonPrefixes", [])]
+    assert sorted(told) == ["u/", "w"]          # each once, however many uploads a prefix stands for
     for upload, key in begun.items():
         s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+
+
+def test_uploads_of_a_key_are_listed_as_they_were_begun(s3, bucket):
+    begun = []
+    for _ in range(6):
+        begun.append(s3.create_multipart_upload(Bucket=bucket, Key="often")["UploadId"])
+        time.sleep(0.002)                       # their order is that of milliseconds
+    assert [u["UploadId"] for u in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == begun
+    for upload in begun:
+        s3.abort_multipart_upload(Bucket=bucket, Key="often", UploadId=upload)
 
 
 # --- signatures ---

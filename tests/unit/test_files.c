@@ -254,7 +254,8 @@ conditions_decide_within_the_transaction(void **state)
 	char etag[64];
 	struct err e = { 0 };
 
-	CHECK(put_with(&f, "photos", "k", "a", 1, NULL, &any, &out, &e) < 0 && e.kind == ERR_STALE);
+	CHECK(
+	    put_with(&f, "photos", "k", "a", 1, NULL, &any, &out, &e) < 0 && e.kind == ERR_MISSING);
 	CHECK_OK(put_with(&f, "photos", "k", "a", 1, NULL, &none, &out, &e), &e);
 	CHECK(
 	    put_with(&f, "photos", "k", "b", 1, NULL, &none, &out, &e) < 0 && e.kind == ERR_STALE);
