@@ -1,0 +1,354 @@
+"""Random operations. The generator looks at the model, so that most of them meet something, and some nothing.
+
+An operation is a dict that JSON can carry: "id" (its number), "op" (its name), "user" and "at" (which account, which
+region is asked), and its arguments. Content is [seed, size]; ids of versions and uploads and tokens are symbols.
+"""
+import base64
+import hashlib
+
+from model import checksum_of
+from pages import is_xml
+from values import content
+
+BUCKETS = ["photos", "a.b-c", "backup", "backup-1"]
+NO_BUCKETS = ["nobody", "Photos", "a..b", "ab"]
+WORDS = ["a", "b", "B", "ab", "a b", "+", "a+b", "%", "%2F", "%zz", "&", "<x>", "\"'", "é", "e\u0301", "日本", "हि", "🏠", "ü" * 20, "\x01",
+         "\x7f", "\n", "\r", "\t", "..", ".", "", "~", "\\", "?", "?versionId=null", "#", "=", ";", "*", ":", "null", "\ufffd", "\u2028", "\uffff",
+         "0", "-", "_", "!", "(", "{x}", "|", "^", "`", "$", ",", "@", "@v1", " ", "k" * 300, "uploads", "acl", "\U0010fffd"]
+SMALL = [0, 0, 1, 2, 10, 100, 1000, 5000]
+EDGES = [32767, 32768, 32769, 65535, 65536, 65537, 100000, 200001]
+LARGE = [(4 << 20) - 1, 4 << 20, (4 << 20) + 1, (5 << 20) - 1, 5 << 20, (5 << 20) + 7]
+HEADERS = {"content-type": ["text/plain", "application/x-\"odd\"; charset=utf-8"], "cache-control": ["max-age=5", "no-store"],
+           "content-disposition": ['attachment; filename="a b.txt"'], "content-encoding": ["gzip"],
+           "content-language": ["de, en"], "expires": ["Wed, 21 Oct 2026 07:28:00 GMT", "never"],
+           "x-amz-meta-colour": ["blue", "", "a=b;c&d"], "x-amz-meta-long": ["x" * 1000], "x-amz-meta-a.b-c": ["1"],
+           "x-amz-meta-" + "n" * 70: ["long"], "x-amz-meta-" + "n" * 600: ["longer"]}
+TAG_WORDS = ["a", "b", "A", "x y", "+", "=", "k@e:y/", "ü", "", "v" * 100]
+RANGES = ["bytes=0-0", "bytes=0-", "bytes=1-5", "bytes=-1", "bytes=-0", "bytes=-999999", "bytes=5-4", "bytes=999999-",
+          "bytes=32767-32768", "bytes=65535-65536", "bytes=4194303-4194304", "bytes=0-999999", "bytes=a-b", "bytes=", "lines=1-2",
+          "bytes=0-1,3-4"]
+
+WEIGHTS = {
+    "put_object": 22, "get_object": 16, "head_object": 5, "delete_object": 9, "copy_object": 7, "delete_objects": 3,
+    "list_objects": 14, "list_versions": 7, "create_upload": 5, "upload_part": 9, "copy_part": 3, "complete_upload": 5,
+    "abort_upload": 2, "list_parts": 3, "list_uploads": 4, "get_tags": 2, "put_tags": 3, "delete_tags": 1,
+    "create_bucket": 3, "delete_bucket": 2, "head_bucket": 1, "list_buckets": 1, "put_versioning": 2,
+    "get_versioning": 1, "get_bucket_tags": 1, "put_bucket_tags": 1, "delete_bucket_tags": 0.5,
+}
+
+
+class Generator:
+    def __init__(self, rng, accounts):
+        self.rng, self.accounts = rng, accounts
+        words = [w for w in WORDS if w] + [w for w in WORDS if len(w) < 3]
+        self.keys = [k for k in {"/".join(rng.choices(WORDS, k=rng.choice([1, 1, 2, 2, 3]))) for _ in range(30)} if k]
+        self.keys = sorted(self.keys) + ["k" * 1024, "a/b/c", "a/b/d", "a/", "a"]
+        self.ends = sorted({k[:rng.randrange(len(k)) + 1] for k in self.keys}) + words[:5]
+        self.past_uploads = []          # (bucket, key, symbol) of some, also of those that are over
+
+    def chance(self, p):
+        return self.rng.random() < p
+
+    def one(self, number):
+        """The next operation."""
+        user = self.rng.randrange(len(self.accounts))
+        self.account = self.accounts[user]
+        name = self.rng.choices(list(WEIGHTS), WEIGHTS.values())[0]
+        op = {"id": number, "op": name, "user": user, "at": self.rng.randrange(2)}
+        getattr(self, name)(op)
+        return op
+
+    # --- names ---
+
+    def bucket(self, op, field="bucket"):
+        there = list(self.account.buckets)
+        choice = self.rng.random()
+        op[field] = self.rng.choice(there) if there and choice < 0.96 else self.rng.choice(
+            BUCKETS if choice < 0.98 else NO_BUCKETS)
+        return self.account.buckets.get(op[field])
+
+    def key(self, op, field="key", bucket="bucket", there=0.8):
+        """One that is there, or any."""
+        b = self.account.buckets.get(op[bucket])
+        op[field] = self.rng.choice(list(b.keys)) if b and b.keys and self.chance(there) else self.rng.choice(self.keys)
+        return b.keys.get(op[field], []) if b else []
+
+    def version(self, op, versions, p=0.25, field="version"):
+        """Perhaps one of these, or another that there may or may not be."""
+        if not self.chance(p):
+            return
+        ids = [v.id for v in versions] + ["null"]
+        op[field] = self.rng.choice(["@v0", "nonsense"]) if self.chance(0.1) else self.rng.choice(ids)
+
+    def object(self, op, there=0.8):
+        self.bucket(op)
+        return self.key(op, there=there)
+
+    # --- what is written ---
+
+    def data(self, op, may_lie, large=0.03):
+        """Content. MAY_LIE: nothing else is wrong about the operation, for which of two faults is told is open."""
+        choice = self.rng.random()
+        size = self.rng.choice(LARGE if choice < large else EDGES if choice < 0.2 else SMALL)
+        op["data"] = [self.rng.randrange(3 if size > 1 << 20 else 1000), size]
+        self.payload(op)
+        self.claims(op, may_lie)
+
+    def payload(self, op):
+        choice = self.rng.random()
+        if choice < 0.15:
+            op["payload"] = "unsigned"
+        elif choice < 0.3 and op["data"][1]:
+            op["payload"] = "chunked"
+
+    def claims(self, op, may_lie):
+        body = content(*op["data"])
+        other = content(1, 77) if may_lie and self.chance(0.2) else body
+        if self.chance(0.1):
+            op["md5"] = base64.b64encode(hashlib.md5(other).digest()).decode()
+        elif self.chance(0.1):
+            kind = self.rng.choice(["crc32", "sha1", "sha256"])
+            op["checksum"] = [kind, checksum_of(kind, other)]
+
+    def headers(self, op):
+        if self.chance(0.3):
+            names = self.rng.sample(sorted(HEADERS), self.rng.randrange(1, 4))
+            op["headers"] = {name: self.rng.choice(HEADERS[name]) for name in names}
+            if self.chance(0.03):
+                op["headers"]["x-amz-meta-much"] = "y" * 2048
+        if self.chance(0.2):
+            op["tags"] = self.tags()
+
+    def tags(self, most=4):
+        words = self.rng.sample([w for w in TAG_WORDS if w], self.rng.randrange(most))
+        return [[word, self.rng.choice(TAG_WORDS)] for word in words]
+
+    def etag(self, versions, of_all=False):
+        """Of the current object, another, or any."""
+        now = versions[0] if versions and not versions[0].is_marker else None
+        some = ['"' + "0" * 32 + '"', "*", '"x"']
+        return f'"{now.etag}"' if now and self.chance(0.6) else self.rng.choice(some)
+
+    def write_condition(self, op, versions):
+        if self.chance(0.1):
+            op["if_match"] = self.etag(versions)
+        elif self.chance(0.1):
+            op["if_none_match"] = "*"
+
+    def read_condition(self, op, versions, prefix="", p=0.2):
+        if not self.chance(p):
+            return
+        for name in self.rng.sample(["if_match", "if_none_match", "since", "unmodified"], self.rng.choice([1, 1, 2])):
+            if name.startswith("if"):
+                op[prefix + name] = self.etag(versions)
+            elif versions and self.account.known.knows(versions[0].time):
+                now = self.account.known.seconds(versions[0].time)
+                full = "if_modified_since" if name == "since" else "if_unmodified_since"
+                op[prefix + full] = [versions[0].time, self.rng.choice([-100, -1, 0, 1, 100])]
+                assert now
+
+    # --- operations ---
+
+    def list_buckets(self, op):
+        pass
+
+    def create_bucket(self, op):
+        op["bucket"] = self.rng.choice(NO_BUCKETS[1:] if self.chance(0.1) else BUCKETS)
+
+    def head_bucket(self, op):
+        self.bucket(op)
+
+    def delete_bucket(self, op):
+        self.bucket(op)
+
+    def put_versioning(self, op):
+        self.bucket(op)
+        op["status"] = self.rng.choice(["Enabled", "Enabled", "Suspended", "Off"])
+
+    def get_versioning(self, op):
+        self.bucket(op)
+
+    def put_object(self, op):
+        versions = self.object(op, there=0.5)
+        self.data(op, op["bucket"] in self.account.buckets)
+        self.headers(op)
+        self.write_condition(op, versions)
+
+    def source(self, op):
+        self.bucket(op, "from_bucket")
+        versions = self.key(op, "from_key", "from_bucket", there=0.9)
+        self.version(op, versions, field="from_version")
+        self.read_condition(op, versions, "from_", p=0.1)
+        return versions
+
+    def copy_object(self, op):
+        self.source(op)
+        self.object(op, there=0.3)
+        if self.chance(0.3):
+            op["directive"] = self.rng.choice(["COPY", "REPLACE"])
+            self.headers(op)
+            op.pop("tags", None)
+        if self.chance(0.2):
+            op["tag_directive"] = self.rng.choice(["COPY", "REPLACE"])
+            op["tags"] = self.tags()
+
+    def get_object(self, op):
+        versions = self.object(op, there=0.9)
+        self.version(op, versions)
+        self.read_condition(op, versions)
+        if self.chance(0.3):
+            op["range"] = self.rng.choice(RANGES)
+        if self.chance(0.1):
+            op["response"] = {"content-type": "image/x-a", "cache-control": "no-cache"}
+        op["checksum_mode"] = self.chance(0.3)
+
+    def head_object(self, op):
+        self.get_object(op)
+
+    def delete_object(self, op):
+        versions = self.object(op)
+        self.version(op, versions, 0.4)
+        if self.chance(0.05) and not op.get("version"):
+            op["if_match"] = self.etag(versions)
+
+    def delete_objects(self, op):
+        self.bucket(op)
+        op["objects"], op["quiet"] = [], self.chance(0.2)
+        for _ in range(self.rng.randrange(1, 6)):
+            one = {"bucket": op["bucket"]}
+            versions = self.key(one)
+            self.version(one, versions, 0.4)
+            if all(map(is_xml, one["key"])):
+                op["objects"].append(one)
+        if not op["objects"]:
+            op["objects"] = [{"bucket": op["bucket"], "key": "a"}]
+
+    def get_tags(self, op):
+        self.version(op, self.object(op))
+
+    def put_tags(self, op):
+        self.version(op, self.object(op))
+        op["tags"] = self.tags()
+        if self.chance(0.1):
+            op["tags"] = [[f"k{i}", "v"] for i in range(11)] if self.chance(0.5) else [["a", "1"], ["a", "2"]]
+
+    def delete_tags(self, op):
+        self.version(op, self.object(op))
+
+    def get_bucket_tags(self, op):
+        self.bucket(op)
+
+    def put_bucket_tags(self, op):
+        self.bucket(op)
+        op["tags"] = self.tags()
+
+    def delete_bucket_tags(self, op):
+        self.bucket(op)
+
+    # --- parts ---
+
+    def create_upload(self, op):
+        self.object(op, there=0.3)
+        self.headers(op)
+        self.past_uploads = [*self.past_uploads[-20:], (op["user"], op["bucket"], op["key"], f"@u{op['id']}")]
+
+    def upload(self, op):
+        """One that is under way, or was, or is another key's, or never was."""
+        now = [(name, u.key, i) for name, b in self.account.buckets.items() for i, u in b.uploads.items()]
+        past = [(b, key, i) for user, b, key, i in self.past_uploads if user == op["user"]]
+        if now and self.chance(0.9):
+            op["bucket"], op["key"], op["upload"] = self.rng.choice(now[-8:])
+        elif past and self.chance(0.6):
+            op["bucket"], op["key"], op["upload"] = self.rng.choice(past)
+        else:
+            self.object(op)
+            op["upload"] = self.rng.choice([i for _, _, i in now + past] + ["@u0", "x"])
+        bucket = self.account.buckets.get(op["bucket"])
+        found = bucket.uploads.get(op["upload"]) if bucket else None
+        return found if found and found.key == op["key"] else None
+
+    def upload_part(self, op):
+        upload = self.upload(op)
+        op["number"] = self.rng.choice([1, 1, 2, 2, 3, 7, 10000, 0, 10001] if self.chance(0.2) else [1, 2, 3, 5])
+        self.data(op, upload and 1 <= op["number"] <= 10000, large=0.25)
+
+    def copy_part(self, op):
+        self.upload(op)
+        op["number"] = self.rng.choice([1, 2, 3, 4])
+        versions = self.source(op)
+        if self.chance(0.5):
+            size = len(versions[0].body) if versions else 10
+            first = self.rng.randrange(size + 1)
+            op["range"] = [first, first + self.rng.randrange(size + 2)]
+
+    def complete_upload(self, op):
+        upload = self.upload(op)
+        there = sorted(upload.parts.items()) if upload else []
+        if self.chance(0.3):
+            there = [one for one in there if self.chance(0.7)]
+        if there and self.chance(0.7):  # all but the last have to be large
+            there = [one for one in there[:-1] if len(one[1][1]) >= 5 << 20] + there[-1:]
+        op["parts"] = [[n, f'"{hashlib.md5(body).hexdigest()}"'] for n, (_, body) in there]
+        if self.chance(0.15):
+            self.spoil(op["parts"])
+        bucket = self.account.buckets.get(op["bucket"])
+        self.write_condition(op, bucket.keys.get(op["key"], []) if bucket else [])
+
+    def spoil(self, parts):
+        choice = self.rng.randrange(4)
+        if choice == 0:
+            self.rng.shuffle(parts)
+        elif choice == 1 and parts:
+            self.rng.choice(parts)[1] = '"' + "1" * 32 + '"'
+        elif choice == 2 and parts:
+            parts.append(list(parts[-1]))
+        else:
+            parts.append([9000, "2" * 32])
+
+    def abort_upload(self, op):
+        self.upload(op)
+
+    def list_parts(self, op):
+        self.upload(op)
+        if self.chance(0.5):
+            op["max"] = self.rng.choice([1, 1, 2, 3, 0, 1000, 5000])
+        if self.chance(0.4):
+            op["after"] = self.rng.choice([0, 1, 2, 3, 9999])
+
+    # --- listings ---
+
+    def listing(self, op):
+        self.bucket(op)
+        if self.chance(0.5):
+            op["prefix"] = self.rng.choice(self.ends)
+        if self.chance(0.5):
+            op["delimiter"] = self.rng.choice(["/", "/", "/", "a", "b/", "%", "é"])
+        if self.chance(0.5):
+            op["max"] = self.rng.choice([1, 1, 2, 3, 5, 1000, 0, 2000])
+        if self.chance(0.3):
+            op["after"] = self.rng.choice(self.ends + self.keys)
+        op["url"] = self.chance(0.5)
+
+    def list_objects(self, op):
+        self.listing(op)
+        op["list"] = self.rng.choice([1, 2, 2])
+        if op["list"] == 1:
+            return
+        op["owner"] = self.chance(0.2)
+        tokens = list(self.account.tokens)
+        if tokens and self.chance(0.3):
+            op["token"] = self.rng.choice(tokens[-5:] + ["@t0"])
+
+    def list_versions(self, op):
+        self.listing(op)
+        bucket = self.account.buckets.get(op["bucket"])
+        if bucket and bucket.keys and self.chance(0.4):
+            op["after"] = self.rng.choice(list(bucket.keys))
+            op["version_marker"] = self.rng.choice(bucket.keys[op["after"]]).id
+
+    def list_uploads(self, op):
+        self.listing(op)
+        bucket = self.account.buckets.get(op["bucket"])
+        if bucket and bucket.uploads and self.chance(0.4):
+            op["upload_marker"], upload = self.rng.choice(list(bucket.uploads.items()))
+            op["after"] = upload.key

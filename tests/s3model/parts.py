@@ -1,0 +1,17 @@
+"""What completing an upload checks, and the object that it makes."""
+import hashlib
+
+PART_MIN = 5 << 20
+
+
+def check_parts(there, named):
+    """(S3's code or None, the body, its ETag) for parts {number: (time, body)} and a list of (number, etag)."""
+    pieces = []
+    for i, (number, etag) in enumerate(named):
+        if number not in there or hashlib.md5(there[number][1]).hexdigest() != etag.strip('"'):
+            return "InvalidPart", None, None
+        if len(there[number][1]) < PART_MIN and i + 1 < len(named):
+            return "EntityTooSmall", None, None
+        pieces.append(there[number][1])
+    digest = hashlib.md5(b"".join(hashlib.md5(piece).digest() for piece in pieces)).hexdigest()
+    return None, b"".join(pieces), f"{digest}-{len(pieces)}"

@@ -1,0 +1,214 @@
+"""Operations as requests. Symbols are replaced by what they stand for just before, see values.py."""
+from xml.sax.saxutils import escape
+
+from values import content, http_date
+from wire import Request, quote
+
+CONDITIONS = {"if_match": "If-Match", "if_none_match": "If-None-Match", "if_modified_since": "If-Modified-Since",
+              "if_unmodified_since": "If-Unmodified-Since"}
+
+
+def xml_text(text):
+    return escape(text, {"\r": "&#13;"})
+
+
+def conditions(op, prefix="", header_prefix=""):
+    said = {}
+    for name, header in CONDITIONS.items():
+        value = op.get(prefix + name)
+        if value is not None:
+            said[header_prefix + header] = http_date(value) if isinstance(value, int) else value
+    return said
+
+
+def tag_header(tags):
+    return "&".join(f"{quote(k)}={quote(v)}" for k, v in tags)
+
+
+def tag_body(tags):
+    listed = "".join(f"<Tag><Key>{xml_text(k)}</Key><Value>{xml_text(v)}</Value></Tag>" for k, v in tags)
+    return f"<Tagging><TagSet>{listed}</TagSet></Tagging>".encode()
+
+
+def written(op):
+    """The headers of a request that makes an object."""
+    headers = dict(op.get("headers", {}))
+    if op.get("tags"):
+        headers["x-amz-tagging"] = tag_header(op["tags"])
+    return {**headers, **conditions(op)}
+
+
+def with_body(op, method, args, headers):
+    if op.get("md5"):
+        headers["Content-MD5"] = op["md5"]
+    if op.get("checksum"):
+        headers["x-amz-checksum-" + op["checksum"][0]] = op["checksum"][1]
+    return Request(method, op["bucket"], op["key"], args, headers, content(*op["data"]), op.get("payload", "hash"))
+
+
+def version(op):
+    return {"versionId": op["version"]} if op.get("version") is not None else {}
+
+
+def listed(op, **arguments):
+    args = {"encoding-type": "url"} if op.get("url") else {}
+    for name, field in {"prefix": "prefix", "delimiter": "delimiter", **arguments}.items():
+        if op.get(field) is not None:
+            args[name.replace("_", "-")] = op[field]
+    return args
+
+
+def source(op):
+    value = f"/{quote(op['from_bucket'])}/{quote(op['from_key'], '/')}"
+    if op.get("from_version"):
+        value += f"?versionId={op['from_version']}"
+    return {"x-amz-copy-source": value, **conditions(op, "from_", "x-amz-copy-source-")}
+
+
+# --- one for each operation ---
+
+def list_buckets(op):
+    return Request("GET")
+
+
+def create_bucket(op):
+    return Request("PUT", op["bucket"])
+
+
+def head_bucket(op):
+    return Request("HEAD", op["bucket"])
+
+
+def delete_bucket(op):
+    return Request("DELETE", op["bucket"])
+
+
+def put_versioning(op):
+    body = f"<VersioningConfiguration><Status>{op['status']}</Status></VersioningConfiguration>".encode()
+    return Request("PUT", op["bucket"], args={"versioning": ""}, body=body)
+
+
+def get_versioning(op):
+    return Request("GET", op["bucket"], args={"versioning": ""})
+
+
+def put_object(op):
+    return with_body(op, "PUT", {}, written(op))
+
+
+def copy_object(op):
+    headers = {**written(op), **source(op)}
+    if op.get("directive"):
+        headers["x-amz-metadata-directive"] = op["directive"]
+    if op.get("tag_directive"):
+        headers["x-amz-tagging-directive"] = op["tag_directive"]
+    return Request("PUT", op["bucket"], op["key"], headers=headers)
+
+
+def get_object(op, method="GET"):
+    headers = conditions(op)
+    if op.get("range") is not None:
+        headers["Range"] = op["range"]
+    if op.get("checksum_mode"):
+        headers["x-amz-checksum-mode"] = "ENABLED"
+    args = {"response-" + name: value for name, value in op.get("response", {}).items()}
+    return Request(method, op["bucket"], op["key"], {**args, **version(op)}, headers)
+
+
+def head_object(op):
+    return get_object(op, "HEAD")
+
+
+def delete_object(op):
+    return Request("DELETE", op["bucket"], op["key"], version(op), conditions(op))
+
+
+def delete_objects(op):
+    body = "<Delete>" + ("<Quiet>true</Quiet>" if op.get("quiet") else "")
+    for one in op["objects"]:
+        body += f"<Object><Key>{xml_text(one['key'])}</Key>"
+        body += f"<VersionId>{one['version']}</VersionId>" if one.get("version") else ""
+        body += f"<ETag>{xml_text(one['if_match'])}</ETag>" if one.get("if_match") else ""
+        body += "</Object>"
+    return Request("POST", op["bucket"], args={"delete": ""}, body=(body + "</Delete>").encode())
+
+
+def get_tags(op):
+    return Request("GET", op["bucket"], op["key"], {"tagging": "", **version(op)})
+
+
+def put_tags(op):
+    return Request("PUT", op["bucket"], op["key"], {"tagging": "", **version(op)}, body=tag_body(op["tags"]))
+
+
+def delete_tags(op):
+    return Request("DELETE", op["bucket"], op["key"], {"tagging": "", **version(op)})
+
+
+def get_bucket_tags(op):
+    return Request("GET", op["bucket"], args={"tagging": ""})
+
+
+def put_bucket_tags(op):
+    return Request("PUT", op["bucket"], args={"tagging": ""}, body=tag_body(op["tags"]))
+
+
+def delete_bucket_tags(op):
+    return Request("DELETE", op["bucket"], args={"tagging": ""})
+
+
+def create_upload(op):
+    return Request("POST", op["bucket"], op["key"], {"uploads": ""}, written(op))
+
+
+def of_part(op):
+    return {"partNumber": op["number"], "uploadId": op["upload"]}
+
+
+def upload_part(op):
+    return with_body(op, "PUT", of_part(op), {})
+
+
+def copy_part(op):
+    headers = source(op)
+    if op.get("range"):
+        headers["x-amz-copy-source-range"] = "bytes={}-{}".format(*op["range"])
+    return Request("PUT", op["bucket"], op["key"], of_part(op), headers)
+
+
+def complete_upload(op):
+    parts = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{xml_text(etag)}</ETag></Part>"
+                    for number, etag in op["parts"])
+    body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+    return Request("POST", op["bucket"], op["key"], {"uploadId": op["upload"]}, conditions(op), body)
+
+
+def abort_upload(op):
+    return Request("DELETE", op["bucket"], op["key"], {"uploadId": op["upload"]})
+
+
+def list_parts(op):
+    args = {"uploadId": op["upload"]}
+    for name, field in (("part-number-marker", "after"), ("max-parts", "max")):
+        if op.get(field) is not None:
+            args[name] = op[field]
+    return Request("GET", op["bucket"], op["key"], args)
+
+
+def list_uploads(op):
+    args = listed(op, max_uploads="max", key_marker="after", upload_id_marker="upload_marker")
+    return Request("GET", op["bucket"], args={"uploads": "", **args})
+
+
+def list_objects(op):
+    if op["list"] == 1:
+        return Request("GET", op["bucket"], args=listed(op, max_keys="max", marker="after"))
+    args = listed(op, max_keys="max", start_after="after", continuation_token="token")
+    if op.get("owner"):
+        args["fetch-owner"] = "true"
+    return Request("GET", op["bucket"], args={"list-type": "2", **args})
+
+
+def list_versions(op):
+    args = listed(op, max_keys="max", key_marker="after", version_id_marker="version_marker")
+    return Request("GET", op["bucket"], args={"versions": "", **args})
