@@ -195,7 +195,7 @@ add_limits(struct buf *out)
 	buf_add_str(out,
 	    "# What follows has these values unless they are changed.\n"
 	    "# vaults_open = 2048         # vaults kept open, each a small database\n"
-	    "# vaults_memory = 64 MiB     # and their memory, about\n"
+	    "# vaults_memory = 256 MiB    # and their memory, about\n"
 	    "# engine_cache = 32 MiB      # of sealed records\n"
 	    "# engine_write_buffer = 16 MiB\n"
 	    "# hold = 30 s                # a request waits at most this long for a move to end\n"

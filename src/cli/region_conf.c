@@ -119,8 +119,8 @@ read_limits(struct region_conf *c, struct err *e)
 	struct conf *f = c->conf;
 
 	if (conf_size(f, "", "vaults_open", 2048, 16, 1000000, &c->vaults_open, e) < 0 ||
-	    conf_size(f, "", "vaults_memory", 64 * MIB, 8 * MIB, UINT64_MAX, &c->vaults_memory, e) <
-	        0 ||
+	    conf_size(
+	        f, "", "vaults_memory", 256 * MIB, 8 * MIB, UINT64_MAX, &c->vaults_memory, e) < 0 ||
 	    conf_size(f, "", "engine_cache", 32 * MIB, MIB, UINT64_MAX, &c->engine_cache, e) < 0 ||
 	    conf_size(f, "", "engine_write_buffer", 16 * MIB, MIB, UINT64_MAX,
 	        &c->engine_write_buffer, e) < 0 ||

@@ -90,6 +90,13 @@ int object_row_remove(struct vault *v, const struct object_row *r, const char *k
 must_check
 struct object *object_of_query(struct vault *v, struct query *q, bool with_content, struct err *e);
 struct object_info *object_info_to_fill(struct object *o);
+/* What object_keep was told of the current object of KEY in this version of the vault, for the caller to
+ * close; or NULL. */
+must_check
+struct object *object_kept(struct vault *v, const char *bucket, const char *key);
+/* O, with its content, is read from V just now: spare the next ones the reading. It must not change any
+ * more. */
+void object_keep(struct vault *v, const char *bucket, const char *key, struct object *o);
 
 /* Remove a row of `body` with its parts; their chunks go with it. */
 must_check

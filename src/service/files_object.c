@@ -1,11 +1,13 @@
 /* files_object.c - objects: their rows, reading and removing them. See files.h, files_internal.h. */
 #include "service/files_internal.h"
+#include "vault/memo.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct object {
+	struct memo_value memo; /* counts who has it: what lies in the vault is shared */
 	struct object_info info;
 	struct content_in *in; /* what lies in chunks; NULL: nothing does */
 	uint64_t chunked;      /* bytes of it */
@@ -220,14 +222,65 @@ object_info_free(struct object_info *i)
 	buf_free(&i->headers);
 }
 
-void
-object_close(struct object *o)
+static void
+object_free(struct memo_value *m)
 {
-	if (!o)
-		return;
+	struct object *o = container_of(m, struct object, memo);
+
 	content_in_close(o->in);
 	object_info_free(&o->info);
 	free(o);
+}
+
+void
+object_close(struct object *o)
+{
+	if (o)
+		memo_unref(&o->memo);
+}
+
+/* The name of an object among what is kept of its vault: a bucket's name has no NUL. */
+struct kept_name {
+	size_t n;
+	char text[FILES_BUCKET_MAX + 1 + FILES_KEY_MAX];
+};
+
+static bool
+kept_name(struct kept_name *name, const char *bucket, const char *key)
+{
+	size_t bucket_len = strnlen(bucket, FILES_BUCKET_MAX + 1);
+	size_t key_len = strnlen(key, FILES_KEY_MAX + 1);
+
+	if (bucket_len > FILES_BUCKET_MAX || key_len > FILES_KEY_MAX)
+		return false;
+	memcpy(name->text, bucket, bucket_len + 1);
+	memcpy(name->text + bucket_len + 1, key, key_len);
+	name->n = bucket_len + 1 + key_len;
+	return true;
+}
+
+struct object *
+object_kept(struct vault *v, const char *bucket, const char *key)
+{
+	struct memo_value *m;
+	struct kept_name name;
+
+	if (!kept_name(&name, bucket, key))
+		return NULL;
+	m = vault_memo_find(v, (struct span){ (uint8_t *)name.text, name.n });
+	return m ? container_of(m, struct object, memo) : NULL;
+}
+
+void
+object_keep(struct vault *v, const char *bucket, const char *key, struct object *o)
+{
+	struct kept_name name;
+
+	/* What lies in chunks is read on and on, by one thread at a time. */
+	if (o->in || !kept_name(&name, bucket, key))
+		return;
+	o->memo.bytes = sizeof(*o) + o->tail_len + o->info.headers.cap;
+	vault_memo_keep(v, (struct span){ (uint8_t *)name.text, name.n }, &o->memo);
 }
 
 /* An object of the present row of Q, with its inline content if it has CONTENT in a column. */
@@ -241,6 +294,8 @@ object_of_row(struct query *q, struct span content, struct err *e)
 		err_set(e, ERR_MEMORY, "object: no memory");
 		return NULL;
 	}
+	o->memo.refs = 1;
+	o->memo.free = object_free;
 	o->info.size = (uint64_t)column_int(q, 1);
 	o->info.modified_ms = (uint64_t)column_int(q, 2);
 	etag_text(etag.data, etag.len, o->info.etag);

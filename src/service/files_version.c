@@ -449,7 +449,12 @@ object_open_version(struct files *f, const char *bucket, const char *key, const 
 	if (!v)
 		return NULL;
 	files_wait_for(f, vault_ticket(v));
+	o = version ? NULL : object_kept(v, bucket, key);
+	if (o)
+		return o;
 	r = open_current(v, bucket, key, &w, with_content, &o, why, e);
+	if (r == 1 && !version && with_content)
+		object_keep(v, bucket, key, o);
 	if (r)
 		return r == 1 ? o : NULL;
 	return open_aside(v, bucket, key, &w, with_content, why, e);

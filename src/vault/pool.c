@@ -324,6 +324,7 @@ take_locked(struct pool *p, const struct vault_id *id, bool may_block, struct er
 		pool_release(p, v);
 		return NULL;
 	}
+	v->has_spare = !p->c.max_bytes || p->bytes < p->c.max_bytes / 2;
 	return v;
 }
 

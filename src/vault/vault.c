@@ -11,9 +11,10 @@
 #include <string.h>
 
 /* SQLite's own pages: few, since the sealed store keeps those that changed since the last checkpoint,
- * but enough for the inner nodes of a large vault. */
+ * but enough for the inner nodes of a large vault. A busy vault that misses pages gets more. */
 #define CACHE_PAGES_MIN   4
 #define CACHE_PAGES_MAX   128
+#define CACHE_PAGES_BUSY  1024
 #define CACHE_SHARE       16
 /* What an open connection costs besides its pages, roughly: SQLite's count is taken now and then. */
 #define GIVES_PER_MEASURE 64
@@ -86,6 +87,15 @@ take_key(struct vault *v, struct err *e)
 }
 
 static int
+set_cache(struct vault *v)
+{
+	char sql[48];
+
+	snprintf(sql, sizeof(sql), "PRAGMA cache_size=%u;", v->cache_pages);
+	return sqlite3_exec(v->db, sql, NULL, NULL, NULL);
+}
+
+static int
 open_database(struct vault *v, struct err *e)
 {
 	struct sealed_info info;
@@ -95,17 +105,13 @@ open_database(struct vault *v, struct err *e)
 	sealed_vfs_name(v->sealed, name);
 	rc = sqlite3_open_v2(name, &v->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, SEALED_VFS);
 	if (rc == SQLITE_OK) {
-		unsigned pages;
-		char cache[48];
-
 		sqlite3_db_config(v->db, SQLITE_DBCONFIG_LOOKASIDE, NULL, 0, 0);
 		sqlite3_extended_result_codes(v->db, 1);
 		sealed_get_info(v->sealed, &info);
-		pages = CACHE_PAGES_MIN + info.page_count / CACHE_SHARE;
-		if (pages > CACHE_PAGES_MAX)
-			pages = CACHE_PAGES_MAX;
-		snprintf(cache, sizeof(cache), "PRAGMA cache_size=%u;", pages);
-		rc = sqlite3_exec(v->db, cache, NULL, NULL, NULL);
+		v->cache_pages = CACHE_PAGES_MIN + info.page_count / CACHE_SHARE;
+		if (v->cache_pages > CACHE_PAGES_MAX)
+			v->cache_pages = CACHE_PAGES_MAX;
+		rc = set_cache(v);
 	}
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(v->db, pragmas, NULL, NULL, NULL);
@@ -190,6 +196,7 @@ pool_view_close(struct vault *v)
 void
 vault_disconnect(struct vault *v)
 {
+	vault_memo_clear(v);
 	vault_free_queries(v);
 	sqlite3_close(v->db);
 	v->db = NULL;
@@ -206,6 +213,24 @@ vault_settle(struct vault *v)
 			query_end(q);
 	if (!sqlite3_get_autocommit(v->db) || v->has_chunk_changes)
 		vault_rollback(v);
+}
+
+/* Every use in the last while missed a page or more: twice as many fit from now on, as far as there
+ * are so many. */
+static void
+widen_cache(struct vault *v)
+{
+	struct sealed_info info;
+	int now = 0, high = 0;
+
+	sqlite3_db_status(v->db, SQLITE_DBSTATUS_CACHE_MISS, &now, &high, 1);
+	sealed_get_info(v->sealed, &info);
+	if (!v->has_spare || now < GIVES_PER_MEASURE || v->cache_pages >= info.page_count ||
+	    v->cache_pages >= CACHE_PAGES_BUSY)
+		return;
+	v->cache_pages *= 2;
+	if (set_cache(v) != SQLITE_OK)
+		v->cache_pages /= 2;
 }
 
 size_t
@@ -225,8 +250,9 @@ vault_memory(struct vault *v)
 			sqlite3_db_status(v->db, counts[i], &now, &high, 0);
 			v->sqlite_bytes += (size_t)now;
 		}
+		widen_cache(v);
 	}
-	return sizeof(*v) + v->sqlite_bytes + sealed_memory(v->sealed);
+	return sizeof(*v) + v->sqlite_bytes + v->memo_bytes + sealed_memory(v->sealed);
 }
 
 const struct vault_id *
@@ -324,6 +350,7 @@ vault_commit(struct vault *v, uint64_t *ticket, struct err *e)
 	sealed_get_info(v->sealed, &info);
 	if (info.version != v->version) {
 		counter_add(&commits, 1);
+		vault_memo_clear(v);
 		v->version = info.version;
 		v->ticket = flusher_ticket(v->pool->c.flusher);
 		v->new_commit_ms = host_mono_ms();

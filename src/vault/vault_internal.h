@@ -65,6 +65,10 @@ struct vault {
 	uint64_t new_commit_ms;
 	unsigned gives_measured;
 	size_t sqlite_bytes;
+	unsigned cache_pages; /* SQLite's */
+	bool has_spare;       /* the pool has memory for more than what it needs */
+	struct memo_entry *memo;
+	size_t memo_bytes;
 	bool must_close;
 	bool has_chunk_changes;
 	struct buf dropped; /* names, 16 bytes each, of this transaction */
@@ -119,6 +123,10 @@ size_t vault_memory(struct vault *v);
 /* *E from SQLite's RC and what the sealed store knows about it; marks the vault if it is broken. */
 int vault_sqlite_error(struct vault *v, int rc, struct err *e);
 void vault_free_queries(struct vault *v);
+
+/* --- memo.c --- */
+
+void vault_memo_clear(struct vault *v);
 
 /* --- pool.c --- */
 

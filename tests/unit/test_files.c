@@ -532,6 +532,34 @@ a_vault_that_was_taken_over_is_no_failed_precondition(void **state)
 	r->store.pool = own;
 }
 
+/* A repeated read does not ask the database: it must see every change all the same. */
+static void
+an_object_that_was_just_read_is_never_an_old_one(void **state)
+{
+	struct files f = new_account(state);
+	struct object_absence why;
+	struct object *o, *again;
+	bool missing_bucket;
+	struct err e = { 0 };
+
+	for (unsigned i = 0; i < 3; i++) {
+		const char *text = i % 2 ? "second" : "first";
+
+		put(&f, "photos", "k", text, strlen(text));
+		CHECK(has(&f, "photos", "k", text, strlen(text)));
+		CHECK(has(&f, "photos", "k", text, strlen(text)));
+		CHECK(!has(&f, "photos", "other", text, strlen(text)));
+	}
+	o = object_open_version(&f, "photos", "k", NULL, true, &why, &e);
+	again = object_open_version(&f, "photos", "k", NULL, false, &why, &e);
+	CHECK(o && again && o == again);
+	object_close(again);
+	CHECK_OK(files_remove(&f, "photos", "k", &e), &e);
+	CHECK(!object_open(&f, "photos", "k", true, &missing_bucket, &e) && e.kind == ERR_MISSING);
+	CHECK(object_info(o)->size == 5); /* a snapshot */
+	object_close(o);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -546,6 +574,7 @@ main(void)
 		TEST(keys_and_headers_have_ceilings),
 		TEST(overwriting_and_removing_leaves_no_chunk),
 		TEST(an_object_is_a_snapshot_while_it_is_read),
+		TEST(an_object_that_was_just_read_is_never_an_old_one),
 		TEST(conditions_decide_within_the_transaction),
 		TEST(a_refused_or_abandoned_upload_leaves_nothing),
 		TEST(what_came_so_far_can_be_read_again),
