@@ -252,6 +252,8 @@ def is_answered_or_closed(one):
         return True
 
 
+@pytest.mark.skipif(any(word in str(domicile.BUILD) for word in ("-asan", "-tsan")),
+                    reason="the sanitizers' own memory can't be limited: they end the process")
 def test_a_node_without_memory_refuses_and_recovers(node):
     region = node("requests_memory = 4 GiB\n")         # more than there will be
     user = account_of(region)

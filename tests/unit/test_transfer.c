@@ -203,6 +203,26 @@ nothing_sealed_in_common(struct store *a, struct store *b, const struct vault_id
 	buf_free(&of_b.bytes);
 }
 
+/* Neither the old home's vault key nor its region's opens what lies at the new one. */
+static void
+old_keys_open_nothing(struct store *a, struct store *b, const struct vault_id *id, int64_t chunked)
+{
+	struct vault *v = store_take(a, id);
+	struct content_key *k = vault_content_key(v);
+	struct chunk_ref ref = ref_of(b, id, chunked);
+	struct content_in *in;
+	struct err e = { 0 };
+	char p[100];
+
+	pool_give(v);
+	in = content_open(b->chunks, k, &ref, 1, &e);
+	CHECK(!in || content_read(in, 0, p, sizeof(p), &e) < 0);
+	CHECK(e.kind == ERR_FORGED);
+	content_in_close(in);
+	content_key_unref(k);
+	CHECK(!sealed_open(b->engine, a->keys, id, SEALED_READ, &e));
+}
+
 static void
 a_quiet_vault_arrives_whole_under_another_key(void **state)
 {
@@ -231,6 +251,7 @@ a_quiet_vault_arrives_whole_under_another_key(void **state)
 	import_close(i);
 	same_content(&a, &b, &id);
 	nothing_sealed_in_common(&a, &b, &id);
+	old_keys_open_nothing(&a, &b, &id, 32);
 	commit_body(&b, &id, 40, 100, NULL);
 	store_close(&a);
 	store_close(&b);
