@@ -128,3 +128,21 @@ admin_account_remove(struct request *r, json_t *in, json_t **out, struct err *e)
 		return -1;
 	return admin_made(json_pack("{s:b}", "removed", 1), out, e);
 }
+
+int
+admin_account_key_create(struct request *r, json_t *in, json_t **out, struct err *e)
+{
+	return accounts_key(r->node, "create", in, out, e);
+}
+
+int
+admin_account_key_list(struct request *r, json_t *in, json_t **out, struct err *e)
+{
+	return accounts_key(r->node, "list", in, out, e);
+}
+
+int
+admin_account_key_revoke(struct request *r, json_t *in, json_t **out, struct err *e)
+{
+	return accounts_key(r->node, "revoke", in, out, e);
+}

@@ -133,6 +133,13 @@ static const char *const subresources[] = { "accelerate", "acl", "analytics", "a
 	"retention", "select", "session", "tagging", "torrent", "uploadId", "uploads", "versioning",
 	"versions", "website" };
 
+const struct s3_operation *
+s3_operations(size_t *n)
+{
+	*n = ARRAY_LEN(operations);
+	return operations;
+}
+
 static const struct s3_operation *
 row_for(struct request *r, enum s3_level level)
 {
@@ -351,12 +358,14 @@ check_signature(struct s3_call *c, struct err *e)
 		return s3_refuse(c, e, 400, "AuthorizationHeaderMalformed",
 		    "the scope is for another service than s3");
 	if (access_signing_key(r->node->access, claim->access_key, claim->date, claim->region,
-	        claim->service, r->may_block, c->signing_key, e) < 0) {
+	        claim->service, r->may_block, c->signing_key, &c->scope, e) < 0) {
 		if (e->kind == ERR_BUSY && !r->may_block)
 			c->again = true;
-		if (e->kind == ERR_MISSING || e->kind == ERR_DENIED)
+		if (e->kind == ERR_MISSING)
 			return s3_refuse(
 			    c, e, 403, "InvalidAccessKeyId", "there is no such access key");
+		if (e->kind == ERR_DENIED)
+			return s3_refuse(c, e, 400, "ExpiredToken", "the access key has expired");
 		return -1;
 	}
 	if (sign_check_request(r, claim, c->signing_key, host_wall_ms(), &code, e) < 0) {
@@ -460,7 +469,8 @@ carry_out(struct s3_call *c, struct err *e)
 		return -1;
 	if (pass_gate(c, c->op->changes ? GATE_UPLOAD : GATE_READ, &c->pass, e) < 0)
 		return -1;
-	if (s3_cors_look(c, e) < 0 || check_signature(c, e) < 0 || check_owner(c, e) < 0)
+	if (s3_cors_look(c, e) < 0 || check_signature(c, e) < 0 || s3_scope_check(c, e) < 0 ||
+	    check_owner(c, e) < 0)
 		return -1;
 	c->is_stream = s3_is_stream(r);
 	if (!c->is_stream && check_collected(c, e) < 0)

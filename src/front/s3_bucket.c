@@ -25,6 +25,7 @@ s3_put_owner(struct s3_call *c, const char *tag)
 
 /* A page of buckets. All are read for each: an account has tens of them. */
 struct bucket_listing {
+	const struct s3_call *c;
 	struct buf *b;
 	const char *prefix, *after;
 	unsigned max, n;
@@ -39,7 +40,8 @@ put_bucket(void *arg, const char *name, uint64_t created_ms, struct err *e)
 	char when[25];
 
 	(void)e;
-	if (strncmp(name, l->prefix, strlen(l->prefix)) != 0 || strcmp(name, l->after) <= 0)
+	if (strncmp(name, l->prefix, strlen(l->prefix)) != 0 || strcmp(name, l->after) <= 0 ||
+	    !s3_scope_has_bucket(l->c, name))
 		return 0;
 	if (l->n == l->max) {
 		l->is_truncated = true;
@@ -86,7 +88,11 @@ s3_list_buckets(struct s3_call *c, struct err *e)
 	struct request *r = c->r;
 	char after[FILES_KEY_MAX + 1] = "";
 	struct bucket_listing l = {
-		.b = &r->body, .prefix = s3_arg(r, "prefix"), .after = after, .max = BUCKETS_MAX
+		.c = c,
+		.b = &r->body,
+		.prefix = s3_arg(r, "prefix"),
+		.after = after,
+		.max = BUCKETS_MAX,
 	};
 	const char *token = request_arg(r, "continuation-token");
 

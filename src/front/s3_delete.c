@@ -65,7 +65,7 @@ s3_delete_object(struct s3_call *c, struct err *e)
 		.key = c->key,
 		.version = request_arg(c->r, "versionId"),
 		.condition.if_match = s3_write_condition(c->r, etags).if_match,
-		.may_bypass = s3_may_bypass(c->r),
+		.may_bypass = s3_may_bypass(c),
 	};
 
 	if (refuse_conditions(c, e) < 0 || remove_within_gate(c, &r, 1, e) < 0)
@@ -210,8 +210,11 @@ s3_delete_many(struct s3_call *c, struct err *e)
 	if (l->has_condition)
 		return s3_refuse(c, e, 501, "NotImplemented",
 		    "removing on the condition of size or time is not implemented");
-	for (size_t i = 0; i < l->n; i++)
-		l->r[i].may_bypass = s3_may_bypass(c->r);
+	for (size_t i = 0; i < l->n; i++) {
+		l->r[i].may_bypass = s3_may_bypass(c);
+		if (!key_scope_has_key(&c->scope, c->bucket, l->r[i].key))
+			err_set(&l->r[i].err, ERR_DENIED, "the access key is for other keys");
+	}
 	if (remove_within_gate(c, l->r, l->n, e) < 0)
 		return -1;
 	put_outcomes(c, l);

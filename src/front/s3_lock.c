@@ -97,11 +97,11 @@ s3_refuse_lock(struct s3_call *c, bool has_lock, struct err *e)
 }
 
 bool
-s3_may_bypass(struct request *r)
+s3_may_bypass(const struct s3_call *c)
 {
-	const char *value = request_header(r, "x-amz-bypass-governance-retention");
+	const char *value = request_header(c->r, "x-amz-bypass-governance-retention");
 
-	return value && !strcasecmp(value, "true");
+	return value && !strcasecmp(value, "true") && !key_scope_is_limited(&c->scope);
 }
 
 void
@@ -309,7 +309,7 @@ s3_put_retention(struct s3_call *c, struct err *e)
 	if (s3_write_begin(c, e) < 0)
 		return -1;
 	rc = files_lock_retain(&c->files, c->bucket, c->key, request_arg(c->r, "versionId"), &r.l,
-	    s3_may_bypass(c->r), &why, e);
+	    s3_may_bypass(c), &why, e);
 	s3_write_end(c);
 	if (rc < 0)
 		return refuse_version(c, &why, e);

@@ -9,6 +9,7 @@
 #include "base/frame.h"
 #include "front/s3.h"
 #include "front/s3_sign.h"
+#include "service/access.h"
 #include "service/gate.h"
 
 /* Bodies up to this size are collected and handled on the HTTP thread; answers are read at once. */
@@ -47,8 +48,9 @@ struct s3_call {
 	char key[FILES_KEY_MAX + 1];
 	struct sign_claim claim;
 	uint8_t signing_key[SHA256_BYTES];
-	bool is_stream;  /* the body is read with request_read */
-	bool is_decoded; /* another region has taken the chunk signatures out already */
+	struct key_scope scope; /* of the key that it is signed with */
+	bool is_stream;         /* the body is read with request_read */
+	bool is_decoded;        /* another region has taken the chunk signatures out already */
 	struct buf decoded;
 	struct span body; /* collected and decoded */
 	struct gate_pass pass, write;
@@ -69,6 +71,21 @@ int s3_write_begin(struct s3_call *c, struct err *e);
 void s3_write_end(struct s3_call *c);
 /* Whether the account has left while its upload is arriving; then the call is set up to follow. */
 bool s3_has_moved(struct s3_call *c);
+
+/* s3.c: the table of operations, for tests. */
+const struct s3_operation *s3_operations(size_t *n);
+
+/* s3_scope.c: what the request's key may. The first before the operation, by a table of what each
+ * touches: AccessDenied. The others where an operation learns of a name itself. */
+must_check
+int s3_scope_check(struct s3_call *c, struct err *e);
+/* The same, pure: NULL or why not. PREFIX is the argument of a listing. */
+const char *s3_scope_refusal(const struct key_scope *s, const struct s3_operation *o,
+    const char *bucket, const char *key, const char *prefix);
+bool s3_scope_knows(const struct s3_operation *o); /* whether O is in that table */
+bool s3_scope_has_bucket(const struct s3_call *c, const char *bucket);
+must_check
+int s3_scope_key(struct s3_call *c, const char *bucket, const char *key, struct err *e);
 
 /* s3_error.c: the answer shall have this status and code, and E's text, unless E says already that there
  * is no memory. Returns -1. */
@@ -152,7 +169,8 @@ must_check
 int s3_lock_of_headers(struct s3_call *c, struct files_lock *l, bool *has_lock, struct err *e);
 /* A write with E failed: S3's code where that is because of the lock it asked for. Returns -1. */
 int s3_refuse_lock(struct s3_call *c, bool has_lock, struct err *e);
-bool s3_may_bypass(struct request *r);
+/* Whether governance may be cut short: it is asked for, and with a key that may do everything. */
+bool s3_may_bypass(const struct s3_call *c);
 void s3_lock_answer(struct request *r, const struct files_lock *l);
 /* s3_tagging.c */
 #define TAGGING_LINE "x-amz-tagging: "

@@ -454,7 +454,7 @@ source_name(struct s3_call *c, struct source *s, struct err *e)
 	if (code || level != LEVEL_KEY)
 		return s3_refuse(
 		    c, e, 400, "InvalidArgument", "x-amz-copy-source is not bucket/key");
-	return 0;
+	return s3_scope_key(c, s->bucket, s->key, e);
 }
 
 /* The source as it is now, and whether it meets the copy's conditions. */

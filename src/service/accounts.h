@@ -38,6 +38,16 @@ int accounts_remove(struct node *n, const struct account_id *id, struct err *e);
  * that it lives here, or not to know it (then it is told so). ERR_STALE: it is not held, or lives elsewhere. */
 must_check
 int accounts_accept(struct node *n, const struct account_id *id, struct err *e);
+/* Access keys of an account. OP is "create", "list" or "revoke"; asks the home. IN is
+ *   create  { "account", and if it is to be limited: "expires_ms" (wall clock), "read_only", "services"
+ *           ("files,backup"), "bucket", "prefix" (needs a bucket) }; OUT as account_credentials_json, the
+ *           secret's only showing. Ids are never used again: ERR_TOO_BIG if there are too many keys.
+ *   list    { "account" }; OUT { "keys": [{ "access_key", "created_ms", and its limits }] }. Names of buckets
+ *           and prefixes stay in the region: another one is told "limited_to": "bucket" or "prefix".
+ *   revoke  { "account", "access_key" }; the home refuses it from then on. ERR_MISSING: no such key.
+ * ERR_BAD names what is wrong with IN. ERR_BUSY, ERR_TIMEOUT: it is moving. */
+must_check
+int accounts_key(struct node *n, const char *op, json_t *in, json_t **out, struct err *e);
 /* With the secret: for whoever asked for the account alone. NULL: no memory. */
 json_t *account_credentials_json(const struct account_credentials *c);
 /* After a start: accounts in `creating` or `removing` are finished or undone. ERR_BUSY: all but some,

@@ -12,6 +12,29 @@ int accounts_remove_here(struct node *n, const struct account_id *id, struct err
 must_check
 int accounts_show_here(struct node *n, const struct account_id *id, json_t **out, struct err *e);
 
+#define ACCOUNT_KEYS       10000u /* ids that an account can have, ever: the four digits */
+#define ACCOUNT_SECRET_LEN 40
+
+/* accounts_new.c: a random one of the numbers, the id it makes, and a new secret with its NUL. */
+unsigned account_key_number(void);
+void account_key_text(const struct account_id *id, unsigned number, char *out, size_t size);
+void account_secret(char out[static ACCOUNT_SECRET_LEN + 1]);
+void account_credentials_make(const struct node *n, const struct account_id *id, unsigned number,
+    struct account_credentials *out);
+
+/* accounts_keys.c: as accounts_key (accounts.h), but ERR_STALE if the account lives elsewhere. */
+must_check
+int accounts_key_here(
+    struct node *n, const char *op, bool with_names, json_t *in, json_t **out, struct err *e);
+
+/* accounts_serve.c: find the account's row, ERR_MISSING; ask its home. ARGUMENTS are taken over. */
+must_check
+int account_find(struct node *n, const struct account_id *id, struct placement *out, struct err *e);
+must_check
+int account_ask(struct node *n, const char *region, const char *op, json_t *arguments,
+    uint64_t wait_ms, json_t **answer, struct err *e);
+bool account_is_here(const struct node *n, const char *region);
+
 /* accounts_new.c: the vaults of a new account; *TICKET is at least their last commit's. Applied, not
  * yet durable. OUT gets the credentials. */
 struct home;

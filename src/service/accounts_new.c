@@ -10,7 +10,6 @@
 #include "vault/pool.h"
 
 #define NOTICE_VERSION "2026-01"
-#define SECRET_LEN     40
 
 static const struct {
 	const char *purpose, *notice, *retention;
@@ -79,17 +78,17 @@ add_receipt(struct node *n, struct vault *v, const struct home *home, enum servi
 }
 
 /* Letters and digits: what a shell, a URL and a configuration file take as they stand. */
-static void
-random_secret(char out[static SECRET_LEN + 1])
+void
+account_secret(char out[static ACCOUNT_SECRET_LEN + 1])
 {
 	static const char alphabet[] =
 	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-	uint8_t random[2 * SECRET_LEN];
+	uint8_t random[2 * ACCOUNT_SECRET_LEN];
 	size_t n = 0;
 
-	while (n < SECRET_LEN) {
+	while (n < ACCOUNT_SECRET_LEN) {
 		host_random(random, sizeof(random));
-		for (size_t i = 0; i < sizeof(random) && n < SECRET_LEN; i++)
+		for (size_t i = 0; i < sizeof(random) && n < ACCOUNT_SECRET_LEN; i++)
 			if (random[i] < 248) /* 4 * 62: each character as likely as any other */
 				out[n++] = alphabet[random[i] % 62];
 	}
@@ -97,23 +96,37 @@ random_secret(char out[static SECRET_LEN + 1])
 	wipe(random, sizeof(random));
 }
 
-static void
-make_credentials(const struct node *n, const struct account_id *id, struct account_credentials *out)
+unsigned
+account_key_number(void)
 {
-	char text[ACCOUNT_TEXT_SIZE];
 	uint16_t digits;
 
 	do
 		host_random(&digits, sizeof(digits));
-	while (digits >= 60000);
+	while (digits >= 6 * ACCOUNT_KEYS);
+	return digits % ACCOUNT_KEYS;
+}
+
+void
+account_key_text(const struct account_id *id, unsigned number, char *out, size_t size)
+{
+	char text[ACCOUNT_TEXT_SIZE];
+
 	account_text(id, text);
 	for (char *c = text; *c; c++)
 		if (*c >= 'a')
 			*c = (char)(*c - 'a' + 'A');
+	snprintf(out, size, "DM%s%04u", text, number);
+}
+
+void
+account_credentials_make(const struct node *n, const struct account_id *id, unsigned number,
+    struct account_credentials *out)
+{
 	*out = (struct account_credentials){ .account = *id };
 	snprintf(out->region, sizeof(out->region), "%s", n->region);
-	snprintf(out->access_key, sizeof(out->access_key), "DM%s%04u", text, digits % 10000u);
-	random_secret(out->secret_key);
+	account_key_text(id, number, out->access_key, sizeof(out->access_key));
+	account_secret(out->secret_key);
 }
 
 static int
@@ -147,7 +160,7 @@ account_make_vaults(struct node *n, const struct home *home, struct account_cred
 		if ((home->services & BIT(s)) && pool_create(n->pool, &id, home->epoch, e) < 0)
 			return err_add(e, "service %s", service_name(s));
 	}
-	make_credentials(n, &home->account, out);
+	account_credentials_make(n, &home->account, account_key_number(), out);
 	id.service = SERVICE_PROFILE;
 	v = pool_take(n->pool, &id, true, e);
 	if (!v || vault_begin(v, e) < 0 || write_profile(n, v, home, out, e) < 0)

@@ -29,8 +29,8 @@ made(json_t *j, json_t **out, struct err *e)
 	return 0;
 }
 
-static int
-ask(struct node *n, const char *region, const char *op, json_t *arguments, uint64_t wait_ms,
+int
+account_ask(struct node *n, const char *region, const char *op, json_t *arguments, uint64_t wait_ms,
     json_t **answer, struct err *e)
 {
 	_cleanup_json_ json_t *body = arguments;
@@ -44,8 +44,8 @@ ask(struct node *n, const char *region, const char *op, json_t *arguments, uint6
 	return 0;
 }
 
-static bool
-is_here(const struct node *n, const char *region)
+bool
+account_is_here(const struct node *n, const char *region)
 {
 	return n->engine && strcmp(n->region, region) == 0;
 }
@@ -86,7 +86,7 @@ create_there(struct node *n, const char *region, const char *country, unsigned s
 	json_t *rows;
 
 	services_text(services, granted);
-	if (ask(n, region, "create",
+	if (account_ask(n, region, "create",
 	        json_pack("{s:s, s:s, s:I}", "country", country, "services",
 	            services & ~BIT(SERVICE_PROFILE) ? granted : "", "count", (json_int_t)count),
 	        CREATE_WAIT_MS, &answer, e) < 0)
@@ -107,7 +107,7 @@ exists(void *arg, const char *region)
 	struct node *n = arg;
 	struct peer_region r;
 
-	return is_here(n, region) || (n->peers && peers_find(n->peers, region, &r));
+	return account_is_here(n, region) || (n->peers && peers_find(n->peers, region, &r));
 }
 
 int
@@ -118,7 +118,7 @@ accounts_create(struct node *n, const char *country, unsigned services, size_t c
 
 	if (policy_home(n->policy, country, exists, n, region, e) < 0)
 		return -1;
-	if (is_here(n, region))
+	if (account_is_here(n, region))
 		return accounts_create_here(n, country, services, count, out, e);
 	for (size_t done = 0; done < count;) {
 		size_t some = count - done < DIRECTORY_BATCH_MAX ? count - done
@@ -133,8 +133,8 @@ accounts_create(struct node *n, const char *country, unsigned services, size_t c
 
 /* --- at an account's home --- */
 
-static int
-find_row(struct node *n, const struct account_id *id, struct placement *out, struct err *e)
+int
+account_find(struct node *n, const struct account_id *id, struct placement *out, struct err *e)
 {
 	if (directory_find(n->directory, id, 1, out, e) < 0)
 		return -1;
@@ -157,13 +157,13 @@ accounts_suspend(struct node *n, const struct account_id *id, bool on, struct er
 	struct placement row;
 	json_t *j;
 
-	if (find_row(n, id, &row, e) < 0)
+	if (account_find(n, id, &row, e) < 0)
 		return -1;
-	if (is_here(n, row.home))
+	if (account_is_here(n, row.home))
 		return accounts_suspend_here(n, id, on, e);
 	j = account_json(id);
 	json_object_set_new(j, "on", json_boolean(on));
-	return ask(n, row.home, "suspend", j, CALL_WAIT_MS, &answer, e);
+	return account_ask(n, row.home, "suspend", j, CALL_WAIT_MS, &answer, e);
 }
 
 int
@@ -185,9 +185,9 @@ accounts_remove(struct node *n, const struct account_id *id, struct err *e)
 			return err_set(e, ERR_MISSING, "no such account");
 		return accounts_remove_here(n, id, e);
 	}
-	if (is_here(n, row.home))
+	if (account_is_here(n, row.home))
 		return accounts_remove_here(n, id, e);
-	if (ask(n, row.home, "remove", account_json(id), CALL_WAIT_MS, &answer, e) < 0)
+	if (account_ask(n, row.home, "remove", account_json(id), CALL_WAIT_MS, &answer, e) < 0)
 		return -1;
 	if (n->routes)
 		routes_forget(n->routes, id);
@@ -287,7 +287,7 @@ accounts_show(struct node *n, const struct account_id *id, json_t **out, struct 
 	struct err why = { .kind = ERR_NONE };
 	int r;
 
-	if (find_row(n, id, &row, e) < 0)
+	if (account_find(n, id, &row, e) < 0)
 		return -1;
 	account_text(id, text);
 	shown = json_pack("{s:s, s:s, s:s, s:I, s:I, s:b}", "account", text, "country", row.country,
@@ -295,10 +295,11 @@ accounts_show(struct node *n, const struct account_id *id, json_t **out, struct 
 	    "suspended", (int)row.is_suspended);
 	if (!shown)
 		return err_set(e, ERR_MEMORY, "no memory for an answer");
-	if (is_here(n, row.home))
+	if (account_is_here(n, row.home))
 		r = accounts_show_here(n, id, &at_home, &why);
 	else
-		r = ask(n, row.home, "show", account_json(id), CALL_WAIT_MS, &at_home, &why);
+		r = account_ask(
+		    n, row.home, "show", account_json(id), CALL_WAIT_MS, &at_home, &why);
 	/* What the directory says is worth telling by itself. */
 	if (r < 0)
 		json_object_set_new(shown, "home_error", json_string(why.text));
@@ -406,6 +407,24 @@ serve_remove(struct node *n, json_t *in, json_t **out, struct err *e)
 	return made(json_object(), out, e);
 }
 
+static int
+serve_key_create(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	return accounts_key_here(n, "create", false, in, out, e);
+}
+
+static int
+serve_key_list(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	return accounts_key_here(n, "list", false, in, out, e);
+}
+
+static int
+serve_key_revoke(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	return accounts_key_here(n, "revoke", false, in, out, e);
+}
+
 static const struct {
 	const char *op;
 	int (*serve)(struct node *n, json_t *in, json_t **out, struct err *e);
@@ -415,6 +434,9 @@ static const struct {
 	{ "show", serve_show, false },
 	{ "suspend", serve_suspend, true },
 	{ "remove", serve_remove, true },
+	{ "key/create", serve_key_create, true },
+	{ "key/list", serve_key_list, false },
+	{ "key/revoke", serve_key_revoke, true },
 };
 
 static int

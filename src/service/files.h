@@ -230,7 +230,7 @@ struct removal {
 	const char *version;              /* NULL: none was named */
 	struct files_condition condition; /* on the current object */
 	bool may_bypass;                  /* governance */
-	/* out */
+	/* in: anything but ERR_NONE leaves this one out; out: */
 	/* ERR_NONE: done; ERR_STALE: the condition; ERR_BAD: no such id can be; ERR_DENIED: locked;
 	 * ERR_FULL: no space for a delete marker */
 	struct err err;

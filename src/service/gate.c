@@ -17,6 +17,7 @@ static const enum enter_how hows[] = {
 	[GATE_READ] = ENTER_READ,
 	[GATE_WRITE] = ENTER_WRITE,
 	[GATE_UPLOAD] = ENTER_UPLOAD,
+	[GATE_OPERATOR] = ENTER_OPERATOR,
 };
 
 static const enum gate_answer answers[] = {

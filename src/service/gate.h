@@ -10,8 +10,9 @@
 
 enum gate_how {
 	GATE_READ,
-	GATE_WRITE,  /* short: held only around a transaction */
-	GATE_UPLOAD, /* something is arriving: holds up erasure, not a fence */
+	GATE_WRITE,    /* short: held only around a transaction */
+	GATE_UPLOAD,   /* something is arriving: holds up erasure, not a fence */
+	GATE_OPERATOR, /* a write that the operator asks for: of a suspended account too */
 };
 
 enum gate_answer {

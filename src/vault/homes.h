@@ -68,6 +68,7 @@ enum enter_how {
 	ENTER_READ,
 	ENTER_WRITE, /* short: held only around a transaction */
 	ENTER_UPLOAD, /* a body is arriving: holds up erasure, not a fence (which new ones wait for) */
+	ENTER_OPERATOR, /* a write of the operator's: of a suspended account too */
 };
 
 enum enter_answer {

@@ -199,7 +199,8 @@ static enum enter_answer
 decide(struct entry *x, enum enter_how how)
 {
 	/* Elsewhere it may be resumed without our hearing of it: the home decides. */
-	if (x->home.is_suspended && x->home.state != HOME_MOVED && x->home.state != HOME_ARRIVING)
+	if (x->home.is_suspended && how != ENTER_OPERATOR && x->home.state != HOME_MOVED &&
+	    x->home.state != HOME_ARRIVING)
 		return ENTER_SUSPENDED;
 	switch (x->home.state) {
 	case HOME_HERE:
@@ -244,10 +245,10 @@ homes_enter(struct homes *h, const struct account_id *id, enum enter_how how,
 	touch(s, x);
 	*answer = decide(x, how);
 	pass->home = x->home;
-	pass->how = how;
+	pass->how = how == ENTER_OPERATOR ? ENTER_WRITE : how; /* a fence waits for it, too */
 	pass->entry = NULL;
 	if (*answer == ENTER_GO) {
-		x->inside[how]++;
+		x->inside[pass->how]++;
 		h->busy++;
 		pass->entry = x;
 	} else if (*answer == ENTER_WAIT && w) {

@@ -23,7 +23,7 @@ struct entry {
 	bool is_changing;    /* a record is being written: no other change may begin */
 	bool is_fencing;     /* from the beginning of homes_fence to its end */
 	bool is_read_closed; /* fenced, and we do not know until when we might read */
-	unsigned inside[3];  /* by enum enter_how */
+	unsigned inside[3];  /* by enum enter_how; operators' are writes */
 	unsigned waited;     /* requests that had to, since homes_waited was asked */
 	unsigned pins;       /* threads that wait for it on the stripe's condition */
 

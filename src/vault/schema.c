@@ -12,7 +12,10 @@
 static const char profile_sql[] =
     "CREATE TABLE meta(word TEXT PRIMARY KEY, value) WITHOUT ROWID;"
     "CREATE TABLE credential(key_id TEXT PRIMARY KEY, secret TEXT NOT NULL,"
-    " created_ms INTEGER NOT NULL, is_revoked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+    " created_ms INTEGER NOT NULL, is_revoked INTEGER NOT NULL DEFAULT 0,"
+    " expires_ms INTEGER NOT NULL DEFAULT 0, is_read_only INTEGER NOT NULL DEFAULT 0,"
+    " services INTEGER NOT NULL DEFAULT 0, bucket TEXT NOT NULL DEFAULT '',"
+    " prefix TEXT NOT NULL DEFAULT '') WITHOUT ROWID;"
     "CREATE TABLE consent(service INTEGER PRIMARY KEY, receipt TEXT NOT NULL,"
     " granted_ms INTEGER NOT NULL, withdrawn_ms INTEGER);";
 

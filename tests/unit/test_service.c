@@ -271,6 +271,7 @@ many_accounts_are_made_at_once(void **state)
 	size_t n = DIRECTORY_BATCH_MAX + 20;
 	struct account_credentials *c = calloc(n, sizeof(*c));
 	uint8_t key[SHA256_BYTES];
+	struct key_scope scope;
 	struct err e = { 0 };
 
 	CHECK_OK(accounts_create(&b->region.node, "IN", ALL_SERVICES, n, c, &e), &e);
@@ -278,7 +279,7 @@ many_accounts_are_made_at_once(void **state)
 	CHECK(accounts_all_whole(b) == n);
 	for (size_t i = 0; i < n; i += n - 1)
 		CHECK_OK(access_signing_key(b->region.node.access, c[i].access_key, "20310409",
-		             "in-mum", "s3", true, key, &e),
+		             "in-mum", "s3", true, key, &scope, &e),
 		    &e);
 	free(c);
 }
@@ -374,13 +375,15 @@ a_removed_account_leaves_nothing(void **state)
 	struct account_credentials c;
 	struct files f = region_account(&b->region, ALL_SERVICES, &c);
 	uint8_t *a = noise(5000000, 1), key[SHA256_BYTES];
+	struct key_scope scope;
 	struct placement row;
 	struct home home;
 	struct err e = { 0 };
 
 	CHECK_OK(files_bucket_create(&f, "photos", &e), &e);
 	put(&f, "photos", "large", a, 5000000);
-	CHECK_OK(access_signing_key(n->access, c.access_key, "d", "r", "s3", true, key, &e), &e);
+	CHECK_OK(
+	    access_signing_key(n->access, c.access_key, "d", "r", "s3", true, key, &scope, &e), &e);
 	CHECK_OK(routes_find(n->routes, &c.account, true, &row, &e), &e);
 	CHECK_OK(accounts_remove(n, &c.account, &e), &e);
 	for (enum service s = SERVICE_PROFILE; s < SERVICES; s++) {
@@ -389,7 +392,8 @@ a_removed_account_leaves_nothing(void **state)
 		CHECK_OK(transfer_is_gone(n->engine, n->chunks, &id, &e), &e);
 	}
 	CHECK(homes_get(n->homes, &c.account, &home, &e) == 0);
-	CHECK(access_signing_key(n->access, c.access_key, "d", "r", "s3", true, key, &e) < 0);
+	CHECK(
+	    access_signing_key(n->access, c.access_key, "d", "r", "s3", true, key, &scope, &e) < 0);
 	CHECK(e.kind == ERR_MISSING);
 	CHECK(routes_find(n->routes, &c.account, true, &row, &e) < 0 && e.kind == ERR_MISSING);
 	CHECK(accounts_remove(n, &c.account, &e) < 0 && e.kind == ERR_MISSING);
@@ -644,6 +648,7 @@ signing_keys_are_those_of_the_published_example(void **state)
 	struct node *n = &b->region.node;
 	struct account_credentials c;
 	uint8_t key[SHA256_BYTES];
+	struct key_scope scope;
 	char text[2 * SHA256_BYTES + 1];
 	struct err e = { 0 };
 
@@ -654,13 +659,13 @@ signing_keys_are_those_of_the_published_example(void **state)
 	    c.access_key);
 	for (int i = 0; i < 2; i++) {
 		CHECK_OK(access_signing_key(n->access, c.access_key, "20150830", "us-east-1", "iam",
-		             true, key, &e),
+		             true, key, &scope, &e),
 		    &e);
 		hex_text(key, sizeof(key), text);
 		CHECK_STR(text, should);
 		/* Another scope in between. */
 		CHECK_OK(access_signing_key(n->access, c.access_key, "20150831", "us-east-1", "iam",
-		             true, key, &e),
+		             true, key, &scope, &e),
 		    &e);
 		hex_text(key, sizeof(key), text);
 		CHECK(strcmp(text, should));
@@ -693,13 +698,14 @@ access_is_remembered_until_it_is_forgotten(void **state)
 	struct node *n = &b->region.node;
 	struct account_credentials c[5];
 	uint8_t key[SHA256_BYTES], first[SHA256_BYTES];
+	struct key_scope scope;
 	struct err e = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		region_account(&b->region, ALL_SERVICES, &c[i]);
 	pool_evict(n->pool, &(struct vault_id){ c[0].account, SERVICE_PROFILE });
 #define KEY(i, may_block, out) \
-	access_signing_key(n->access, c[i].access_key, "d", "r", "s3", may_block, out, &e)
+	access_signing_key(n->access, c[i].access_key, "d", "r", "s3", may_block, out, &scope, &e)
 	CHECK(KEY(0, false, first) < 0 && e.kind == ERR_BUSY);
 	CHECK_OK(KEY(0, true, first), &e);
 	pool_evict(n->pool, &(struct vault_id){ c[0].account, SERVICE_PROFILE });
@@ -722,8 +728,8 @@ access_is_remembered_until_it_is_forgotten(void **state)
 	CHECK_OK(KEY(3, false, key), &e);
 	run_in_profile(n, &c[0].account, "UPDATE credential SET is_revoked=1 WHERE key_id=?1",
 	    c[0].access_key);
-	CHECK(KEY(0, true, key) < 0 && e.kind == ERR_DENIED);
-	CHECK(KEY(0, true, key) < 0 && e.kind == ERR_DENIED);
+	CHECK(KEY(0, true, key) < 0 && e.kind == ERR_MISSING);
+	CHECK(KEY(0, true, key) < 0 && e.kind == ERR_MISSING);
 	c[1].access_key[36] ^= 1;
 	CHECK(KEY(1, true, key) < 0 && e.kind == ERR_MISSING);
 	memcpy(c[2].access_key + 2, "00000000000000000000000000000000", 32);
