@@ -124,30 +124,45 @@ hex_text(const void *p, size_t n, char *out)
 	*out = 0;
 }
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+/* The digits' values + 1, so that 0 is none. */
+static const uint8_t hex_digits[256] = {
+	['0'] = 1,
+	2,
+	3,
+	4,
+	5,
+	6,
+	7,
+	8,
+	9,
+	10,
+	['A'] = 11,
+	12,
+	13,
+	14,
+	15,
+	16,
+	['a'] = 11,
+	12,
+	13,
+	14,
+	15,
+	16,
+};
 
 bool
 hex_parse(const char *text, void *out, size_t n)
 {
+	const uint8_t *t = (const uint8_t *)text;
 	uint8_t *b = out;
 
 	for (size_t i = 0; i < 2 * n; i++)
-		if (hex_digit(text[i]) < 0) /* a NUL too, so nothing past it is read */
+		if (!hex_digits[t[i]]) /* a NUL too, so nothing past it is read */
 			return false;
 	if (text[2 * n])
 		return false;
 	for (size_t i = 0; i < n; i++)
-		b[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+		b[i] = (uint8_t)((hex_digits[t[2 * i]] - 1) << 4 | (hex_digits[t[2 * i + 1]] - 1));
 	return true;
 }
 

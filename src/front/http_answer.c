@@ -56,6 +56,17 @@ has_controls(const char *s)
 	return false;
 }
 
+static void
+add_line(struct request *r, const char *name, const char *value)
+{
+	if (has_controls(value))
+		return;
+	buf_add_str(&r->headers, name);
+	buf_add(&r->headers, ": ", 2);
+	buf_add_str(&r->headers, value);
+	buf_add_char(&r->headers, '\n');
+}
+
 void
 response_header(struct request *r, const char *name, const char *format, ...)
 {
@@ -65,6 +76,11 @@ response_header(struct request *r, const char *name, const char *format, ...)
 
 	assert(*name && !has_controls(name) && !strpbrk(name, ": "));
 	va_start(args, format);
+	if (!strcmp(format, "%s")) { /* most are, and printf takes its time */
+		add_line(r, name, va_arg(args, const char *));
+		va_end(args);
+		return;
+	}
 	n = vsnprintf(small, sizeof small, format, args);
 	va_end(args);
 	if (n >= (int)sizeof small) {
@@ -74,12 +90,7 @@ response_header(struct request *r, const char *name, const char *format, ...)
 	}
 	if (n < 0)
 		return;
-	if (!has_controls(value)) {
-		buf_add_str(&r->headers, name);
-		buf_add(&r->headers, ": ", 2);
-		buf_add(&r->headers, value, (size_t)n);
-		buf_add_char(&r->headers, '\n');
-	}
+	add_line(r, name, value);
 	if (value != small)
 		free(value);
 }
@@ -133,6 +144,10 @@ http_answer_clear(struct http_request *h)
 	r->read_arg = NULL;
 	r->read_free = NULL;
 	r->read_bytes = 0;
+	if (r->lent_free)
+		r->lent_free(r->lent_arg);
+	r->lent = (struct span){ NULL, 0 };
+	r->lent_free = NULL;
 	r->status = 0;
 	buf_clear(&r->headers);
 	buf_clear(&r->body);
@@ -236,18 +251,26 @@ make_read(struct http_request *h)
 	return m;
 }
 
+/* What lies in memory. */
+static struct span
+body_of(const struct request *r)
+{
+	return r->lent.len ? r->lent : (struct span){ r->body.data, r->body.len };
+}
+
 static struct MHD_Response *
 make_body(struct http_request *h)
 {
 	struct request *r = &h->r;
+	struct span body = body_of(r);
 
 	if (r->read)
 		return make_read(h);
-	if (!r->body.len && r->read_bytes && !strcmp(h->method, "HEAD"))
+	if (!body.len && r->read_bytes && !strcmp(h->method, "HEAD"))
 		return MHD_create_response_from_callback(
 		    r->read_bytes, 1, give_nothing, NULL, NULL);
 	return MHD_create_response_from_buffer(
-	    r->body.len, r->body.len ? r->body.data : NULL, MHD_RESPMEM_PERSISTENT);
+	    body.len, body.len ? (void *)body.data : NULL, MHD_RESPMEM_PERSISTENT);
 }
 
 /* Lines of "Name: value", cut apart in place. */
@@ -315,7 +338,7 @@ expect_body(struct http_request *h)
 	const struct request *r = &h->r;
 	struct connection *c;
 
-	if (r->read || !r->body.len || r->status == 204 || r->status == 304 ||
+	if (r->read || !body_of(r).len || r->status == 204 || r->status == 304 ||
 	    !strcmp(h->method, "HEAD"))
 		return;
 	c = connection_of(h->conn);
@@ -342,8 +365,10 @@ http_answer_queue(struct http_request *h)
 		expect_body(h);
 	/* What is read owes nothing until there is some of it. */
 	if (!h->r.read) {
-		limits_have(h, h->r.body.len);
-		limits_owes(connection_of(h->conn), h->r.body.len);
+		size_t n = body_of(&h->r).len;
+
+		limits_have(h, n);
+		limits_owes(connection_of(h->conn), n);
 	}
 	count_answer(h);
 	MHD_destroy_response(m);

@@ -178,6 +178,7 @@ enum suspended {
 
 struct header {
 	const char *name, *value;
+	size_t name_len; /* of headers; 0 in arguments */
 };
 
 /* A body on its way through; protected by the request's lock. */

@@ -43,7 +43,10 @@ struct request {
 	unsigned status;
 	struct buf headers; /* "Name: value\n" lines */
 	struct buf body;
-	response_read_fn *read; /* instead of body */
+	struct span lent; /* instead of body: bytes that stay as they are until lent_free */
+	void *lent_arg;
+	void (*lent_free)(void *arg);
+	response_read_fn *read; /* instead of body and lent */
 	void *read_arg;
 	void (*read_free)(void *arg);
 	uint64_t read_bytes; /* its length; UINT64_MAX: unknown (chunked). For HEAD the length

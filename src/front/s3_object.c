@@ -73,6 +73,27 @@ read_small(struct object *o, uint64_t offset, size_t n, struct buf *out, struct 
 	return 0;
 }
 
+static void
+lent_free(void *arg)
+{
+	object_close(arg);
+}
+
+/* The object goes over to the answer if its bytes lie in memory, else they are read into it. */
+static int
+give_small(struct s3_call *c, struct object **o, uint64_t offset, size_t n, struct err *e)
+{
+	struct request *r = c->r;
+	const uint8_t *p = object_bytes(*o, offset, n);
+
+	if (!p)
+		return read_small(*o, offset, n, &r->body, e);
+	r->lent = (struct span){ p, n };
+	r->lent_arg = take(o);
+	r->lent_free = lent_free;
+	return 0;
+}
+
 /* The object and the pass go over to the answer. */
 static void
 give_large(struct s3_call *c, struct reading *g, struct object **o, uint64_t offset, uint64_t n)
@@ -94,16 +115,17 @@ give_large(struct s3_call *c, struct reading *g, struct object **o, uint64_t off
 static int
 give(struct s3_call *c, struct object **o, uint64_t offset, uint64_t n, struct err *e)
 {
+	const struct object_info *info = object_info(*o); /* whoever has the object */
 	struct reading *g = NULL;
 
 	if (n > S3_SMALL_BODY) {
 		g = malloc(sizeof *g);
 		if (!g)
 			return err_set(e, ERR_MEMORY, "no memory for an answer");
-	} else if (read_small(*o, offset, (size_t)n, &c->r->body, e) < 0) {
+	} else if (give_small(c, o, offset, (size_t)n, e) < 0) {
 		return -1;
 	}
-	s3_headers_answer(c->r, object_info(*o));
+	s3_headers_answer(c->r, info);
 	if (g)
 		give_large(c, g, o, offset, n);
 	return 0;

@@ -171,6 +171,8 @@ const struct object_info *object_info(const struct object *o);
 /* Up to N bytes at OFFSET; 0 only at the end. One thread at a time. */
 must_check
 ssize_t object_read(struct object *o, uint64_t offset, void *p, size_t n, struct err *e);
+/* Those N bytes where they lie, for as long as the object is open; NULL: they have to be read. */
+const uint8_t *object_bytes(const struct object *o, uint64_t offset, size_t n);
 void object_close(struct object *o);
 CLEANUP(struct object, object_close)
 

@@ -400,6 +400,14 @@ object_info(const struct object *o)
 	return &o->info;
 }
 
+const uint8_t *
+object_bytes(const struct object *o, uint64_t offset, size_t n)
+{
+	if (o->in || offset > o->tail_len || n > o->tail_len - offset)
+		return NULL;
+	return o->tail + offset;
+}
+
 ssize_t
 object_read(struct object *o, uint64_t offset, void *p, size_t n, struct err *e)
 {
