@@ -169,6 +169,12 @@ read_scrub(struct region_conf *c, struct err *e)
 }
 
 static int
+read_lifecycle(struct region_conf *c, struct err *e)
+{
+	return conf_ms(c->conf, "", "lifecycle_day", DAY_MS, 1000, DAY_MS, &c->lifecycle_day_ms, e);
+}
+
+static int
 read_standby(struct region_conf *c, const char *file, struct err *e)
 {
 	c->standby = conf_get(c->conf, "", "standby");
@@ -195,8 +201,8 @@ read_all(struct region_conf *c, const char *file, struct err *e)
 		    "%s: log_level = %.40s: expected debug, info, warn or error", file, level);
 	if (read_names(c, file, e) < 0 || read_paths(c, file, e) < 0 ||
 	    read_directory_at(c, file, e) < 0 || read_listeners(c, file, e) < 0 ||
-	    read_limits(c, e) < 0 || read_scrub(c, e) < 0 || read_standby(c, file, e) < 0 ||
-	    read_confinement(c, file, e) < 0)
+	    read_limits(c, e) < 0 || read_scrub(c, e) < 0 || read_lifecycle(c, e) < 0 ||
+	    read_standby(c, file, e) < 0 || read_confinement(c, file, e) < 0)
 		return -1;
 	if (!*c->store && !*c->directory)
 		return err_set(e, ERR_BAD, "%s: needs 'store', 'directory' or both", file);

@@ -34,6 +34,7 @@ struct region_conf {
 	bool standby_waits;
 	uint64_t standby_lease_ms, standby_keep;
 	uint64_t scrub_every_ms, scrub_rate; /* 0: off; 0: no limit */
+	uint64_t lifecycle_day_ms;
 	/* 0: the front's own default */
 	uint64_t workers, threads, connections, connections_per_address, requests_memory;
 	enum log_level log_level;

@@ -28,6 +28,7 @@
 #include "service/access.h"
 #include "service/accounts.h"
 #include "service/backup.h"
+#include "service/lifecycle.h"
 #include "service/policy.h"
 #include "service/routes.h"
 #include "standby/follower.h"
@@ -311,7 +312,9 @@ start_services(struct serving *s, struct err *e)
 	n->mover = mover_start(&mover, e);
 	n->scrub = n->mover ? scrub_start(&scrub, e) : NULL;
 	n->rotation = n->scrub ? rotation_start(&rotation, e) : NULL;
-	return n->rotation ? 0 : -1;
+	n->rules_day_ms = s->conf.lifecycle_day_ms;
+	n->lifecycle = n->rotation ? lifecycle_start(n, e) : NULL;
+	return n->lifecycle ? 0 : -1;
 }
 
 /* What the engine, the directory, moves and everything that is open once leave of the descriptors; never
@@ -459,6 +462,7 @@ serving_close(struct serving *s)
 	standby_cancel(n->standby, 0);
 	follower_stop(n->follower);
 	backup_close(n->backup);
+	lifecycle_stop(n->lifecycle);
 	rotation_stop(n->rotation);
 	scrub_stop(n->scrub);
 	mover_stop(n->mover);

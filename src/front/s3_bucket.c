@@ -201,7 +201,6 @@ static const struct {
 	const char *query, *code;
 } constants[] = {
 	{ "policy", "NoSuchBucketPolicy" },
-	{ "lifecycle", "NoSuchLifecycleConfiguration" },
 	{ "website", "NoSuchWebsiteConfiguration" },
 	{ "replication", "ReplicationConfigurationNotFoundError" },
 };

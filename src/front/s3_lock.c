@@ -29,9 +29,8 @@ mode_parse(const char *text, enum files_lock_mode *out)
 	return false;
 }
 
-/* ISO 8601, in UTC: "2031-04-09T07:52:16Z", perhaps with a fraction of a second, which is not kept. */
-static bool
-time_parse(const char *text, uint64_t *out_ms)
+bool
+s3_time_parse(const char *text, uint64_t *out_ms)
 {
 	struct tm tm = { 0 };
 	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
@@ -74,7 +73,7 @@ s3_lock_of_headers(struct s3_call *c, struct files_lock *l, bool *has_lock, stru
 	if (mode && !mode_parse(mode, &l->mode))
 		return s3_refuse(c, e, 400, "InvalidArgument",
 		    PREFIX "mode is neither GOVERNANCE nor COMPLIANCE");
-	if (until && !time_parse(until, &l->retain_ms))
+	if (until && !s3_time_parse(until, &l->retain_ms))
 		return s3_refuse(c, e, 400, "InvalidArgument",
 		    PREFIX "retain-until-date is no time like 2031-04-09T07:52:16Z");
 	if (until && check_future(c, l->retain_ms, e) < 0)
@@ -282,7 +281,7 @@ read_one(void *arg, const char *path, const char *text, struct err *e)
 	}
 	if (!strcmp(path, "Retention/RetainUntilDate")) {
 		r->has_time = true;
-		r->is_bad |= !time_parse(text, &r->l.retain_ms);
+		r->is_bad |= !s3_time_parse(text, &r->l.retain_ms);
 	}
 	if (!strcmp(path, "LegalHold/Status")) {
 		r->has_status = true;

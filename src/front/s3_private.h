@@ -123,6 +123,8 @@ bool s3_etag_in(const char *list, const char *etag);
 /* VALUE without quotes into OUT; "" if VALUE is NULL. */
 void s3_etag_bare(const char *value, char *out, size_t size);
 
+/* ISO 8601, in UTC: "2031-04-09T07:52:16Z", perhaps with a fraction of a second, which is not kept. */
+bool s3_time_parse(const char *text, uint64_t *out_ms);
 bool s3_date_parse(const char *text, uint64_t *wall_ms);
 void s3_date_text(uint64_t wall_ms, char out[static 32]);
 /* A number in [MIN, MAX], larger ones made MAX. Absent: *OUT stays. */
@@ -173,7 +175,7 @@ int s3_refuse_lock(struct s3_call *c, bool has_lock, struct err *e);
 bool s3_may_bypass(const struct s3_call *c);
 void s3_lock_answer(struct request *r, const struct files_lock *l);
 /* s3_tagging.c */
-#define TAGGING_LINE "x-amz-tagging: "
+#define TAGGING_LINE FILES_TAGS_LINE
 s3_fn s3_get_tagging, s3_put_tagging, s3_delete_tagging, s3_get_bucket_tagging,
     s3_put_bucket_tagging, s3_delete_bucket_tagging;
 /* The tags that the request's x-amz-tagging asks for, as a line after HEADERS. */
@@ -194,6 +196,8 @@ void s3_cors_answer(struct s3_call *c);
 must_check
 int s3_preflight_begin(struct s3_call *c, bool *is_answered, struct err *e);
 int s3_preflight_refuse(struct s3_call *c, struct err *e);
+/* s3_lifecycle.c */
+s3_fn s3_get_lifecycle, s3_put_lifecycle, s3_delete_lifecycle;
 /* s3_put.c */
 s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
 /* The claims about a body: its SHA-256 and Content-MD5. */

@@ -255,6 +255,7 @@ finish_batch(struct mover *m, struct erasing **x, size_t n, struct err *e)
 			moved[k++] = x[i];
 		region_delete(b, REGION_ERASE, x[i]->record.account.b, ACCOUNT_ID_BYTES);
 		region_delete(b, REGION_DAMAGE, x[i]->record.account.b, ACCOUNT_ID_BYTES);
+		region_delete_rules(b, &x[i]->record.account);
 	}
 	if (k && sign_erasures(m, moved, k, b, e) < 0)
 		return -1;

@@ -430,6 +430,7 @@ record_prepared(struct target *t, struct arrival **ok, size_t n, struct err *e)
 		record_of(t, ok[i], MOVE_PREPARED, &m);
 		if (move_store(b, &m, e) < 0)
 			return -1;
+		region_put_rules(b, &ok[i]->opening.account, ok[i]->opening.services);
 		home_of(t, ok[i], HOME_PREPARED, &homes[i]);
 	}
 	if (homes_set(t->mover->node->homes, homes, n, b, e) < 0)

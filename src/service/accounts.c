@@ -297,6 +297,7 @@ finish_removal(struct node *n, struct home *home, struct err *e)
 		routes_forget(n->routes, &home->account);
 	home->state = HOME_NONE;
 	region_delete(b, REGION_DAMAGE, &home->account, sizeof(home->account));
+	region_delete_rules(b, &home->account);
 	return homes_set(n->homes, home, 1, b, e);
 }
 

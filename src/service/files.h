@@ -146,6 +146,14 @@ int files_line_set(struct files *f, const char *bucket, const char *key, const c
     const char *name, const char *value, char found[static FILES_VERSION_SIZE],
     struct object_absence *why, struct err *e);
 
+/* A bucket's lifecycle rules (service/rules.h) are the setting FILES_RULES. Putting them also leaves a record
+ * of the region, so that the vault is looked at (service/lifecycle.h). */
+#define FILES_RULES     "lifecycle"
+/* The line of an object's headers with its tags. */
+#define FILES_TAGS_LINE "x-amz-tagging: "
+must_check
+int files_rules_put(struct files *f, const char *bucket, struct span rules, struct err *e);
+
 struct object_info {
 	uint64_t size;
 	uint64_t modified_ms;

@@ -134,6 +134,11 @@ int version_seq(struct vault *v, int64_t bucket, const char *key, const char *ve
 must_check
 int version_any(struct vault *v, int64_t bucket, struct err *e);
 
+/* One of files_remove_many, within a transaction; *CHANGED is set if something is different now. */
+must_check
+int removal_run(struct files *f, struct vault *v, const char *bucket, struct removal *r,
+    bool *changed, struct err *e);
+
 /* --- files_setting.c: within a transaction, or for reading --- */
 
 /* 1: the setting NAME of BUCKET is appended to OUT; 0: there is none; -1. */
@@ -142,6 +147,11 @@ int setting_read(struct vault *v, int64_t bucket, const char *name, struct buf *
 must_check
 int setting_write(
     struct vault *v, int64_t bucket, const char *name, struct span value, struct err *e);
+
+/* --- files_rules.c --- */
+
+/* How long a day of lifecycle rules is. */
+uint64_t rules_day_ms(const struct node *n);
 
 /* --- files_lock.c --- */
 
@@ -154,6 +164,9 @@ void lock_bind(struct query *q, int i, const struct files_lock *l);
 must_check
 int lock_of_write(struct vault *v, const struct object_row *r, const struct files_lock *asked,
     struct files_lock *out, struct err *e);
+/* The clock's time, unless it was put forward since we first looked: what goes when its time has come
+ * asks this. */
+uint64_t files_clock_ms(void);
 /* ERR_DENIED while L keeps a version from being removed. */
 must_check
 int lock_allows_removal(const struct files_lock *l, bool may_bypass, struct err *e);
@@ -233,3 +246,7 @@ struct upload_row {
 must_check
 int upload_row_find(struct vault *v, const char *bucket, const char *key, const char *upload_id,
     struct upload_row *r, struct err *e);
+/* Remove an upload with its parts, within a transaction. ERR_MISSING: no such bucket, or upload. */
+must_check
+int upload_remove(
+    struct vault *v, const char *bucket, const char *key, const char *upload_id, struct err *e);

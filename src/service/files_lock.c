@@ -23,9 +23,8 @@ clock_start(void)
 	mono_then = host_mono_ms();
 }
 
-/* The clock's time, unless it was put forward since we first looked. */
-static uint64_t
-lock_now(void)
+uint64_t
+files_clock_ms(void)
 {
 	uint64_t now = host_wall_ms(), counted;
 
@@ -155,7 +154,7 @@ lock_of_write(struct vault *v, const struct object_row *r, const struct files_lo
 static bool
 is_retained(const struct files_lock *l)
 {
-	return l->mode != LOCK_NONE && l->retain_ms > lock_now();
+	return l->mode != LOCK_NONE && l->retain_ms > files_clock_ms();
 }
 
 int

@@ -56,7 +56,7 @@ upload_row_find(struct vault *v, const char *bucket, const char *key, const char
 }
 
 static int
-remove_upload(struct vault *v, const struct upload_row *r, const char *key, struct err *e)
+forget_upload(struct vault *v, const struct upload_row *r, const char *key, struct err *e)
 {
 	struct query *q = vault_query(v, "DELETE FROM upload WHERE bucket=?1 AND key=?2 AND id=?3");
 
@@ -194,22 +194,28 @@ upload_part(struct upload *u, struct files *f, const char *key, const char *uplo
 }
 
 int
+upload_remove(
+    struct vault *v, const char *bucket, const char *key, const char *upload_id, struct err *e)
+{
+	struct upload_row r = { .headers = BUF_INIT(0) };
+	int found = upload_row_find(v, bucket, key, upload_id, &r, e);
+
+	buf_free(&r.headers);
+	if (found < 0 || body_drop(v, KIND_PARTS, r.body, e) < 0)
+		return -1;
+	return forget_upload(v, &r, key, e);
+}
+
+int
 multipart_abort(
     struct files *f, const char *bucket, const char *key, const char *upload_id, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	struct upload_row r = { .headers = BUF_INIT(0) };
-	int found;
 
 	if (!v || vault_begin_removal(v, e) < 0)
 		return -1;
 	files_wait_for(f, vault_ticket(v));
-	found = upload_row_find(v, bucket, key, upload_id, &r, e);
-	buf_free(&r.headers);
-	if (found < 0 || body_drop(v, KIND_PARTS, r.body, e) < 0 ||
-	    remove_upload(v, &r, key, e) < 0)
-		return -1;
-	return files_commit(f, v, e);
+	return upload_remove(v, bucket, key, upload_id, e) < 0 ? -1 : files_commit(f, v, e);
 }
 
 /* --- completing --- */
@@ -386,7 +392,7 @@ complete(struct vault *v, const char *bucket, struct upload_row *r, struct match
 	w->body = r->body;
 	w->headers = (const char *)r->headers.data;
 	w->headers_len = r->headers.len;
-	if (object_row_write(v, r->bucket, w, e) < 0 || remove_upload(v, r, w->key, e) < 0)
+	if (object_row_write(v, r->bucket, w, e) < 0 || forget_upload(v, r, w->key, e) < 0)
 		return -1;
 	return remember(v, r, w, e);
 }

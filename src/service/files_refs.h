@@ -10,3 +10,6 @@ int files_refs(struct vault *v, inspect_ref_fn *fn, void *arg, struct err *e);
 /* ERR_FORGED unless the rows of V are as many, and hold as much, as it says (files_usage). */
 must_check
 int files_usage_check(struct vault *v, struct err *e);
+/* 1: some bucket of V has lifecycle rules; 0; -1. */
+must_check
+int files_rules_any(struct vault *v, struct err *e);

@@ -577,8 +577,8 @@ remove_version(
 	return row->exists ? 0 : take_back(v, row->bucket, r->key, e);
 }
 
-static int
-remove_one(struct files *f, struct vault *v, const char *bucket, struct removal *r, bool *changed,
+int
+removal_run(struct files *f, struct vault *v, const char *bucket, struct removal *r, bool *changed,
     struct err *e)
 {
 	struct object_row row;
@@ -615,7 +615,7 @@ files_remove_many(struct files *f, const char *bucket, struct removal *r, size_t
 	if (files_bucket_id(v, bucket, &id, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
-		if (!r[i].err.kind && remove_one(f, v, bucket, &r[i], &changed, e) < 0)
+		if (!r[i].err.kind && removal_run(f, v, bucket, &r[i], &changed, e) < 0)
 			return -1;
 	return changed ? files_commit(f, v, e) : 0;
 }

@@ -84,6 +84,7 @@ struct scrub {
 	uint64_t since_busy; /* bytes read since it last looked how busy the node is */
 	struct buf later;    /* of struct account_id: to be come back to */
 	struct buf told;     /* likewise: those of which this pass has found a record damaged */
+	bool has_rules;      /* the vault just read has lifecycle rules */
 	uint64_t began_ns;   /* of the pass, or of its going on after a start */
 	uint64_t began_bytes;
 };

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "service/files_refs.h"
+#include "service/lifecycle.h"
 
 #define ACCOUNTS_AT_ONCE 64
 #define LATER_MAX        65536
@@ -46,6 +47,16 @@ add_all(struct damages *to, const struct damages *from)
 	to->more += from->more;
 }
 
+static int
+look_for_rules(void *arg, struct vault *v, struct err *e)
+{
+	struct scrub *s = arg;
+	int r = files_rules_any(v, e);
+
+	s->has_rules = r == 1;
+	return r < 0 ? -1 : 0;
+}
+
 /* 1: to be come back to; 0; -1. */
 static int
 look_at_vault(struct scrub *s, const struct vault_id *id, struct damages *found, struct err *e)
@@ -54,9 +65,11 @@ look_at_vault(struct scrub *s, const struct vault_id *id, struct damages *found,
 	struct inspector in = s->inspector;
 	int r;
 
+	s->has_rules = false;
 	if (id->service == SERVICE_FILES || id->service == SERVICE_BACKUP) {
 		in.refs = files_refs;
 		in.rows = files_usage_check;
+		in.look = look_for_rules;
 	}
 	r = inspect_vault(&in, id, &i, e);
 	if (r < 0 && e->kind == ERR_MISSING) {
@@ -83,7 +96,7 @@ look_at_vault(struct scrub *s, const struct vault_id *id, struct damages *found,
 	if (r < 0)
 		return is_passing(e->kind) ? 1 : -1;
 	add_all(found, &i.damages);
-	return 0;
+	return s->has_rules ? lifecycle_remind(s->c.node, id, e) : 0;
 }
 
 /* Whether the account lives here as it did. */

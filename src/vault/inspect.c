@@ -339,6 +339,8 @@ look_at_rows(struct job *j, struct vault *v, struct err *e)
 		return 0;
 	if (j->in->refs(v, row_names, j, e) < 0)
 		return -1;
+	if (j->in->look && j->in->look(j->in->arg, v, e) < 0)
+		return -1;
 	collect_unnamed(j);
 	return buf_check(&j->out->unnamed, e);
 }

@@ -62,6 +62,9 @@ struct inspector {
 	/* ERR_FORGED if its rows contradict each other where SQLite sees nothing; NULL: not for this
 	 * service. */
 	int (*rows)(struct vault *v, struct err *e);
+	/* Something else that the service wants to know of its database, while it is open; or NULL. May be
+	 * asked more than once. */
+	int (*look)(void *arg, struct vault *v, struct err *e);
 	void *arg;
 };
 

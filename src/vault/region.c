@@ -32,6 +32,27 @@ region_batch(struct err *e)
 }
 
 void
+region_put_rules(struct region_batch *b, const struct account_id *id, unsigned services)
+{
+	for (enum service s = SERVICE_FILES; s < SERVICES; s++) {
+		struct vault_id vault = { *id, (uint8_t)s };
+
+		if (services & BIT(s))
+			region_put(b, REGION_RULES, &vault, sizeof(vault), "", 0);
+	}
+}
+
+void
+region_delete_rules(struct region_batch *b, const struct account_id *id)
+{
+	for (enum service s = SERVICE_FILES; s < SERVICES; s++) {
+		struct vault_id vault = { *id, (uint8_t)s };
+
+		region_delete(b, REGION_RULES, &vault, sizeof(vault));
+	}
+}
+
+void
 region_batch_free(struct region_batch *b)
 {
 	if (!b)

@@ -16,6 +16,7 @@ enum region_kind {
 	REGION_SCRUB = 'S', /* where the scrub is (service/scrub.h) */
 	REGION_DAMAGE =
 	    'D', /* + account: what the scrub found damaged of it; goes with the account */
+	REGION_RULES = 'L',    /* + vault: it may have lifecycle rules (service/lifecycle.h) */
 	REGION_STORE = 'R',    /* + name: of the store itself (move/reconcile.h) */
 	REGION_KEY = 'K',      /* a rotation of the region key under way (service/rotation.h) */
 	REGION_TERM = 'T',     /* the node's term (standby/) */
@@ -30,6 +31,10 @@ struct region_batch *region_batch(struct err *e);
 void region_put(struct region_batch *b, enum region_kind k, const void *key, size_t n,
     const void *value, size_t value_len);
 void region_delete(struct region_batch *b, enum region_kind k, const void *key, size_t n);
+/* A record of REGION_RULES for each vault of an account with SERVICES, but its profile: whoever has just
+ * taken the account in does not know what is in them. And for none of them any more. */
+void region_put_rules(struct region_batch *b, const struct account_id *id, unsigned services);
+void region_delete_rules(struct region_batch *b, const struct account_id *id);
 void region_batch_free(struct region_batch *b);
 CLEANUP(struct region_batch, region_batch_free)
 

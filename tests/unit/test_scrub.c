@@ -6,6 +6,7 @@
 
 #include "sealed_fixture.h"
 #include "sealed/look.h"
+#include "service/lifecycle_internal.h"
 #include "service/scrub_internal.h"
 
 #define CHUNKY 100000 /* one chunk */
@@ -656,6 +657,26 @@ records_are_read_as_they_were_written(void **state)
 	free(b);
 }
 
+/* Of a vault with lifecycle rules; the others get none. */
+static void
+the_record_of_rules_that_is_lost_is_written_again(void **state)
+{
+	struct vault_id ids[] = { vault_of(&f[0]), vault_of(&f[1]) };
+	struct err e = { 0 };
+
+	(void)state;
+	CHECK_OK(
+	    files_rules_put(&f[1], "things", (struct span){ (const uint8_t *)"x", 1 }, &e), &e);
+	CHECK_OK(rules_record_forget(&r.node, &ids[1], &e), &e);
+	pass(NULL);
+	for (unsigned i = 0; i < ARRAY_LEN(ids); i++) {
+		_cleanup_buf_ struct buf value = BUF_INIT(0);
+
+		CHECK(region_get(r.node.engine, REGION_RULES, &ids[i], sizeof(ids[i]), &value,
+		          &e) == (int)i);
+	}
+}
+
 int
 main(void)
 {
@@ -678,6 +699,7 @@ main(void)
 		IT(a_pass_is_ended_when_asked),
 		IT(passes_begin_by_themselves_and_one_account_is_read_in_between),
 		IT(requests_come_first_unless_a_pass_was_asked_for),
+		IT(the_record_of_rules_that_is_lost_is_written_again),
 		cmocka_unit_test(records_are_read_as_they_were_written),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,61 @@
+/* s3_lifecycle.c - a bucket's lifecycle rules; what they do is service/lifecycle.h's. */
+#include "front/s3_private.h"
+#include "front/s3_rules.h"
+
+#include <string.h>
+
+int
+s3_get_lifecycle(struct s3_call *c, struct err *e)
+{
+	_cleanup_buf_ struct buf stored = BUF_INIT(RULES_BYTES_MAX);
+	int found = files_setting_get(&c->files, c->bucket, FILES_RULES, &stored, e);
+
+	if (found < 0)
+		return -1;
+	if (!found)
+		return s3_refuse(c, e, 404, "NoSuchLifecycleConfiguration",
+		    "the bucket has no lifecycle configuration");
+	if (s3_rules_write((struct span){ stored.data, stored.len }, &c->r->body, e) < 0)
+		return -1;
+	s3_answer_xml(c->r, 200);
+	return 0;
+}
+
+int
+s3_put_lifecycle(struct s3_call *c, struct err *e)
+{
+	_cleanup_buf_ struct buf stored = BUF_INIT(RULES_BYTES_MAX);
+	const char *code = NULL;
+	int rc;
+
+	if (s3_rules_read(c->body, &stored, &code, e) < 0) {
+		if (code) {
+			c->status = !strcmp(code, "NotImplemented") ? 501 : 400;
+			c->code = code;
+		}
+		return -1;
+	}
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = files_rules_put(&c->files, c->bucket, (struct span){ stored.data, stored.len }, e);
+	s3_write_end(c);
+	if (rc < 0)
+		return -1;
+	c->r->status = 200;
+	return 0;
+}
+
+int
+s3_delete_lifecycle(struct s3_call *c, struct err *e)
+{
+	int rc;
+
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = files_setting_remove(&c->files, c->bucket, FILES_RULES, e);
+	s3_write_end(c);
+	if (rc < 0)
+		return -1;
+	c->r->status = 204;
+	return 0;
+}
