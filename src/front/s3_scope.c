@@ -44,6 +44,9 @@ static const struct {
 	{ s3_get_cors, TOUCH_SETTINGS },
 	{ s3_put_cors, TOUCH_SETTINGS },
 	{ s3_delete_cors, TOUCH_SETTINGS },
+	{ s3_get_lifecycle, TOUCH_SETTINGS },
+	{ s3_put_lifecycle, TOUCH_SETTINGS },
+	{ s3_delete_lifecycle, TOUCH_SETTINGS },
 
 	{ s3_list_v1, TOUCH_LISTING },
 	{ s3_list_v2, TOUCH_LISTING },
