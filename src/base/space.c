@@ -47,6 +47,12 @@ space_free(struct space *s)
 	return atomic_load(&s->free_bytes);
 }
 
+void
+space_look_again(struct space *s)
+{
+	atomic_store(&s->looked_ms, 0);
+}
+
 uint64_t
 space_room(struct space *s)
 {

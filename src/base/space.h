@@ -19,5 +19,7 @@ struct space {
 void space_init(struct space *s, const char *path, const char *what, uint64_t keep_bytes);
 /* What the file system has left, as it was some milliseconds ago; UINT64_MAX if it does not say. */
 uint64_t space_free(struct space *s);
+/* Don't rely on what was seen last: something was made or removed. */
+void space_look_again(struct space *s);
 /* How much of it may be used without touching what is kept back; 0 while it is low. */
 uint64_t space_room(struct space *s);

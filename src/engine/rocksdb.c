@@ -9,7 +9,8 @@
  * mutexes.
  *
  * Space. Puts are refused with ERR_FULL while there is little space left: deleting needs some to
- * make more, and may use it (ENGINE_RESERVE) down to one write buffer. It also keeps RocksDB from meeting a full disk: built with assertions, as Debian's is,
+ * make more, and may use it (ENGINE_RESERVE) down to one write buffer, and what a file keeps besides
+ * (rocksdb_ballast.c). It also keeps RocksDB from meeting a full disk: built with assertions, as Debian's is,
  * it may abort the process when a log that could not be written is synced for the first time.
  */
 #include "base/fs.h"
@@ -293,6 +294,8 @@ has_put(const struct engine_write *w, size_t n)
 static int
 check_space(struct rocks *r, enum engine_when when, struct err *e)
 {
+	if (!(when & ENGINE_RESERVE))
+		rocks_ballast_take(r);
 	if (when & ENGINE_RESERVE ? space_free(&r->space) >= r->buffer_bytes
 	                          : space_room(&r->space) > 0)
 		return 0;
@@ -309,6 +312,8 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 
 	if (engine_check_writes(w, n, e) < 0)
 		return -1;
+	if (when & ENGINE_RESERVE || !has_put(w, n))
+		rocks_ballast_give(r);
 	if (has_put(w, n) && check_space(r, when, e) < 0)
 		return -1;
 	if (rocks_enter(r, true, e) < 0)
@@ -356,6 +361,7 @@ rocks_drop(struct engine *g, const struct vault_id *id, struct err *e)
 	rocksdb_writebatch_t *batch;
 	int rc;
 
+	rocks_ballast_give(r);
 	if (rocks_enter(r, true, e) < 0)
 		return -1;
 	batch = rocksdb_writebatch_create();
@@ -415,6 +421,7 @@ rocks_close(struct engine *g)
 		pthread_mutex_destroy(&r->stripes[i]);
 	pthread_rwlock_destroy(&r->gate);
 	pthread_mutex_destroy(&r->compacting);
+	pthread_mutex_destroy(&r->ballast_lock);
 	pthread_mutex_destroy(&r->tail_lock);
 	free(r->path);
 	free(r);
@@ -464,9 +471,11 @@ open_engine(const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_
 	for (size_t i = 0; i < STRIPES; i++)
 		pthread_mutex_init(&r->stripes[i], NULL);
 	pthread_mutex_init(&r->compacting, NULL);
+	pthread_mutex_init(&r->ballast_lock, NULL);
 	pthread_mutex_init(&r->tail_lock, NULL);
 	r->is_tailed = keep_bytes != NULL;
 	r->keep_bytes = keep_bytes ? *keep_bytes : 0;
+	rocks_ballast_take(r);
 	if (rocks_open(r, e) < 0) {
 		rocks_close(&r->engine);
 		return NULL;

@@ -189,6 +189,7 @@ rocks_compact(struct engine *g, struct err *e)
 
 	assert(!rocks_scan_depth); /* it would wait for itself */
 	pthread_mutex_lock(&r->compacting);
+	rocks_ballast_give(r);
 	rc = rocks_enter(r, true, e);
 	if (rc == 0) {
 		rc = compact_inside(r, e);

@@ -26,6 +26,9 @@ struct rocks {
 
 	struct space space;
 	uint64_t buffer_bytes; /* less than this is for deletes alone */
+	pthread_mutex_t ballast_lock;
+	_Atomic bool has_ballast;
+	_Atomic uint64_t ballast_ms; /* when it was last tried to take it, or given up; 0: never */
 
 	pthread_mutex_t stripes[STRIPES];
 
@@ -95,6 +98,16 @@ struct full_key rocks_end_key(const struct vault_id *id);
 /* Write BATCH unless it is empty, and destroy it. */
 must_check
 int rocks_write(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when when, struct err *e);
+
+/* --- rocksdb_ballast.c --- */
+
+#define ROCKS_BALLAST "ballast" /* in the database's folder */
+
+/* Before new data is written: take the ballast if it is not there and there is enough room. */
+void rocks_ballast_take(struct rocks *r);
+/* Before something is written that makes room, or keeps the node going, and that has not entered yet: give the
+ * ballast up if there is too little room. */
+void rocks_ballast_give(struct rocks *r);
 
 /* --- rocksdb_tail.c --- */
 

@@ -560,7 +560,7 @@ mount_small(const char *dir)
 {
 	return unshare(CLONE_NEWNS) == 0 &&
 	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	    mount("none", dir, "tmpfs", 0, "size=24m") == 0;
+	    mount("none", dir, "tmpfs", 0, "size=28m") == 0;
 }
 
 /* Role: one thread, until not a byte is left, and after there is space again. */
@@ -585,7 +585,7 @@ child_full(const char *dir)
 	log_set_level(LOG_ERROR_);
 	n = put_until_full(g, 0, &e);
 	fprintf(stderr, "full after %u records: %s\n", n, e.text);
-	if (e.kind != ERR_FULL || n < 1000)
+	if (e.kind != ERR_FULL || n < 500)
 		return 2;
 	/* What is kept free is for deleting. */
 	if (engine_apply(g, &mara, &(struct engine_write){ ENGINE_DELETE, span_of("x"), { 0 } }, 1,
@@ -614,6 +614,77 @@ child_full(const char *dir)
 	engine_close(g);
 	g = open_db(dir, &e);
 	return g && all_there(g, more) == 0 ? 0 : 5;
+}
+
+/* All that is left of the file system at DIR, into FD. */
+static void
+eat_all(int fd)
+{
+	static char eaten[4096];
+
+	while (write(fd, eaten, sizeof(eaten)) > 0 || write(fd, eaten, 1) > 0)
+		;
+}
+
+static int
+put_reserve(struct engine *g, const char *key, struct err *e)
+{
+	struct engine_write w = { ENGINE_PUT, span_of(key), span_of("gone") };
+
+	return engine_apply(g, &mara, &w, 1, NULL, ENGINE_NOW | ENGINE_RESERVE, e);
+}
+
+/* Role: something else takes every byte, before the start or while it runs. */
+static int
+child_eaten(const char *dir)
+{
+	static char other[600], ballast[600];
+	struct err e = { 0 };
+	struct engine *g;
+	int fd;
+
+	if (!mount_small(dir))
+		return NOT_POSSIBLE;
+	snprintf(other, sizeof(other), "%s/other", dir);
+	snprintf(ballast, sizeof(ballast), "%s/db/ballast", dir);
+	log_set_level(LOG_ERROR_ + 1);
+	for (int i = 0; i < 2; i++) {
+		g = open_db(dir, &e);
+		fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+		if (!g || fd < 0 || access(ballast, F_OK) < 0)
+			return 1;
+		/* Some tables, and nothing that goes on in the background. */
+		for (unsigned k = 0; k < 3000; k++)
+			if (put(g, &mara, k % 2 ? "1" : "2", "some value that is replaced", &e) < 0)
+				return 7;
+		if (engine_compact(g, &e) < 0 || put(g, &mara, "3", "in the log", &e) < 0)
+			return 7;
+		if (i) { /* what is in the log can't be made a table at the next start */
+			eat_all(fd);
+			engine_close(g);
+			g = open_db(dir, &e);
+		}
+		eat_all(fd);
+		usleep(60 * 1000);
+		if (!g || put(g, &mara, "new", "v", &e) == 0 || e.kind != ERR_FULL ||
+		    access(ballast, F_OK) < 0)
+			return 2;
+		/* What makes room is carried out, and new data refused still. */
+		for (unsigned k = 0; k < 50; k++)
+			if (put_reserve(g, "00001", &e) < 0 || engine_flush(g, &e) < 0)
+				return 3;
+		if (access(ballast, F_OK) == 0 || put(g, &mara, "new", "v", &e) == 0)
+			return 4;
+		unlink(other);
+		close(fd);
+		if (engine_drop(g, &mara, &e) < 0 || engine_compact(g, &e) < 0)
+			return 5;
+		usleep(1100 * 1000);
+		if (put(g, &mara, "new", "v", &e) < 0 || access(ballast, F_OK) < 0)
+			return 6;
+		engine_close(g);
+	}
+	return 0;
 }
 
 struct writer {
@@ -728,6 +799,12 @@ a_full_disk_loses_nothing_and_recovers(void **state)
 }
 
 static void
+what_makes_room_has_some_where_others_took_all(void **state)
+{
+	run_on_small_disk("eaten", *state);
+}
+
+static void
 a_full_disk_under_many_writers_loses_nothing(void **state)
 {
 	run_on_small_disk("crowd", *state);
@@ -746,6 +823,8 @@ run_child(const char *role, const char *dir, unsigned n)
 		return child_forever(dir);
 	if (strcmp(role, "holds") == 0)
 		return child_holds(dir);
+	if (strcmp(role, "eaten") == 0)
+		return child_eaten(dir);
 	if (strcmp(role, "crowd") == 0)
 		return child_crowd(dir);
 	return child_full(dir);
@@ -764,6 +843,7 @@ main(int argc, char **argv)
 		TEST_IN_DIR(compaction_waits_for_scans_that_keep_files),
 		TEST_IN_DIR(compaction_keeps_its_word_under_traffic),
 		TEST_IN_DIR(a_full_disk_loses_nothing_and_recovers),
+		TEST_IN_DIR(what_makes_room_has_some_where_others_took_all),
 		TEST_IN_DIR(a_full_disk_under_many_writers_loses_nothing),
 	};
 
