@@ -31,6 +31,7 @@ struct recovery {
 	struct home *homes;
 	size_t n, cap;
 	struct region_batch *stale;
+	struct buf damaged; /* of struct account_id: whose record of a move can't be read */
 };
 
 static int
@@ -62,15 +63,44 @@ keep_arrival(struct recovery *r, const struct move_record *m, struct err *e)
 	return 0;
 }
 
+/* A record that is damaged says no more about its move than that there was one. It stays, for the scrub to
+ * tell of; what its account needs follows from the home's record (recover_home). */
+static void
+note_damaged(struct recovery *r, struct span key, const char *what, const struct err *why)
+{
+	struct account_id id = { 0 };
+	char account[ACCOUNT_TEXT_SIZE];
+
+	if (key.len == sizeof(id))
+		memcpy(&id, key.data, sizeof(id));
+	account_text(&id, account);
+	log_error(
+	    "move.damaged", NULL, "account=%s record=%s error=\"%s\"", account, what, why->text);
+	if (r)
+		buf_add(&r->damaged, &id, sizeof(id));
+}
+
+static bool
+is_damaged(const struct recovery *r, const struct account_id *id)
+{
+	for (size_t at = 0; at < r->damaged.len; at += sizeof(*id))
+		if (memcmp(r->damaged.data + at, id, sizeof(*id)) == 0)
+			return true;
+	return false;
+}
+
 /* model: s_crash, s_crash_and_reset, t_crash */
 static int
 recover_move(void *arg, struct span key, struct span value, struct err *e)
 {
 	struct recovery *r = arg;
 	struct move_record m;
+	struct err why = { 0 };
 
-	if (move_record_read(value, &m, e) < 0)
-		return -1;
+	if (move_record_read(value, &m, &why) < 0) {
+		note_damaged(r, key, "move", &why);
+		return 0;
+	}
 	switch (m.state) {
 	case MOVE_COPYING:
 		region_delete(r->stale, REGION_MOVE, key.data, key.len);
@@ -88,8 +118,9 @@ recover_move(void *arg, struct span key, struct span value, struct err *e)
 		resolver_add(r->mover, &m);
 		return 0;
 	default:
-		return err_set(
-		    e, ERR_FORGED, "a move record in state %s", move_state_name(m.state));
+		err_set(&why, ERR_FORGED, "its state is %s", move_state_name(m.state));
+		note_damaged(r, key, "move", &why);
+		return 0;
 	}
 }
 
@@ -98,17 +129,29 @@ recover_move(void *arg, struct span key, struct span value, struct err *e)
 static int
 recover_home(void *arg, const struct home *h, struct err *e)
 {
-	struct mover *m = arg;
+	struct recovery *all = arg;
+	struct mover *m = all->mover;
 	struct move_record r = { .account = h->account, .attempt = h->attempt };
 
-	(void)e;
-	if (h->state != HOME_FENCED && h->state != HOME_PREPARED)
-		return 0;
-	r.state = h->state == HOME_FENCED ? MOVE_FENCED : MOVE_PREPARED;
 	r.epoch = h->state == HOME_FENCED ? h->epoch : h->epoch - 1;
 	memcpy(r.peer, h->peer, sizeof r.peer);
-	resolver_add(m, &r); /* one that is there already stays */
-	return 0;
+	switch (h->state) {
+	case HOME_FENCED:
+	case HOME_PREPARED:
+		r.state = h->state == HOME_FENCED ? MOVE_FENCED : MOVE_PREPARED;
+		resolver_add(m, &r); /* one that is there already stays */
+		return 0;
+	case HOME_ARRIVING:
+		r.state = MOVE_ARRIVING;
+		return is_damaged(all, &h->account) ? keep_arrival(all, &r, e) : 0;
+	case HOME_HERE:
+		/* It may have come just before, and the old home be reading still. */
+		if (is_damaged(all, &h->account))
+			homes_delay_writes(m->node->homes, &h->account, move_lease_ms(m, &r));
+		return 0;
+	default:
+		return 0;
+	}
 }
 
 /* model: s_crash, s_crash_and_reset, t_crash */
@@ -116,18 +159,21 @@ static int
 recover_erasure(void *arg, struct span key, struct span value, struct err *e)
 {
 	struct erase_record x;
+	struct err why = { 0 };
 
-	(void)key;
-	if (erase_record_read(value, &x, e) < 0)
-		return -1;
-	eraser_add(arg, &x);
+	(void)e;
+	/* What it was about, the scrub finds once more: what is nobody's (service/scrub.h). */
+	if (erase_record_read(value, &x, &why) < 0)
+		note_damaged(NULL, key, "erasure", &why);
+	else
+		eraser_add(arg, &x);
 	return 0;
 }
 
 static int
 recover(struct mover *m, struct err *e)
 {
-	struct recovery r = { .mover = m, .stale = region_batch(e) };
+	struct recovery r = { .mover = m, .stale = region_batch(e), .damaged = BUF_INIT(0) };
 	struct node *n = m->node;
 	int result = -1;
 
@@ -136,7 +182,9 @@ recover(struct mover *m, struct err *e)
 	    region_apply(n->engine, n->flusher, r.stale, e) == 0)
 		result = 0;
 	if (result == 0)
-		result = homes_scan(n->homes, recover_home, m, e);
+		result = buf_check(&r.damaged, e);
+	if (result == 0)
+		result = homes_scan_after(n->homes, NULL, recover_home, &r, e);
 	for (size_t i = 0; i < r.n && result == 0; i += UNIT_MAX) {
 		size_t some = r.n - i < UNIT_MAX ? r.n - i : UNIT_MAX;
 
@@ -146,6 +194,7 @@ recover(struct mover *m, struct err *e)
 		log_info("move.recovered", NULL, "given_up=%zu settling=%u erasing=%u", r.n,
 		    m->n_to_settle, m->n_to_erase);
 	region_batch_free(r.stale);
+	buf_free(&r.damaged);
 	free(r.given_up);
 	free(r.homes);
 	return result;

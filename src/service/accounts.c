@@ -355,7 +355,14 @@ accounts_remove_here(struct node *n, const struct account_id *id, struct err *e)
 static int
 collect(void *arg, const struct home *home, struct err *e)
 {
+	char account[ACCOUNT_TEXT_SIZE];
+
 	(void)e;
+	if (home->state == HOME_STATES) {
+		account_text(&home->account, account);
+		log_error("account.damaged", NULL,
+		    "account=%s the record of its home can't be read: it is refused", account);
+	}
 	if (home->state == HOME_CREATING || home->state == HOME_REMOVING)
 		buf_add(arg, home, sizeof(*home));
 	return 0;
@@ -406,7 +413,7 @@ accounts_recover(struct node *n, struct err *e)
 	if (!n->engine)
 		return 0;
 	lock = lock_making(true);
-	if (homes_scan(n->homes, collect, &found, e) < 0 || buf_check(&found, e) < 0)
+	if (homes_scan_after(n->homes, NULL, collect, &found, e) < 0 || buf_check(&found, e) < 0)
 		return -1;
 	homes = (struct home *)found.data;
 	count = found.len / sizeof(*homes);

@@ -69,10 +69,11 @@ parse_home(const struct account_id *id, struct span value, struct home *out, str
 	home.attempt = read_u64(&r);
 	read_str(&r, home.country, sizeof(home.country));
 	read_str(&r, home.peer, sizeof(home.peer));
-	if (read_check(&r, "a home record", e) < 0)
-		return -1;
-	if (format != RECORD_FORMAT || state == HOME_NONE || state >= HOME_STATES)
-		return err_set(e, ERR_BAD, "a home record of format %u, state %u", format, state);
+	if (read_check(&r, "a home record", NULL) < 0 || format != RECORD_FORMAT ||
+	    state == HOME_NONE || state >= HOME_STATES)
+		return err_set(e, ERR_FORGED,
+		    "the record of the account's home is damaged (format %u, state %u)", format,
+		    state);
 	*out = home;
 	return 0;
 }
@@ -496,29 +497,6 @@ struct scan {
 static int
 visit(void *arg, struct span key, struct span value, struct err *e)
 {
-	struct scan *s = arg;
-	struct account_id id;
-	struct home home;
-
-	if (key.len != sizeof(id))
-		return err_set(e, ERR_BAD, "a home record with a key of %zu bytes", key.len);
-	memcpy(&id, key.data, sizeof(id));
-	if (parse_home(&id, value, &home, e) < 0)
-		return -1;
-	return s->fn(s->arg, &home, e);
-}
-
-int
-homes_scan(struct homes *h, homes_scan_fn *fn, void *arg, struct err *e)
-{
-	struct scan s = { fn, arg };
-
-	return region_scan(h->c.engine, REGION_HOME, visit, &s, e);
-}
-
-static int
-visit_any(void *arg, struct span key, struct span value, struct err *e)
-{
 	struct home home = { .state = HOME_STATES };
 	struct scan *s = arg;
 
@@ -537,6 +515,6 @@ homes_scan_after(
 	struct scan s = { fn, arg };
 
 	if (!after)
-		return region_scan(h->c.engine, REGION_HOME, visit_any, &s, e);
-	return region_scan_after(h->c.engine, REGION_HOME, after, sizeof(*after), visit_any, &s, e);
+		return region_scan(h->c.engine, REGION_HOME, visit, &s, e);
+	return region_scan_after(h->c.engine, REGION_HOME, after, sizeof(*after), visit, &s, e);
 }

@@ -98,7 +98,7 @@ struct home_pass {
 };
 
 /* Here goes on; fenced reads until its lease is over; creating and prepared wait; moved and arriving
- * are served by the other side; none and removing are unknown. W may be NULL: then ENTER_WAIT comes without a call. -1 with *E only if the record can't be read. */
+ * are served by the other side; none and removing are unknown. W may be NULL: then ENTER_WAIT comes without a call. -1 with *E only if the record can't be read (ERR_FORGED: it is damaged). */
 must_check
 int homes_enter(struct homes *h, const struct account_id *id, enum enter_how how,
     enum enter_answer *answer, struct home_pass *pass, struct home_wait *w, struct err *e);
@@ -110,7 +110,7 @@ int homes_enter_wait(struct homes *h, const struct account_id *id, enum enter_ho
 
 /* --- changes; durable when they return, and only then visible --- */
 
-/* The record as it is: 1, 0 (none), -1. */
+/* The record as it is: 1, 0 (none), -1 (ERR_FORGED: damaged). */
 must_check
 int homes_get(struct homes *h, const struct account_id *id, struct home *out, struct err *e);
 /* Store N records together with what else B holds (B may be NULL; consumed and emptied). Each must
@@ -151,11 +151,9 @@ unsigned homes_waited(struct homes *h, const struct account_id *id);
 unsigned homes_busy(struct homes *h);
 /* Requests waiting at the gate, over all accounts. */
 unsigned homes_waiting(struct homes *h);
-/* Every record, in order of ids. 0 go on, 1 enough, -1. */
+/* Every record after AFTER (NULL: all), in order of ids. One that is damaged comes with its id and state
+ * HOME_STATES: it must not keep the others from being served. 0 go on, 1 enough, -1. */
 typedef int homes_scan_fn(void *arg, const struct home *home, struct err *e);
-must_check
-int homes_scan(struct homes *h, homes_scan_fn *fn, void *arg, struct err *e);
-/* Those after AFTER (NULL: all), and one that does not parse comes with its id and state HOME_STATES. */
 must_check
 int homes_scan_after(
     struct homes *h, const struct account_id *after, homes_scan_fn *fn, void *arg, struct err *e);

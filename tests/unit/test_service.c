@@ -189,7 +189,7 @@ accounts_all_whole(struct bench *b)
 
 	CHECK_OK(directory_list(c.node->directory, NULL, "", "", 100000, count_row, &c, &e), &e);
 	CHECK_OK(engine_list(c.node->engine, count_vault, &c, &e), &e);
-	CHECK_OK(homes_scan(c.node->homes, count_home, &c, &e), &e);
+	CHECK_OK(homes_scan_after(c.node->homes, NULL, count_home, &c, &e), &e);
 	CHECK(c.vaults == 3 * c.rows);
 	CHECK(c.homes == c.rows);
 	return c.rows;
