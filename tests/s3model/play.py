@@ -5,7 +5,7 @@ import time
 
 import requests_of
 from model import Account
-from values import Names
+from values import Names, Unknown
 from wire import Line, tree
 
 # Headers of an answer that are compared: these, and x-amz-*.
@@ -44,10 +44,11 @@ class Player:
         if hasattr(self, "do_" + op["op"]):
             return getattr(self, "do_" + op["op"])(op)
         names = self.names[op["user"]]
-        op = self.with_times(op, names)
-        if op is None or not self.is_known(op, names):
+        try:
+            op = self.with_times(op, names)
+            wanted = self.accounts[op["user"]].expect(copy.deepcopy(op))
+        except Unknown:
             return None
-        wanted = self.accounts[op["user"]].expect(copy.deepcopy(op))
         request = getattr(requests_of, op["op"])(self.resolved(op, names))
         before = time.time()
         answer = self.lines[op["at"]].send(self.users[op["user"]], request)
@@ -60,20 +61,15 @@ class Player:
 
     @staticmethod
     def with_times(op, names):
-        """With seconds for [symbol, more]; None: the symbol's are not known."""
+        """With seconds for [symbol, more]. Every symbol has to be known; @v0 and the like are nowhere on purpose."""
         op = dict(op)
         for name, value in op.items():
             if name.endswith("_since") and isinstance(value, list):
-                if not names.knows(value[0]):
-                    return None
                 op[name] = names.seconds(value[0]) + value[1]
+        for named in [op.get(name) for name in RESOLVED] + [one.get("version") for one in op.get("objects", [])]:
+            if named and named[0] == "@" and named[2:] != "0" and not names.knows(named):
+                raise Unknown(named)
         return op
-
-    @staticmethod
-    def is_known(op, names):
-        """Whether the node has told all that OP names; @v0 and the like are nowhere on purpose."""
-        named = [op.get(name) for name in RESOLVED] + [one.get("version") for one in op.get("objects", [])]
-        return all(names.knows(s) for s in named if s and s[0] == "@" and s[2:] != "0")
 
     @staticmethod
     def resolved(op, names):

@@ -49,6 +49,10 @@ def http_date(seconds):
     return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(seconds))
 
 
+class Unknown(Exception):
+    """What an operation needs has never been told, so it can't be played."""
+
+
 class Names:
     """What the symbols stand for."""
 
@@ -66,6 +70,9 @@ class Names:
         return symbol in self.real
 
     def seconds(self, symbol):
+        """Of a time. Unknown: no answer has told it yet."""
+        if symbol not in self.real:
+            raise Unknown(symbol)
         return self.real[symbol]
 
     def meet(self, symbol, value):
