@@ -3,15 +3,14 @@ import base64
 import filecmp
 import hashlib
 import json
-import os
 import pathlib
 import random
 import shutil
-import subprocess
 import zlib
 
 import pytest
 
+from client_tools import aws_for, rclone_for, restic_for, same, tool
 from domicile import Region
 
 MIB = 1 << 20
@@ -45,41 +44,8 @@ def tree(tmp_path_factory):
     return root
 
 
-def same(a, b):
-    """Whether two folders hold the same files with the same content."""
-    def names(root):
-        return sorted(str(p.relative_to(root)) for p in pathlib.Path(root).rglob("*") if p.is_file())
-
-    assert names(a) == names(b)
-    assert filecmp.cmpfiles(a, b, names(a), shallow=False)[1:] == ([], [])
-
-
-def tool(name):
-    """Runs a client; the test is skipped where it is not installed."""
-    path = shutil.which(name)
-    if not path:
-        pytest.skip(f"{name} is not installed")
-
-    def call(*words, ok=True, **environment):
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "RCLONE_", "RESTIC_"))}
-        env.update({k: str(v) for k, v in environment.items()})
-        done = subprocess.run([path, *map(str, words)], capture_output=True, text=True, timeout=300, env=env)
-        said = done.stdout[-1000:] + done.stderr[-2000:]
-        if ok and done.returncode:
-            pytest.fail(f"{name} {words}: {done.returncode}\n{said}", pytrace=False)
-        return done
-    return call
-
-
 def test_restic_backs_up_checks_restores_and_prunes(region, account, tree, tmp_path):
-    restic = tool("restic")
-    env = dict(AWS_ACCESS_KEY_ID=account["access_key"], AWS_SECRET_ACCESS_KEY=account["secret_key"],
-               RESTIC_PASSWORD="correct horse", RESTIC_REPOSITORY=f"s3:{region.url}/backup-restic",
-               RESTIC_CACHE_DIR=tmp_path / "cache")
-
-    def call(*words):
-        return restic("--cacert", region.ca, *words, **env).stdout
-
+    call = restic_for(region, account, "backup-restic", tmp_path / "cache")
     call("init")
     call("backup", tree)
     (tree / "late").write_text("later")
@@ -93,16 +59,7 @@ def test_restic_backs_up_checks_restores_and_prunes(region, account, tree, tmp_p
 
 
 def test_rclone_copies_checks_syncs_and_purges(region, account, tree, tmp_path):
-    rclone = tool("rclone")
-    env = dict(RCLONE_CONFIG="/dev/null", RCLONE_CONFIG_D_TYPE="s3", RCLONE_CONFIG_D_PROVIDER="Other",
-               RCLONE_CONFIG_D_ENDPOINT=region.url, RCLONE_CONFIG_D_REGION=region.name,
-               RCLONE_CONFIG_D_ACCESS_KEY_ID=account["access_key"], RCLONE_CA_CERT=region.ca,
-               RCLONE_CONFIG_D_SECRET_ACCESS_KEY=account["secret_key"],
-               RCLONE_CONFIG_D_UPLOAD_CUTOFF="8Mi", RCLONE_CONFIG_D_CHUNK_SIZE="5Mi")
-
-    def call(*words):
-        return rclone(*words, **env).stdout
-
+    call = rclone_for(region, account)
     call("mkdir", "d:cone")
     call("copy", tree, "d:cone/tree")
     call("check", tree, "d:cone/tree", "--download")
@@ -146,17 +103,6 @@ def test_s3cmd_puts_lists_gets_and_syncs(region, account, tree, tmp_path):
     call("del", "--recursive", "--force", "s3://commands/")
     call("rb", "s3://commands")
     assert "s3://commands" not in call("ls")
-
-
-def aws_for(region, account, **environment):
-    aws = tool("aws")
-    env = dict(AWS_ACCESS_KEY_ID=account["access_key"], AWS_SECRET_ACCESS_KEY=account["secret_key"],
-               AWS_DEFAULT_REGION=region.name, AWS_CA_BUNDLE=region.ca, AWS_CONFIG_FILE="/dev/null",
-               AWS_EC2_METADATA_DISABLED="true", **environment)
-
-    def call(*words):
-        return aws("--endpoint-url", region.url, *words, **env).stdout
-    return call
 
 
 # By default (when_supported) a checksum follows the body: STREAMING-UNSIGNED-PAYLOAD-TRAILER.
