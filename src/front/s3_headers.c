@@ -539,6 +539,7 @@ s3_headers_answer(struct request *r, const struct object_info *i)
 	response_header(r, "Accept-Ranges", "bytes");
 	s3_answer_version(r, "x-amz-version-id", i);
 	s3_lock_answer(r, &i->lock);
+	s3_answer_expiry(r, i);
 	while (at < end) {
 		const char *line_end = memchr(at, '\n', (size_t)(end - at));
 

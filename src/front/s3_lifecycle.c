@@ -2,7 +2,26 @@
 #include "front/s3_private.h"
 #include "front/s3_rules.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
+
+void
+s3_answer_expiry(struct request *r, const struct object_info *i)
+{
+	char date[32], id[3 * RULES_ID_MAX + 1], *to = id;
+
+	if (!i->expires_ms)
+		return;
+	for (const uint8_t *p = (const uint8_t *)i->expires_by; *p && to < id + sizeof id - 3; p++)
+		if (isalnum(*p) || strchr("-._~", *p))
+			*to++ = (char)*p;
+		else
+			to += snprintf(to, 4, "%%%02X", (unsigned)*p);
+	*to = '\0';
+	s3_date_text(i->expires_ms, date);
+	response_header(r, "x-amz-expiration", "expiry-date=\"%s\", rule-id=\"%s\"", date, id);
+}
 
 int
 s3_get_lifecycle(struct s3_call *c, struct err *e)
@@ -52,7 +71,7 @@ s3_delete_lifecycle(struct s3_call *c, struct err *e)
 
 	if (s3_write_begin(c, e) < 0)
 		return -1;
-	rc = files_setting_remove(&c->files, c->bucket, FILES_RULES, e);
+	rc = files_rules_remove(&c->files, c->bucket, e);
 	s3_write_end(c);
 	if (rc < 0)
 		return -1;

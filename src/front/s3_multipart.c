@@ -169,6 +169,7 @@ s3_multipart_complete(struct s3_call *c, struct err *e)
 	xml_text(b, "Bucket", c->bucket);
 	xml_text(b, "Key", c->key);
 	s3_answer_version(c->r, "x-amz-version-id", &info);
+	s3_answer_expiry(c->r, &info);
 	xml_printf(b, "ETag", "\"%s\"", info.etag);
 	xml_close(b, "CompleteMultipartUploadResult");
 	s3_answer_xml(c->r, 200);

@@ -198,6 +198,8 @@ int s3_preflight_begin(struct s3_call *c, bool *is_answered, struct err *e);
 int s3_preflight_refuse(struct s3_call *c, struct err *e);
 /* s3_lifecycle.c */
 s3_fn s3_get_lifecycle, s3_put_lifecycle, s3_delete_lifecycle;
+/* x-amz-expiration, if some rule is for the object. */
+void s3_answer_expiry(struct request *r, const struct object_info *i);
 /* s3_put.c */
 s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
 /* The claims about a body: its SHA-256 and Content-MD5. */

@@ -310,6 +310,7 @@ answer_stored(struct s3_call *c, const struct object_info *info, const struct fo
 	c->r->status = 200;
 	response_header(c->r, "ETag", "\"%s\"", info->etag);
 	s3_answer_version(c->r, "x-amz-version-id", info);
+	s3_answer_expiry(c->r, info);
 	if (found->kind != CHECKSUM_NONE)
 		response_header(c->r, checksum_header(found->kind), "%s", found->text);
 }
@@ -524,6 +525,7 @@ answer_copy(
 	if (s->version[0])
 		response_header(c->r, "x-amz-copy-source-version-id", "%s", s->version);
 	s3_answer_version(c->r, "x-amz-version-id", info);
+	s3_answer_expiry(c->r, info);
 
 	host_time_text(info->modified_ms, when);
 	buf_printf(b, S3_XML_ROOT("%s"), root);

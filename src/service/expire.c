@@ -110,25 +110,6 @@ note(struct step *s, enum expired kind, struct span key, const char *id)
 	memcpy(d->id, id, strlen(id) + 1);
 }
 
-/* What follows START in the first of LINES that begins with it. */
-static struct span
-line_of(struct span lines, const char *start)
-{
-	size_t n = strlen(start);
-
-	while (lines.len) {
-		const uint8_t *end = memchr(lines.data, '\n', lines.len);
-		size_t len = end ? (size_t)(end - lines.data) : lines.len;
-
-		if (len >= n && memcmp(lines.data, start, n) == 0)
-			return (struct span){ lines.data + n, len - n };
-		len += end != NULL;
-		lines.data += len;
-		lines.len -= len;
-	}
-	return (struct span){ NULL, 0 };
-}
-
 /* The headers are in a row's last column, and read only where a rule asks for tags. */
 static struct span
 tags_of(const struct step *s, struct query *q, int column)

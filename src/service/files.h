@@ -153,6 +153,8 @@ int files_line_set(struct files *f, const char *bucket, const char *key, const c
 #define FILES_TAGS_LINE "x-amz-tagging: "
 must_check
 int files_rules_put(struct files *f, const char *bucket, struct span rules, struct err *e);
+must_check
+int files_rules_remove(struct files *f, const char *bucket, struct err *e);
 
 struct object_info {
 	uint64_t size;
@@ -162,7 +164,9 @@ struct object_info {
 	bool is_marker;                   /* a delete marker: no content */
 	bool is_latest;                   /* in listings of versions */
 	struct files_lock lock;
-	struct buf headers; /* "name: value\n" lines kept with it: content-type, cache-control,
+	uint64_t expires_ms; /* the current object, under a lifecycle rule; 0: none is for it */
+	char *expires_by;    /* that rule's id */
+	struct buf headers;  /* "name: value\n" lines kept with it: content-type, cache-control,
 				 * content-*, expires, x-amz-meta-*, x-amz-tagging; lower-case
 				 * names */
 };

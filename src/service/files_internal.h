@@ -47,7 +47,8 @@ int files_bucket_id(struct vault *v, const char *bucket, int64_t *id, struct err
 struct object_row {
 	int64_t bucket;
 	enum files_versioning versioning;
-	bool has_lock; /* the bucket is one for locks */
+	bool has_lock;  /* the bucket is one for locks */
+	bool has_rules; /* the bucket has lifecycle rules */
 	bool exists;
 	int64_t seq; /* of the current object; see files_version.c */
 	bool is_null;
@@ -73,13 +74,17 @@ struct object_write {
 	size_t etag_len;
 	enum content_kind kind;
 	int64_t body; /* 0: the row of `body` that was inserted last */
-	/* These three as version_make_way says. */
+	/* These four from version_make_way. */
 	int64_t seq;
 	bool is_null, is_versioned;
+	int64_t rules_bucket;   /* the bucket if it has lifecycle rules, or 0 */
 	struct files_lock lock; /* as lock_of_write says */
 	const char *headers;
 	size_t headers_len;
 };
+/* What is told of W once it is committed. */
+void object_write_info(
+    const struct files *f, struct vault *v, const struct object_write *w, struct object_info *out);
 must_check
 int object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, struct err *e);
 /* Remove the row of R, with all its content. */
@@ -121,8 +126,8 @@ void etag_text(const uint8_t *etag, size_t n, char out[static 64]);
 /* The id's text: of SEQ, or "null". */
 void version_text(int64_t seq, bool is_null, char out[static FILES_VERSION_SIZE]);
 /* Before KEY's row is written anew: what the bucket keeps goes aside, and R says that it is gone
- * (or, without versions, is as it was: then its row of `body` may be used again). W gets seq and
- * is_null. */
+ * (or, without versions, is as it was: then its row of `body` may be used again). W gets the
+ * four below. */
 must_check
 int version_make_way(struct vault *v, struct object_row *r, struct object_write *w, struct err *e);
 /* The seq of VERSION, for what comes after it; of a null version that has gone meanwhile, the lowest
@@ -148,10 +153,20 @@ must_check
 int setting_write(
     struct vault *v, int64_t bucket, const char *name, struct span value, struct err *e);
 
+must_check
+int setting_forget(struct vault *v, int64_t bucket, const char *name, struct err *e);
+
 /* --- files_rules.c --- */
 
 /* How long a day of lifecycle rules is. */
 uint64_t rules_day_ms(const struct node *n);
+/* When the rules of BUCKET remove the current object KEY, with HEADERS, as things are: into I, which has its
+ * size and time. */
+must_check
+int rules_expiry(const struct files *f, struct vault *v, int64_t bucket, const char *key,
+    struct span headers, struct object_info *i, struct err *e);
+/* What follows START in the first of LINES that begins with it. */
+struct span line_of(struct span lines, const char *start);
 
 /* --- files_lock.c --- */
 

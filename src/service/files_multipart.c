@@ -420,10 +420,7 @@ complete_taken(struct files *f, struct vault *v, const char *bucket, struct uplo
 
 	if (complete(v, bucket, r, m, c, &w, etag, e) < 0 || files_commit(f, v, e) < 0)
 		return -1;
-	*out = (struct object_info){ .size = w.size, .modified_ms = w.modified_ms };
-	etag_text(etag, sizeof(etag), out->etag);
-	if (w.is_versioned)
-		version_text(w.seq, w.is_null, out->version);
+	object_write_info(f, v, &w, out);
 	return 0;
 }
 

@@ -75,7 +75,7 @@ object_row_find(
 {
 	struct query *q = vault_query(v,
 	    "SELECT b.id,o.kind,o.body,o.etag,b.versioning,o.seq,o.is_null,b.has_lock,"
-	    "o.lock,o.retain_ms FROM bucket b"
+	    "o.lock,o.retain_ms,b.has_rules FROM bucket b"
 	    " LEFT JOIN object o ON o.bucket=b.id AND o.key=?2 WHERE b.name=?1");
 	struct object_row row = { .bucket = 0 };
 	int r;
@@ -95,6 +95,7 @@ object_row_find(
 		row.is_null = column_int(q, 6) != 0;
 		row.has_lock = column_int(q, 7) != 0;
 		row.lock = lock_column(q, 8);
+		row.has_rules = column_int(q, 10) != 0;
 		row.etag_len = etag.len <= ETAG_BYTES ? etag.len : 0;
 		if (row.etag_len)
 			memcpy(row.etag, etag.data, row.etag_len);
@@ -155,6 +156,20 @@ object_row_write(struct vault *v, int64_t bucket, const struct object_write *w, 
 	query_int(q, 10, w->is_null);
 	lock_bind(q, 11, &w->lock);
 	return query_run(q, e);
+}
+
+void
+object_write_info(
+    const struct files *f, struct vault *v, const struct object_write *w, struct object_info *out)
+{
+	*out = (struct object_info){ .size = w->size, .modified_ms = w->modified_ms };
+	etag_text(w->etag, w->etag_len, out->etag);
+	if (w->is_versioned)
+		version_text(w->seq, w->is_null, out->version);
+	/* Without it the object is there all the same. */
+	if (w->rules_bucket)
+		(void)!rules_expiry(f, v, w->rules_bucket, w->key,
+		    (struct span){ (const uint8_t *)w->headers, w->headers_len }, out, NULL);
 }
 
 int
@@ -220,6 +235,8 @@ void
 object_info_free(struct object_info *i)
 {
 	buf_free(&i->headers);
+	free(i->expires_by);
+	i->expires_by = NULL;
 }
 
 static void

@@ -63,6 +63,16 @@ lifecycle_remind(struct node *n, const struct vault_id *id, struct err *e)
 	return r == 0 ? rules_record_put(n, id, 0, 0, e) : r < 0 ? -1 : 0;
 }
 
+static int
+mark_bucket(struct vault *v, int64_t id, bool has_rules, struct err *e)
+{
+	struct query *q = vault_query(v, "UPDATE bucket SET has_rules=?2 WHERE id=?1");
+
+	query_int(q, 1, id);
+	query_int(q, 2, has_rules);
+	return query_run(q, e);
+}
+
 /* The record comes first: a crash in between leaves one too many. The vault is held meanwhile, as by who
  * finds that it has no rules and removes the record. */
 int
@@ -78,9 +88,49 @@ files_rules_put(struct files *f, const char *bucket, struct span rules, struct e
 	host_random(&stamp, sizeof(stamp));
 	if (files_bucket_id(v, bucket, &id, e) < 0 ||
 	    rules_record_put(f->node, vault_id(v), 0, stamp, e) < 0 ||
-	    setting_write(v, id, FILES_RULES, rules, e) < 0)
+	    setting_write(v, id, FILES_RULES, rules, e) < 0 || mark_bucket(v, id, true, e) < 0)
 		return -1;
 	return files_commit(f, v, e);
+}
+
+int
+files_rules_remove(struct files *f, const char *bucket, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	int64_t id;
+
+	if (!v || vault_begin_removal(v, e) < 0)
+		return -1;
+	files_wait_for(f, vault_ticket(v));
+	if (files_bucket_id(v, bucket, &id, e) < 0 || setting_forget(v, id, FILES_RULES, e) < 0 ||
+	    mark_bucket(v, id, false, e) < 0)
+		return -1;
+	return files_commit(f, v, e);
+}
+
+int
+rules_expiry(const struct files *f, struct vault *v, int64_t bucket, const char *key,
+    struct span headers, struct object_info *i, struct err *e)
+{
+	_cleanup_buf_ struct buf stored = BUF_INIT(RULES_BYTES_MAX);
+	_cleanup_(rules_free) struct rules rules = { .n = 0 };
+	const struct rule_subject it = { .key = { (const uint8_t *)key, strlen(key) },
+		.size = i->size,
+		.tags = line_of(headers, FILES_TAGS_LINE) };
+	const struct rule *by = NULL;
+	uint64_t due;
+
+	if (setting_read(v, bucket, FILES_RULES, &stored, e) < 0 ||
+	    rules_read((struct span){ stored.data, stored.len }, &rules, e) < 0)
+		return -1;
+	due = rules_current_due(&rules, &it, i->modified_ms, rules_day_ms(f->node), &by);
+	if (!by)
+		return 0;
+	i->expires_by = strndup((const char *)by->id.data, by->id.len);
+	if (!i->expires_by)
+		return err_set(e, ERR_MEMORY, "no memory for an answer");
+	i->expires_ms = due;
+	return 0;
 }
 
 int

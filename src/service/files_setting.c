@@ -61,10 +61,19 @@ files_setting_put(
 }
 
 int
+setting_forget(struct vault *v, int64_t bucket, const char *name, struct err *e)
+{
+	struct query *q = vault_query(v, "DELETE FROM setting WHERE bucket=?1 AND name=?2");
+
+	query_int(q, 1, bucket);
+	query_text(q, 2, name, strlen(name));
+	return query_run(q, e);
+}
+
+int
 files_setting_remove(struct files *f, const char *bucket, const char *name, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	struct query *q;
 	int64_t id;
 
 	if (!v || vault_begin_removal(v, e) < 0)
@@ -72,10 +81,7 @@ files_setting_remove(struct files *f, const char *bucket, const char *name, stru
 	files_wait_for(f, vault_ticket(v));
 	if (files_bucket_id(v, bucket, &id, e) < 0)
 		return -1;
-	q = vault_query(v, "DELETE FROM setting WHERE bucket=?1 AND name=?2");
-	query_int(q, 1, id);
-	query_text(q, 2, name, strlen(name));
-	return query_run(q, e) < 0 ? -1 : files_commit(f, v, e);
+	return setting_forget(v, id, name, e) < 0 ? -1 : files_commit(f, v, e);
 }
 
 /* --- a line of an object's headers --- */
@@ -86,6 +92,24 @@ bind_place(struct query *q, const struct version_place *p, const char *key)
 	query_int(q, 1, p->bucket);
 	query_blob(q, 2, key, strlen(key));
 	query_int(q, 3, p->seq);
+}
+
+struct span
+line_of(struct span lines, const char *start)
+{
+	size_t n = strlen(start);
+
+	while (lines.len) {
+		const uint8_t *end = memchr(lines.data, '\n', lines.len);
+		size_t len = end ? (size_t)(end - lines.data) : lines.len;
+
+		if (len >= n && memcmp(lines.data, start, n) == 0)
+			return (struct span){ lines.data + n, len - n };
+		len += end != NULL;
+		lines.data += len;
+		lines.len -= len;
+	}
+	return (struct span){ NULL, 0 };
 }
 
 /* All lines but those that begin with NAME. */

@@ -284,10 +284,7 @@ upload_put(struct upload *u, struct files *f, const char *key, const char *heade
 	w.modified_ms = host_wall_ms();
 	if (write_object(u, v, &old, &w, e) < 0 || files_commit(f, v, e) < 0)
 		return -1;
-	*out = (struct object_info){ .size = w.size, .modified_ms = w.modified_ms };
-	etag_text(w.etag, w.etag_len, out->etag);
-	if (w.is_versioned)
-		version_text(w.seq, w.is_null, out->version);
+	object_write_info(f, v, &w, out);
 	return 0;
 }
 

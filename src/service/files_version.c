@@ -291,6 +291,7 @@ version_make_way(struct vault *v, struct object_row *r, struct object_write *w, 
 	bool is_kept = r->versioning == VERSIONING_ON ||
 	    (r->versioning == VERSIONING_SUSPENDED && !r->is_null);
 
+	w->rules_bucket = r->has_rules ? r->bucket : 0;
 	w->is_versioned = r->versioning != VERSIONING_OFF;
 	w->is_null = r->versioning != VERSIONING_ON;
 	w->seq = 0;
@@ -311,9 +312,10 @@ version_make_way(struct vault *v, struct object_row *r, struct object_write *w, 
 #define READ_OPEN \
 	"SELECT o.kind,o.size,o.modified_ms,o.etag,o.headers,o.body,c.content,c.chunks,o.seq," \
 	"o.is_null,o.lock,o.retain_ms,"
-#define FROM_OBJECT "b.versioning,0 FROM bucket b LEFT JOIN object o ON o.bucket=b.id AND o.key=?2"
+#define FROM_OBJECT \
+	"b.versioning,0,iif(b.has_rules,b.id,0) FROM bucket b LEFT JOIN object o ON o.bucket=b.id AND o.key=?2"
 #define FROM_VERSION \
-	"b.versioning,o.is_marker FROM bucket b JOIN version o ON o.bucket=b.id AND o.key=?2"
+	"b.versioning,o.is_marker,0 FROM bucket b JOIN version o ON o.bucket=b.id AND o.key=?2"
 #define WITH_BODY " LEFT JOIN body c ON c.id=o.body"
 #define OF_BUCKET " WHERE b.name=?1"
 
@@ -356,10 +358,11 @@ open_row(struct vault *v, struct query *q, bool with_content, struct err *e)
 	return o;
 }
 
-/* 1: *OUT; 0: the current object is not there or another one; -1. */
+/* 1: *OUT, and *RULES_BUCKET as in object_write; 0: the current object is not there or another one; -1. */
 static int
 open_current(struct vault *v, const char *bucket, const char *key, const struct wanted *w,
-    bool with_content, struct object **out, struct object_absence *why, struct err *e)
+    bool with_content, struct object **out, int64_t *rules_bucket, struct object_absence *why,
+    struct err *e)
 {
 	struct query *q = vault_query(v, read_current[with_content]);
 	int r;
@@ -377,6 +380,7 @@ open_current(struct vault *v, const char *bucket, const char *key, const struct 
 		    ? err_set(e, ERR_MISSING, w->is_any ? "no such key" : "no such version")
 		    : 0;
 	} else if (r == 1) {
+		*rules_bucket = column_int(q, 14);
 		*out = open_row(v, q, with_content, e);
 		r = *out ? 1 : -1;
 	}
@@ -437,8 +441,10 @@ object_open_version(struct files *f, const char *bucket, const char *key, const 
     bool with_content, struct object_absence *why, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
+	_cleanup_(object_closep) struct object *o = NULL;
 	struct wanted w = { .is_any = !version };
-	struct object *o = NULL;
+	struct object_info *i;
+	int64_t rules_bucket = 0;
 	int r;
 
 	*why = (struct object_absence){ .is_bucket = false };
@@ -451,13 +457,20 @@ object_open_version(struct files *f, const char *bucket, const char *key, const 
 	files_wait_for(f, vault_ticket(v));
 	o = version ? NULL : object_kept(v, bucket, key);
 	if (o)
-		return o;
-	r = open_current(v, bucket, key, &w, with_content, &o, why, e);
-	if (r == 1 && !version && with_content)
+		return take(&o);
+	r = open_current(v, bucket, key, &w, with_content, &o, &rules_bucket, why, e);
+	if (r == 0)
+		return open_aside(v, bucket, key, &w, with_content, why, e);
+	if (r < 0)
+		return NULL;
+	i = object_info_to_fill(o);
+	if (rules_bucket &&
+	    rules_expiry(f, v, rules_bucket, key, (struct span){ i->headers.data, i->headers.len },
+	        i, e) < 0)
+		return NULL;
+	if (!version && with_content)
 		object_keep(v, bucket, key, o);
-	if (r)
-		return r == 1 ? o : NULL;
-	return open_aside(v, bucket, key, &w, with_content, why, e);
+	return take(&o);
 }
 
 struct object *

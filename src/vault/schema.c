@@ -24,7 +24,8 @@ static const char profile_sql[] =
  * that may overflow a page the long columns come last, so that the others are read without them. */
 static const char files_sql[] =
     "CREATE TABLE bucket(id INTEGER NOT NULL, name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL,"
-    " versioning INTEGER NOT NULL DEFAULT 0, has_lock INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+    " versioning INTEGER NOT NULL DEFAULT 0, has_lock INTEGER NOT NULL DEFAULT 0,"
+    " has_rules INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
     "CREATE TABLE setting(bucket INTEGER, name TEXT, value BLOB NOT NULL,"
     " PRIMARY KEY(bucket, name)) WITHOUT ROWID;"
     "CREATE TABLE object(bucket INTEGER, key BLOB, size INTEGER NOT NULL, etag BLOB NOT NULL,"

@@ -152,6 +152,31 @@ def test_what_is_due_goes_and_nothing_else(s3):
     assert s3.get_object(Bucket="photos", Key="kept")["Body"].read() == bytes(100000)
 
 
+def test_answers_say_when_an_object_goes_and_why(s3):
+    def said(answer):
+        return answer.get("Expiration")
+    words = {"Bucket": "photos", "Key": "logs/k"}
+    assert said(s3.put_object(Body=b"x", **words)) is None and said(s3.head_object(**words)) is None
+    put_rules(s3, rule("later", Expiration={"Date": MIDNIGHT + datetime.timedelta(days=1)}),
+              rule("the logs, é", Filter={"Prefix": "logs/"}, Expiration={"Date": MIDNIGHT}),
+              rule("tagged", Filter={"Tag": {"Key": "a", "Value": "b"}},
+                   Expiration={"Date": MIDNIGHT - datetime.timedelta(days=1)}))
+    logs = 'expiry-date="Wed, 09 Apr 2031 00:00:00 GMT", rule-id="the%20logs%2C%20%C3%A9"'
+    tagged = 'expiry-date="Tue, 08 Apr 2031 00:00:00 GMT", rule-id="tagged"'
+    other = 'expiry-date="Thu, 10 Apr 2031 00:00:00 GMT", rule-id="later"'
+    assert said(s3.head_object(**words)) == said(s3.get_object(**words)) == logs
+    assert said(s3.put_object(Body=b"x", **words)) == logs
+    assert said(s3.put_object(Body=bytes(100000), Tagging="a=b", **words)) == tagged == said(s3.get_object(**words))
+    copied = s3.copy_object(Bucket="photos", Key="copy", CopySource="photos/logs/k", TaggingDirective="REPLACE")
+    assert said(copied) == other
+    upload = s3.create_multipart_upload(Tagging="a=b", **words)["UploadId"]
+    etag = s3.upload_part(UploadId=upload, PartNumber=1, Body=b"1", **words)["ETag"]
+    done = s3.complete_multipart_upload(UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]}, **words)
+    assert said(done) == said(s3.head_object(**words)) == tagged
+    s3.delete_bucket_lifecycle(Bucket="photos")
+    assert said(s3.head_object(**words)) is None
+
+
 def test_a_date_that_is_past_is_for_all_that_comes(s3):
     put_rules(s3, rule(Expiration={"Date": datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)}))
     for _ in range(2):

@@ -178,7 +178,7 @@ clear_rules(struct files *f)
 {
 	struct err e = { 0 };
 
-	CHECK_OK(files_setting_remove(f, "photos", FILES_RULES, &e), &e);
+	CHECK_OK(files_rules_remove(f, "photos", &e), &e);
 	CHECK_OK(expire_later(f, &e), &e);
 	CHECK(!has_record(f));
 }

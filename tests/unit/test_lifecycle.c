@@ -450,7 +450,7 @@ only_vaults_with_rules_have_a_record(void **state)
 	CHECK(due == (host_wall_ms() / DAY_MS + 1) * DAY_MS);
 	set_rule(&f, "photos", (struct rule){ .days = 2 });
 	CHECK(record(&f, SERVICE_FILES, &due) == 1 && due == 0);
-	CHECK_OK(files_setting_remove(&f, "photos", FILES_RULES, &e), &e);
+	CHECK_OK(files_rules_remove(&f, "photos", &e), &e);
 	look();
 	CHECK(record(&f, SERVICE_FILES, &due) == 0);
 	set_rule(&f, "backup", (struct rule){ .days = 1 });
