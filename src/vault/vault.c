@@ -14,10 +14,11 @@
  * but enough for the inner nodes of a large vault. A busy vault that misses pages gets more. */
 #define CACHE_PAGES_MIN   4
 #define CACHE_PAGES_MAX   128
-#define CACHE_PAGES_BUSY  1024
+#define CACHE_PAGES_BUSY  2048
 #define CACHE_SHARE       16
 /* What an open connection costs besides its pages, roughly: SQLite's count is taken now and then. */
 #define GIVES_PER_MEASURE 64
+#define LARGE_USE         64 /* pages missed */
 
 /* Nothing may be written that is not committed (no spilling), xSync must come (FULL), and a closed
  * account must not leave a journal anywhere. Debian's SQLite would zero deleted content, which only
@@ -215,22 +216,30 @@ vault_settle(struct vault *v)
 		vault_rollback(v);
 }
 
-/* Every use in the last while missed a page or more: twice as many fit from now on, as far as there
- * are so many. */
+/* A cache that one use of the vault ran through (a listing of folders touches a page for each), or that every
+ * use in the last while missed something in, gets larger. */
 static void
 widen_cache(struct vault *v)
 {
 	struct sealed_info info;
+	unsigned before = v->cache_pages, wanted = before;
 	int now = 0, high = 0;
 
 	sqlite3_db_status(v->db, SQLITE_DBSTATUS_CACHE_MISS, &now, &high, 1);
+	v->missed += (unsigned)now;
+	if (now > LARGE_USE && (unsigned)now > before)
+		wanted = (unsigned)now + before;
+	else if (v->gives_measured % GIVES_PER_MEASURE == 0 && v->missed > GIVES_PER_MEASURE)
+		wanted = 2 * before;
+	if (v->gives_measured % GIVES_PER_MEASURE == 0)
+		v->missed = 0;
 	sealed_get_info(v->sealed, &info);
-	if (!v->has_spare || now < GIVES_PER_MEASURE || v->cache_pages >= info.page_count ||
-	    v->cache_pages >= CACHE_PAGES_BUSY)
+	if (!v->has_spare || wanted == before || before >= info.page_count ||
+	    before == CACHE_PAGES_BUSY)
 		return;
-	v->cache_pages *= 2;
+	v->cache_pages = wanted < CACHE_PAGES_BUSY ? wanted : CACHE_PAGES_BUSY;
 	if (set_cache(v) != SQLITE_OK)
-		v->cache_pages /= 2;
+		v->cache_pages = before;
 }
 
 size_t
@@ -242,6 +251,7 @@ vault_memory(struct vault *v)
 		SQLITE_DBSTATUS_STMT_USED,
 	};
 
+	widen_cache(v);
 	if (v->gives_measured++ % GIVES_PER_MEASURE == 0) {
 		v->sqlite_bytes = 8192; /* the connection itself */
 		for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
@@ -250,7 +260,6 @@ vault_memory(struct vault *v)
 			sqlite3_db_status(v->db, counts[i], &now, &high, 0);
 			v->sqlite_bytes += (size_t)now;
 		}
-		widen_cache(v);
 	}
 	return sizeof(*v) + v->sqlite_bytes + v->memo_bytes + sealed_memory(v->sealed);
 }

@@ -66,6 +66,7 @@ struct vault {
 	unsigned gives_measured;
 	size_t sqlite_bytes;
 	unsigned cache_pages; /* SQLite's */
+	unsigned missed;      /* pages, since it was measured last */
 	bool has_spare;       /* the pool has memory for more than what it needs */
 	struct memo_entry *memo;
 	size_t memo_bytes;
