@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measure, beside what a user would take instead and beside what the machine itself allows, in one run.
 
-    ./run bench [http] [moves] [pause] [memory] [--seconds S] [--json]
+    ./run bench [http] [radosgw] [list] [moves] [pause] [memory] [--seconds S] [--json FILE]
 
 Figures vary from machine to machine: read the ratios.
 """
@@ -19,8 +19,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "demo"))
-import s3
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "demo")]
+from others import Absent, Minio, Nginx, Radosgw
 from world import BUILD, Failure, World, run
 
 LOAD, BARE = os.path.join(BUILD, "bench", "load"), os.path.join(BUILD, "bench", "bare")
@@ -32,7 +32,7 @@ def say(text=""):
 
 
 def load(*words):
-    done = subprocess.run([LOAD, *[str(w) for w in words]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    done = subprocess.run([LOAD, *[str(w) for w in words]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=1800)
     if not done.stdout:
         raise Failure(f"load {words}: {done.stderr.decode()}")
     return json.loads(done.stdout)
@@ -43,18 +43,21 @@ class Bench:
         self.options = options
         self.dir = tempfile.mkdtemp(prefix="domicile-bench-", dir=options.dir)
         self.world = World(self.dir, options.port)
-        self.nginx = None
+        self.others = []
 
     def close(self):
-        if self.nginx:
-            self.nginx.terminate()
-            self.nginx.wait()
+        for other in self.others:
+            other.close()
         self.world.stop()
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def accounts(self, region, country, n):
         made = region.json("account", "create", "--country", country, "--grant", "files,backup", "--count", n)
         return made if isinstance(made, list) else made["accounts"]
+
+    def rss(self, region):
+        with open(f"/proc/{region.process.pid}/status") as f:
+            return int(next(line for line in f if line.startswith("VmRSS")).split()[1]) / 1024
 
     def accounts_file(self, accounts, name):
         path = os.path.join(self.dir, name)
@@ -64,28 +67,14 @@ class Bench:
 
     # --- HTTP ---
 
-    def start_nginx(self, region):
-        folder = os.path.join(self.dir, "nginx")
-        os.makedirs(os.path.join(folder, "www", "bench"))
-        plain, tls = self.options.port + 80, self.options.port + 81
-        with open(os.path.join(folder, "nginx.conf"), "w") as f:
-            f.write(f"""
-worker_processes 2; pid {folder}/pid; error_log {folder}/error.log; daemon off; user root;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 100000000;
-  client_max_body_size 1g; client_body_buffer_size 64k; client_body_temp_path {folder}/tmp;
-  open_file_cache max=10000; open_file_cache_valid 60s;
-  server {{
-    listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl;
-    ssl_certificate {region.path('tls_cert')}; ssl_certificate_key {region.path('tls_key')};
-    root {folder}/www;
-    location / {{ dav_methods PUT DELETE; create_full_put_path on; }}
-  }}
-}}""")
-        self.nginx = subprocess.Popen(["nginx", "-c", os.path.join(folder, "nginx.conf")], stderr=subprocess.DEVNULL)
-        time.sleep(0.5)
-        return {"http": f"http://127.0.0.1:{plain}", "https": f"https://127.0.0.1:{tls}"}
+    def start_others(self, region):
+        """Beside nginx, whatever was asked for or is there."""
+        kinds = [Nginx] + ([Radosgw] if "radosgw" in self.options.parts else []) + ([Minio] if shutil.which("minio") else [])
+        for n, kind in enumerate(kinds):
+            try:
+                self.others.append(kind(self.dir, self.options.port + 80 + 2 * n, region, self.world.ca))
+            except Absent as e:
+                say(f"  {e}")
 
     def http(self):
         bare = json.loads(run(BARE, self.dir))
@@ -93,42 +82,80 @@ http {{
         say("The machine, one core: " + ", ".join(f"{k} {v}" for k, v in bare.items()))
         region = self.world.add_region("cn-bj", "CN", relays=False, words=["--s3-plain"])
         accounts = self.accounts(region, "CN", 64)
-        path = self.accounts_file(accounts, "http.json")
+        words = ["--ca", self.world.ca, "--accounts", self.accounts_file(accounts, "http.json")]
+        one = ["--ca", self.world.ca, "--accounts", self.accounts_file(accounts[:1], "one.json")]
         ours = {"https": f"https://127.0.0.1:{region.s3[1]}", "http": "http://" + region.word("s3_plain_listen")}
-        theirs = self.start_nginx(region)
-        signed = ["--ca", self.world.ca, "--accounts", path]
+        self.start_others(region)
         # every small object is there, so that what is read at random was written
-        load("fill", "--url", ours["https"], *signed, "--bucket", "bench", "--name", "s4096-", "--objects", 64,
+        load("fill", "--url", ours["https"], *words, "--bucket", "bench", "--name", "s4096-", "--objects", 64,
              "--size", 4096)
-        say(f"{'':26}{'Domicile':>12}{'nginx':>12}{'ratio':>8}   p50 / p99 of Domicile, us")
+        for other in self.others:
+            if other.signs: # one account there has as many objects as ours have together
+                load("fill", "--url", other.urls["http"], *other.words, "--bucket", "bench", "--objects", 1)
+                load("put", "--url", other.urls["http"], *other.words, "--bucket", "bench", "--name", "s4096-",
+                     "--objects", 4096, "--size", 4096, "--each", "--connections", 16)
+        say(f"{'':24}{'Domicile':>14}" + "".join(f"{o.name:>14}{'ratio':>7}" for o in self.others)
+            + "   p50 / p99 in us, then as well")
         RESULTS["http"] = []
-        rows = [("put", 4096, 64, c) for c in (1, 16, 64)] + [("get", 4096, 64, c) for c in (1, 16, 64)]
-        rows += [("put", 1 << 20, 16, c) for c in (1, 16)] + [("get", 1 << 20, 16, c) for c in (1, 16)]
-        rows += [("put", 256 << 20, 1, 1), ("get", 256 << 20, 1, 1)]
+        rows = [(verb, 4096, c) for verb in ("put", "get") for c in (1, 16, 64)]
+        rows += [(verb, 1 << 20, c) for verb in ("put", "get") for c in (1, 16, 64)]
+        rows += [(verb, 256 << 20, 1) for verb in ("put", "get")]
         for scheme in ("http", "https"):
-            for verb, size, objects, connections in rows:
-                self.http_row(scheme, verb, size, objects, connections, ours, theirs, signed, path, bare)
+            for verb, size, connections in rows:
+                # the same few accounts for large objects, so that what is read was written
+                self.http_row(scheme, verb, size, connections, ours, words if size < 1 << 20 else one, bare)
         self.world.stop()
 
-    def http_row(self, scheme, verb, size, objects, connections, ours, theirs, signed, path, bare):
-        seconds = self.options.seconds if size < 100 << 20 else self.options.seconds * 2
-        common = ["--objects", objects, "--size", size, "--connections", connections, "--seconds", seconds,
-                  "--name", f"s{size}-", "--bucket", "bench"]
-        # the same few accounts for large objects, so that what is read was written
-        if size >= 1 << 20:
-            with open(path) as f:
-                signed = signed[:3] + [self.accounts_file(json.load(f)[:1], "one.json")]
-        a = load(verb, "--url", ours[scheme], *signed, *common)
-        b = load(verb, "--url", theirs[scheme], "--ca", self.world.ca, *common) if scheme == "https" else \
-            load(verb, "--url", theirs[scheme], *common)
-        unit, x, y = ("/s", a["per_s"], b["per_s"]) if size < 1 << 20 else ("MB/s", a["mb_per_s"], b["mb_per_s"])
+    def http_row(self, scheme, verb, size, connections, ours, words, bare):
+        objects = {4096: 64, 1 << 20: 16}.get(size, 1)
+        seconds = self.options.seconds * (1 if size < 100 << 20 else 2)
+
+        def measure(url, words, objects):
+            return load(verb, "--url", url, *words, "--objects", objects, "--size", size, "--connections", connections,
+                        "--seconds", seconds, "--name", f"s{size}-", "--bucket", "bench")
+
+        a = measure(ours[scheme], words, objects)
+        figure, unit = ("per_s", "/s") if size < 1 << 20 else ("mb_per_s", "MB/s")
         name = f"{scheme:5} {verb} {size >> 10:>6} KiB x{connections}"
-        note = f"   {x / bare['md5_mb_s']:.0%} of MD5 alone" if verb == "put" and size >= 1 << 20 else ""
+        text, times = f"{name:24}{a[figure]:>9.0f} {unit:4}", [f"{a['p50_us']} / {a['p99_us']}"]
+        row = {"row": name, "Domicile": a}
+        for other in self.others:
+            if scheme not in other.urls:
+                text += f"{'-':>14}{'':>7}"
+                continue
+            b = row[other.name] = measure(other.urls[scheme], other.words, 4096 if other.signs and size == 4096 else objects)
+            text += f"{b[figure]:>9.0f} {unit:4}{a[figure] / b[figure] if b[figure] else 0:>7.2f}"
+            times.append(f"{other.name} {b['p50_us']} / {b['p99_us']}" + (f" FAILED {b['failed']}" if b["failed"] else ""))
+        note = f"; {a[figure] / bare['md5_mb_s']:.0%} of MD5 alone" if verb == "put" and size >= 1 << 20 else ""
         if verb == "put" and connections == 1 and size == 4096:
-            note = f"   one fdatasync: {bare['fdatasync_4k_us']:.0f} us"
-        failed = f"   FAILED {a['failed']}" if a["failed"] else ""
-        say(f"{name:26}{x:>8.0f} {unit:4}{y:>8.0f} {unit:4}{x / y if y else 0:>6.2f}   {a['p50_us']} / {a['p99_us']}{note}{failed}")
-        RESULTS["http"].append({"row": name, "domicile": a, "nginx": b})
+            note = f"; one fdatasync: {bare['fdatasync_4k_us']:.0f} us"
+        failed = f" FAILED {a['failed']}" if a["failed"] else ""
+        say(text + "   " + "; ".join(times) + failed + note)
+        RESULTS["http"].append(row)
+
+    # --- listings ---
+
+    def list(self):
+        """A bucket of many keys, in folders of 1,000."""
+        keys = self.options.keys
+        region = self.world.add_region("cn-bj", "CN", relays=False)
+        base = ["--url", f"https://127.0.0.1:{region.s3[1]}", "--ca", self.world.ca, "--accounts",
+                self.accounts_file(self.accounts(region, "CN", 1), "list.json"), "--bucket", "bench", "--name", "d",
+                "--folder", 1000, "--size", 16]
+        load("fill", *base, "--objects", 1)
+        put = load("put", *base, "--objects", keys, "--each", "--connections", 32)
+        say(f"A bucket of {keys:,} keys in folders of 1,000: written at {put['per_s']:.0f}/s over 32 connections")
+        result = RESULTS["list"] = {"keys": keys, "put": put}
+        for what, words in (("1,000 keys", []), ("1,000 folders", ["--folded"])):
+            first = load("list", *base, *words, "--objects", 1, "--connections", 1, "--seconds", self.options.seconds)
+            other = load("list", *base, *words, "--objects", keys, "--connections", 1, "--seconds", self.options.seconds)
+            result[what] = {"first": first, "any": other}
+            say(f"  {what}: the first page p50 {first['p50_us'] / 1000:.1f} ms, p99 {first['p99_us'] / 1000:.1f}; any page "
+                f"p50 {other['p50_us'] / 1000:.1f} ms, p99 {other['p99_us'] / 1000:.1f}"
+                + (f"; FAILED {first['failed'] + other['failed']}" if first["failed"] + other["failed"] else ""))
+        result["rss_mb"] = self.rss(region)
+        say(f"  memory of the node: {result['rss_mb']:.0f} MB")
+        self.world.stop()
 
     # --- moves ---
 
@@ -264,27 +291,37 @@ http {{
 
     def memory(self):
         region = self.world.add_region("cn-bj", "CN", relays=False)
-        rss = lambda: int(next(l for l in open(f"/proc/{region.process.pid}/status") if l.startswith("VmRSS")).split()[1]) / 1024
-        empty = rss()
+        empty = self.rss(region)
         accounts = []
         for _ in range(10):
             accounts += self.accounts(region, "CN", 1000)
-        made = rss()
+        made = self.rss(region)
         path = self.accounts_file(accounts[:1000], "open.json")
         load("fill", "--url", f"https://127.0.0.1:{region.s3[1]}", "--ca", self.world.ca, "--accounts", path, "--bucket", "bench",
              "--objects", 5, "--size", 2048)
-        opened = rss()
+        opened = self.rss(region)
         with open(os.path.join(self.dir, "metrics"), "w") as f:
             f.write(run("curl", "-s", f"http://{region.metrics}/metrics"))
         say(f"Memory: {empty:.0f} MB empty, {made:.0f} MB with 10,000 accounts, {opened:.0f} MB with 1,000 of them open and written to")
-        RESULTS["memory"] = {"empty_mb": empty, "accounts_mb": made, "open_mb": opened}
+        one = self.accounts_file(accounts[-1:], "large.json")
+        words = ["--url", f"https://127.0.0.1:{region.s3[1]}", "--ca", self.world.ca, "--accounts", one, "--bucket", "bench"]
+        size = self.options.large << 30
+        load("fill", *words, "--objects", 1, "--size", size)
+        put = self.rss(region)
+        load("get", *words, "--objects", 1, "--size", size, "--connections", 1, "--seconds", 0.1)
+        got = self.rss(region)
+        say(f"  {put:.0f} MB after an object of {self.options.large} GiB was written, {got:.0f} MB after it was read")
+        RESULTS["memory"] = {"empty_mb": empty, "accounts_mb": made, "open_mb": opened, "put_mb": put, "get_mb": got}
         self.world.stop()
 
 
 def main():
     p = argparse.ArgumentParser(prog="./run bench", description=__doc__.split("\n\n")[0])
-    p.add_argument("parts", nargs="*", default=[], help="http, moves, pause, memory (all)")
+    p.add_argument("parts", nargs="*", default=[], help="http, radosgw (a column more in http), list, moves, pause, memory "
+                   "(all but radosgw)")
     p.add_argument("--seconds", type=float, default=3, help="for each row of http (3)")
+    p.add_argument("--keys", type=int, default=1000000, help="in the bucket of list (1000000)")
+    p.add_argument("--large", type=int, default=5, metavar="GIB", help="the object of memory (5)")
     p.add_argument("--moved", type=int, default=2000, help="small accounts in a move (2000)")
     p.add_argument("--rclone-accounts", type=int, default=40, help="of them also synced by rclone (40)")
     p.add_argument("--pauses", type=int, default=10, help="moves of the busy account (10)")
@@ -292,7 +329,13 @@ def main():
     p.add_argument("--dir", help="on which disk (TMPDIR)")
     p.add_argument("--json", metavar="FILE", help="write the figures there")
     options = p.parse_args()
-    for part in options.parts or ["http", "moves", "pause", "memory"]:
+    known = ["http", "list", "moves", "pause", "memory"]
+    for part in options.parts:
+        if part not in [*known, "radosgw"]:
+            p.error(f"there is no part {part}")
+    for part in known:
+        if options.parts and part not in ["http" if p == "radosgw" else p for p in options.parts]:
+            continue
         bench = Bench(options)
         try:
             getattr(bench, part)()

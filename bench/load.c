@@ -2,7 +2,11 @@
  *
  *	load fill --url https://127.0.0.1:9000 --ca ca.pem --accounts accounts.json --bucket mail --objects 10
  *	load put  ... --seconds 5 --connections 64 --size 4096
+ *	load put  ... --each (every object once, however long it takes)
  *	load get  ... (what fill or put wrote)
+ *	load list ... (1,000 keys from a random one on; with --folder N and --folded, the folders)
+ *
+ * With --folder N the name of an object has a slash before its number, after that of N objects.
  *
  * Without --accounts nothing is signed: the same generator drives the server that we compare with. Prints
  * one JSON object. Used by ./run bench and ./run demo.
@@ -29,7 +33,9 @@
 #define PATTERN   ((size_t)1 << 20)
 #define KNOWN_MAX 100000 /* signatures kept */
 
-enum verb { VERB_FILL, VERB_PUT, VERB_GET };
+enum verb { VERB_FILL, VERB_PUT, VERB_GET, VERB_LIST };
+
+static const char *const verbs[] = { "fill", "put", "get", "list" };
 
 struct account {
 	const char *key, *secret;
@@ -39,8 +45,8 @@ struct account {
 struct options {
 	enum verb verb;
 	char host[64];
-	unsigned port, connections, objects;
-	bool is_tls, hashes;
+	unsigned port, connections, objects, folder;
+	bool is_tls, hashes, each, folded;
 	const char *ca, *bucket, *name;
 	uint64_t size, rate;
 	double seconds;
@@ -72,6 +78,7 @@ static struct options opt = {
 static struct histogram latency = HISTOGRAM("load", NULL, "");
 static uint64_t requests, failed, bytes, first_failures;
 static size_t next_account;
+static unsigned next_object;
 static char date[9], stamp[17];
 static uint8_t *pattern;
 static gnutls_certificate_credentials_t credentials;
@@ -110,15 +117,15 @@ derive(struct account *a)
 
 static void
 put_signature(char *out, size_t size, const struct account *a, const char *method, const char *path,
-    const char *payload)
+    const char *query, const char *payload)
 {
 	char canonical[1024], to_sign[512], hex[65];
 	uint8_t digest[SHA256_BYTES];
 
 	snprintf(canonical, sizeof canonical,
-	    "%s\n%s\n\nhost:%s:%u\nx-amz-content-sha256:%s\nx-amz-date:%s\n\n"
+	    "%s\n%s\n%s\nhost:%s:%u\nx-amz-content-sha256:%s\nx-amz-date:%s\n\n"
 	    "host;x-amz-content-sha256;x-amz-date\n%s",
-	    method, path, opt.host, opt.port, payload, stamp, payload);
+	    method, path, query, opt.host, opt.port, payload, stamp, payload);
 	sha256(canonical, strlen(canonical), digest);
 	hex_text(digest, sizeof digest, hex);
 	snprintf(to_sign, sizeof to_sign, "AWS4-HMAC-SHA256\n%s\n%s/us-east-1/s3/aws4_request\n%s",
@@ -161,7 +168,8 @@ payload_hash(uint64_t at, uint64_t n)
 }
 
 static void
-sign_request(struct connection *c, const char *method, const char *path, char *out, size_t size)
+sign_request(struct connection *c, const char *method, const char *path, const char *query,
+    char *out, size_t size)
 {
 	char **known = signatures ? &signatures[c->account * (opt.objects + 1) + c->object] : NULL;
 
@@ -169,30 +177,54 @@ sign_request(struct connection *c, const char *method, const char *path, char *o
 		strcpy(out, *known);
 		return;
 	}
-	put_signature(out, size, &opt.accounts[c->account], method, path,
+	put_signature(out, size, &opt.accounts[c->account], method, path, query,
 	    payload_hash(c->body_at, c->body_left));
 	if (known)
 		*known = strdup(out);
 }
 
+/* The name of an object; SLASH as it stands in a path or a query. Zeros in front keep folders and what is
+ * in them in order. */
+static void
+put_name(char *out, size_t size, unsigned object, const char *slash)
+{
+	if (opt.folder)
+		snprintf(out, size, "%s%06u%s%07u", opt.name, object / opt.folder, slash, object);
+	else
+		snprintf(out, size, "%s%u", opt.name, object);
+}
+
+/* The arguments of a listing, in the order that a signature wants. Object 0: from the first key on. */
+static void
+put_query(char *out, size_t size, unsigned object)
+{
+	char after[96] = "";
+
+	if (object)
+		put_name(after, sizeof after, object, "%2F");
+	snprintf(out, size, "%slist-type=2&max-keys=1000%s%s", opt.folded ? "delimiter=%2F&" : "",
+	    *after ? "&start-after=" : "", after);
+}
+
 static void
 compose(struct connection *c)
 {
-	const char *method = opt.verb == VERB_GET ? "GET" : "PUT";
-	bool is_bucket = opt.verb == VERB_FILL && c->object == 0;
-	char path[160], auth[1024] = "";
+	const char *method = opt.verb == VERB_GET || opt.verb == VERB_LIST ? "GET" : "PUT";
+	bool is_bucket = opt.verb == VERB_LIST || (opt.verb == VERB_FILL && c->object == 0);
+	char name[96] = "", path[160], query[192] = "", auth[1024] = "";
 
-	if (is_bucket)
-		snprintf(path, sizeof path, "/%s", opt.bucket);
-	else
-		snprintf(path, sizeof path, "/%s/%s%u", opt.bucket, opt.name, c->object);
+	if (!is_bucket)
+		put_name(name, sizeof name, c->object, "/");
+	if (opt.verb == VERB_LIST)
+		put_query(query, sizeof query, c->object);
+	snprintf(path, sizeof path, "/%s%s%s", opt.bucket, *name ? "/" : "", name);
 	c->body_left = is_bucket || opt.verb == VERB_GET ? 0 : opt.size;
 	c->body_at = opt.size < PATTERN / 2 ? (uint64_t)rand() % (PATTERN / 2) : 0;
 	if (opt.n_accounts)
-		sign_request(c, method, path, auth, sizeof auth);
+		sign_request(c, method, path, query, auth, sizeof auth);
 	c->head_len = (size_t)snprintf(c->head, sizeof c->head,
-	    "%s %s HTTP/1.1\r\nHost: %s:%u\r\n%sContent-Length: %" PRIu64 "\r\n\r\n", method, path,
-	    opt.host, opt.port, auth, c->body_left);
+	    "%s %s%s%s HTTP/1.1\r\nHost: %s:%u\r\n%sContent-Length: %" PRIu64 "\r\n\r\n", method,
+	    path, *query ? "?" : "", query, opt.host, opt.port, auth, c->body_left);
 	c->head_sent = c->in_len = 0;
 	c->has_head = false;
 	c->is_busy = true;
@@ -203,9 +235,17 @@ compose(struct connection *c)
 static bool
 next_request(struct connection *c)
 {
+	if (opt.each) {
+		if (next_object >= opt.objects * opt.n_accounts)
+			return false;
+		c->account = next_object / opt.objects;
+		c->object = next_object++ % opt.objects + 1;
+		compose(c);
+		return true;
+	}
 	if (opt.verb != VERB_FILL) {
 		c->account = opt.n_accounts ? (size_t)rand() % opt.n_accounts : 0;
-		c->object = opt.verb == VERB_GET || opt.size > PATTERN
+		c->object = opt.verb != VERB_PUT || opt.size > PATTERN
 		    ? (unsigned)rand() % opt.objects + 1
 		    : c->serial++ % opt.objects + 1;
 		compose(c);
@@ -395,7 +435,8 @@ open_connection(struct connection *c)
 static bool
 is_time_over(uint64_t began)
 {
-	return opt.verb != VERB_FILL && (double)(host_mono_ns() - began) / 1e9 >= opt.seconds;
+	return opt.verb != VERB_FILL && !opt.each &&
+	    (double)(host_mono_ns() - began) / 1e9 >= opt.seconds;
 }
 
 /* Start whatever may start now; returns the milliseconds until the next start is due. */
@@ -446,6 +487,8 @@ run(struct connection *all, int ep)
 		int n;
 
 		if (opt.verb == VERB_FILL && next_account >= opt.n_accounts && busy_count(all) == 0)
+			break;
+		if (opt.each && next_object >= opt.objects * opt.n_accounts && busy_count(all) == 0)
 			break;
 		if (!more && busy_count(all) == 0)
 			break;
@@ -499,23 +542,40 @@ parse_url(const char *url)
 		die(url, "not http(s)://ADDRESS:PORT");
 }
 
+static bool
+read_flag(const char *o)
+{
+	const struct {
+		const char *name;
+		bool *flag;
+	} flags[] = { { "--hashes", &opt.hashes }, { "--each", &opt.each },
+		{ "--folded", &opt.folded } };
+
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+		if (strcmp(o, flags[i].name) == 0)
+			return *flags[i].flag = true;
+	return false;
+}
+
 static void
 parse_options(int argc, char **argv)
 {
-	if (argc < 2 ||
-	    (strcmp(argv[1], "fill") && strcmp(argv[1], "put") && strcmp(argv[1], "get")))
+	size_t verb = 0;
+
+	while (argc > 1 && verb < ARRAY_LEN(verbs) && strcmp(argv[1], verbs[verb]) != 0)
+		verb++;
+	if (argc < 2 || verb == ARRAY_LEN(verbs))
 		die("usage",
-		    "load fill|put|get --url URL [--ca FILE] [--accounts FILE] [--bucket B] [--name P] "
-		    "[--objects N] [--size BYTES] [--connections N] [--seconds S] [--rate N] [--hashes]");
-	opt.verb = argv[1][0] == 'f' ? VERB_FILL : argv[1][0] == 'p' ? VERB_PUT : VERB_GET;
+		    "load fill|put|get|list --url URL [--ca FILE] [--accounts FILE] [--bucket B] "
+		    "[--name P] [--objects N] [--folder N] [--size BYTES] [--connections N] [--seconds S] "
+		    "[--rate N] [--hashes] [--each] [--folded]");
+	opt.verb = (enum verb)verb;
 	set_time();
 	for (int i = 2; i < argc; i++) {
 		const char *o = argv[i], *v = i + 1 < argc ? argv[i + 1] : "";
 
-		if (strcmp(o, "--hashes") == 0) {
-			opt.hashes = true;
+		if (read_flag(o))
 			continue;
-		}
 		if (strcmp(o, "--url") == 0)
 			parse_url(v);
 		else if (strcmp(o, "--ca") == 0)
@@ -528,6 +588,8 @@ parse_options(int argc, char **argv)
 			opt.name = v;
 		else if (strcmp(o, "--objects") == 0)
 			opt.objects = (unsigned)atoi(v);
+		else if (strcmp(o, "--folder") == 0)
+			opt.folder = (unsigned)atoi(v);
 		else if (strcmp(o, "--size") == 0)
 			opt.size = strtoull(v, NULL, 10);
 		else if (strcmp(o, "--connections") == 0)
@@ -542,7 +604,8 @@ parse_options(int argc, char **argv)
 	}
 	if (!opt.port || !opt.connections || !opt.objects)
 		die("usage", "--url is missing, or a number is 0");
-	if (opt.verb != VERB_FILL && !opt.hashes && opt.n_accounts * opt.objects < KNOWN_MAX)
+	if (opt.verb != VERB_FILL && opt.verb != VERB_LIST && !opt.each && !opt.hashes &&
+	    opt.n_accounts * opt.objects < KNOWN_MAX)
 		signatures = calloc(opt.n_accounts * (opt.objects + 1), sizeof *signatures);
 }
 
