@@ -280,6 +280,40 @@ const struct command commands[] = {
 	    { CONFIG },
 	},
 	{
+	    "app key create",
+	    "NAME",
+	    cmd_app_key_create,
+	    "grant a key with which an application acts for the accounts of this node's region",
+	    "For accounts that live there and have granted the service. Prints key and secret, once. For further\n"
+	    "regions give that line to --import at a node of each. The application names the account in the\n"
+	    "header x-domicile-account, or as ACCOUNT.BUCKET.",
+	    {
+	        CONFIG,
+	        { "services", "LIST", "files, backup or both", true },
+	        { "expires", "TIME", "2026-12-01T00:00Z or +90d", true },
+	        { "countries", "LIST", "only accounts of these: IN,ID (all)" },
+	        { "read-only", NULL, "it reads and lists, and changes nothing" },
+	        { "import", "FILE", "a key that another region has made, and its secret" },
+	        JSON,
+	    },
+	},
+	{
+	    "app key list",
+	    "",
+	    cmd_app_key_list,
+	    "the application keys of this node's region, without secrets",
+	    NULL,
+	    { CONFIG, JSON },
+	},
+	{
+	    "app key revoke",
+	    "KEY",
+	    cmd_app_key_revoke,
+	    "have an application key refused, here at once and in every other region",
+	    "Prints what each region said. One that could not be reached asks by itself when it can.",
+	    { CONFIG, JSON },
+	},
+	{
 	    "wave plan",
 	    "",
 	    cmd_wave_plan,

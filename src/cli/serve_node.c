@@ -26,6 +26,7 @@
 #include "move/reconcile.h"
 #include "sealed/keys.h"
 #include "service/access.h"
+#include "service/applications.h"
 #include "service/accounts.h"
 #include "service/backup.h"
 #include "service/lifecycle.h"
@@ -309,6 +310,9 @@ start_services(struct serving *s, struct err *e)
 	n->access = access_new(n, ACCESS_ENTRIES, e);
 	if (!n->access || reconcile_store(s, e) < 0 || recover_accounts(s, e) < 0)
 		return -1;
+	n->applications = applications_open(n, e);
+	if (!n->applications)
+		return -1;
 	n->mover = mover_start(&mover, e);
 	n->scrub = n->mover ? scrub_start(&scrub, e) : NULL;
 	n->rotation = n->scrub ? rotation_start(&rotation, e) : NULL;
@@ -467,6 +471,7 @@ serving_close(struct serving *s)
 	scrub_stop(n->scrub);
 	mover_stop(n->mover);
 	routes_free(n->routes);
+	applications_close(n->applications);
 	access_free(n->access);
 	homes_close(n->homes);
 	pool_close(n->pool);

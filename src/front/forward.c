@@ -418,7 +418,8 @@ copy_header(void *arg, const char *name, const char *value)
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
 		if (!strcasecmp(name, ours[i]))
 			return;
-	if (!strncasecmp(name, "x-domicile-", 11) && (!r->is_peer || c->p->upload))
+	if (!strncasecmp(name, "x-domicile-", 11) && strcasecmp(name, "x-domicile-account") != 0 &&
+	    (!r->is_peer || c->p->upload))
 		return;
 	c->has_accept |= !strcasecmp(name, "accept");
 	c->failed |= *value ? add_line(c->p, "%s: %s", name, value) : add_line(c->p, "%s;", name);

@@ -14,6 +14,7 @@
 #include "front/s3.h"
 #include "move/mover.h"
 #include "service/accounts.h"
+#include "service/applications.h"
 
 #define PREFIX          "/peer/v1/"
 #define PING_MS         3000
@@ -236,6 +237,9 @@ peer_serve(struct node *n, const char *id, const char *caller, const char *op, j
 	}
 	if (strncmp(op, "account/", 8) == 0)
 		return n->engine ? accounts_serve(n, caller, op + 8, in, out, e) : no_store(n, e);
+	if (strncmp(op, "app/", 4) == 0)
+		return n->applications ? applications_serve(n, caller, op + 4, in, out, e)
+		                       : no_store(n, e);
 	if (strncmp(op, "move/", 5) == 0)
 		return n->mover ? mover_serve(n, caller, op + 5, in, out, e) : no_store(n, e);
 	return err_set(e, ERR_MISSING, "there is no call %.60s", op);

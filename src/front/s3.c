@@ -17,6 +17,7 @@
 #include "directory/peer.h"
 #include "front/forward.h"
 #include "service/access.h"
+#include "service/applications.h"
 #include "service/policy.h"
 #include "service/routes.h"
 
@@ -227,6 +228,8 @@ find_home(struct s3_call *c, struct err *e)
 	if (routes_find(r->node->routes, &r->account, r->may_block, &p, e) < 0) {
 		if (e->kind == ERR_BUSY && !r->may_block)
 			c->again = true;
+		if (e->kind == ERR_MISSING && c->is_application)
+			return s3_refuse(c, e, 403, "AccessDenied", "there is no such account");
 		if (e->kind == ERR_MISSING)
 			return s3_refuse(
 			    c, e, 403, "InvalidAccessKeyId", "there is no such access key");
@@ -342,11 +345,25 @@ name_account(struct s3_call *c, struct err *e)
 	if (!rc)
 		return s3_refuse(
 		    c, e, 403, "AccessDenied", "there is nothing here without a signature");
+	memcpy(r->access_key, c->claim.access_key, sizeof r->access_key);
+	c->is_application = application_key(c->claim.access_key);
+	if (c->is_application)
+		return 0; /* it says of which account when the bucket is known */
 	if (!access_account(c->claim.access_key, &r->account))
 		return s3_refuse(c, e, 403, "InvalidAccessKeyId", "there is no such access key");
-	memcpy(r->access_key, c->claim.access_key, sizeof r->access_key);
 	c->files.account = r->account;
 	return 0;
+}
+
+static int
+find_signing_key(struct s3_call *c, struct err *e)
+{
+	const struct sign_claim *claim = &c->claim;
+
+	if (c->is_application)
+		return s3_application_key(c, e);
+	return access_signing_key(c->r->node->access, claim->access_key, claim->date, claim->region,
+	    claim->service, c->r->may_block, c->signing_key, &c->scope, e);
 }
 
 /* The region in the scope may be any: clients think of one and the home may change under them. It
@@ -361,8 +378,7 @@ check_signature(struct s3_call *c, struct err *e)
 	if (strcmp(claim->service, "s3") != 0)
 		return s3_refuse(c, e, 400, "AuthorizationHeaderMalformed",
 		    "the scope is for another service than s3");
-	if (access_signing_key(r->node->access, claim->access_key, claim->date, claim->region,
-	        claim->service, r->may_block, c->signing_key, &c->scope, e) < 0) {
+	if (find_signing_key(c, e) < 0) {
 		if (e->kind == ERR_BUSY && !r->may_block)
 			c->again = true;
 		if (e->kind == ERR_MISSING)
@@ -471,10 +487,12 @@ carry_out(struct s3_call *c, struct err *e)
 		return preflight(c, e);
 	if (name_account(c, e) < 0 || find_operation(c, e) < 0)
 		return -1;
+	if (c->is_application && s3_application_account(c, e) < 0)
+		return -1;
 	if (pass_gate(c, c->op->changes ? GATE_UPLOAD : GATE_READ, &c->pass, e) < 0)
 		return -1;
-	if (s3_cors_look(c, e) < 0 || check_signature(c, e) < 0 || s3_scope_check(c, e) < 0 ||
-	    check_owner(c, e) < 0)
+	if (s3_cors_look(c, e) < 0 || check_signature(c, e) < 0 || s3_application_check(c, e) < 0 ||
+	    s3_scope_check(c, e) < 0 || check_owner(c, e) < 0)
 		return -1;
 	c->is_stream = s3_is_stream(r);
 	if (!c->is_stream && check_collected(c, e) < 0)
@@ -582,6 +600,8 @@ s3_handle(struct request *r)
 	rc = carry_out(&c, &e);
 	s3_write_end(&c);
 	handle = answer(&c, rc, &e);
+	if (handle == HANDLE_DONE)
+		s3_application_log(&c);
 	upload_close(c.upload);
 	gate_leave(r->node, &c.pass);
 	buf_free(&c.decoded);

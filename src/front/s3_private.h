@@ -50,6 +50,9 @@ struct s3_call {
 	uint8_t signing_key[SHA256_BYTES];
 	struct key_scope scope; /* of the key that it is signed with */
 	bool is_stream;         /* the body is read with request_read */
+	bool is_application;    /* signed with an application key */
+	bool is_granted;        /* which was granted for accounts like this one */
+	bool is_used;           /* and its signature holds: the request counts as its use */
 	bool is_decoded;        /* another region has taken the chunk signatures out already */
 	struct buf decoded;
 	struct span body; /* collected and decoded */
@@ -82,10 +85,28 @@ int s3_scope_check(struct s3_call *c, struct err *e);
 /* The same, pure: NULL or why not. PREFIX is the argument of a listing. */
 const char *s3_scope_refusal(const struct key_scope *s, const struct s3_operation *o,
     const char *bucket, const char *key, const char *prefix);
-bool s3_scope_knows(const struct s3_operation *o); /* whether O is in that table */
+const char *s3_scope_word(const struct s3_operation *o); /* what O touches, for logs */
+bool s3_scope_knows(const struct s3_operation *o);       /* whether O is in that table */
 bool s3_scope_has_bucket(const struct s3_call *c, const char *bucket);
 must_check
 int s3_scope_key(struct s3_call *c, const char *bucket, const char *key, struct err *e);
+
+/* s3_application.c, for requests that are signed with an application key. */
+/* Whose account it is about; the bucket's name is then without it. */
+must_check
+int s3_application_account(struct s3_call *c, struct err *e);
+/* The same for the bucket of a copy's source. */
+must_check
+int s3_application_source(
+    struct s3_call *c, char bucket[static FILES_BUCKET_MAX + 1], struct err *e);
+/* The signing key and the scope; errors as access_signing_key. */
+must_check
+int s3_application_key(struct s3_call *c, struct err *e);
+/* Once the signature was found to hold: whether the key is for this account. */
+must_check
+int s3_application_check(struct s3_call *c, struct err *e);
+/* Once, when it is answered here. */
+void s3_application_log(const struct s3_call *c);
 
 /* s3_error.c: the answer shall have this status and code, and E's text, unless E says already that there
  * is no memory. Returns -1. */

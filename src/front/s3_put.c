@@ -455,6 +455,8 @@ source_name(struct s3_call *c, struct source *s, struct err *e)
 	if (code || level != LEVEL_KEY)
 		return s3_refuse(
 		    c, e, 400, "InvalidArgument", "x-amz-copy-source is not bucket/key");
+	if (s3_application_source(c, s->bucket, e) < 0)
+		return -1;
 	return s3_scope_key(c, s->bucket, s->key, e);
 }
 

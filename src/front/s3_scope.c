@@ -85,6 +85,22 @@ touch_of(const struct s3_operation *o)
 	return TOUCH_UNSAID;
 }
 
+const char *
+s3_scope_word(const struct s3_operation *o)
+{
+	static const char *const words[] = {
+		[TOUCH_UNSAID] = "other",
+		[TOUCH_BUCKETS] = "buckets",
+		[TOUCH_BUCKET] = "bucket",
+		[TOUCH_SETTINGS] = "settings",
+		[TOUCH_LISTING] = "listing",
+		[TOUCH_KEY] = "object",
+		[TOUCH_KEYS] = "objects",
+	};
+
+	return words[touch_of(o)];
+}
+
 bool
 s3_scope_knows(const struct s3_operation *o)
 {

@@ -17,6 +17,7 @@ struct directory;
 struct peers;
 struct policy;
 struct access;
+struct applications;
 struct routes;
 struct mover;
 struct standby;
@@ -38,16 +39,17 @@ struct node {
 	struct directory *directory; /* this node's own, or a client of another's */
 	bool serves_directory;       /* others may call ours */
 	struct peers *peers;
-	struct policy *policy;       /* service/policy.h; has its own lock */
-	struct access *access;       /* service/access.h */
-	struct routes *routes;       /* service/routes.h */
-	struct mover *mover;         /* move/mover.h; NULL in tools */
-	struct standby *standby;     /* standby/standby.h; NULL: this node has none */
-	struct follower *follower;   /* standby/follower.h; NULL: this node is none */
-	struct scrub *scrub;         /* service/scrub.h; NULL in tools */
-	struct backup *backup;       /* service/backup.h; NULL in tools */
-	struct rotation *rotation;   /* service/rotation.h; NULL in tools */
-	struct lifecycle *lifecycle; /* service/lifecycle.h; NULL in tools */
+	struct policy *policy;             /* service/policy.h; has its own lock */
+	struct access *access;             /* service/access.h */
+	struct applications *applications; /* service/applications.h */
+	struct routes *routes;             /* service/routes.h */
+	struct mover *mover;               /* move/mover.h; NULL in tools */
+	struct standby *standby;           /* standby/standby.h; NULL: this node has none */
+	struct follower *follower;         /* standby/follower.h; NULL: this node is none */
+	struct scrub *scrub;               /* service/scrub.h; NULL in tools */
+	struct backup *backup;             /* service/backup.h; NULL in tools */
+	struct rotation *rotation;         /* service/rotation.h; NULL in tools */
+	struct lifecycle *lifecycle;       /* service/lifecycle.h; NULL in tools */
 	uint64_t rules_day_ms; /* how long a day is for lifecycle rules; 0: as long as everywhere */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
 	uint8_t *sign_secret; /* SIGN_SECRET_BYTES in locked memory */

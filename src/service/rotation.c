@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "sealed/keys.h"
+#include "service/applications.h"
 #include "vault/pool.h"
 #include "vault/region.h"
 
@@ -169,6 +170,10 @@ walk(struct rotation *r, uint64_t *found, struct err *e)
 			r->c.step("rotate.vault");
 		if (!count_one(r, changed))
 			return cancelled(e);
+	}
+	if (n->applications && applications_rewrap(n->applications, found, &why) < 0 && rc == 0) {
+		rc = -1;
+		*e = why;
 	}
 	return rc;
 }

@@ -1,6 +1,7 @@
 /* region.h - the region's own records: which accounts live here, moves under way, certificates.
  *
- * They carry random ids and signatures only, so they are not sealed. All lie in one vault of the
+ * They carry random ids and signatures only, so they are not sealed; the secrets of application keys are
+ * wrapped by the region key. All lie in one vault of the
  * engine (zero account, SERVICE_REGION), so a batch over many accounts is one apply. A key is a
  * kind byte and then up to 32 bytes. Any thread.
  */
@@ -16,11 +17,13 @@ enum region_kind {
 	REGION_SCRUB = 'S', /* where the scrub is (service/scrub.h) */
 	REGION_DAMAGE =
 	    'D', /* + account: what the scrub found damaged of it; goes with the account */
-	REGION_RULES = 'L',    /* + vault: it may have lifecycle rules (service/lifecycle.h) */
-	REGION_STORE = 'R',    /* + name: of the store itself (move/reconcile.h) */
-	REGION_KEY = 'K',      /* a rotation of the region key under way (service/rotation.h) */
-	REGION_TERM = 'T',     /* the node's term (standby/) */
-	REGION_MARK = 'Y',     /* random: tells one store's changes from another's (standby/) */
+	REGION_RULES = 'L', /* + vault: it may have lifecycle rules (service/lifecycle.h) */
+	REGION_STORE = 'R', /* + name: of the store itself (move/reconcile.h) */
+	REGION_KEY = 'K',   /* a rotation of the region key under way (service/rotation.h) */
+	REGION_APPLICATION =
+	    'B',           /* + key id (16): an application key (service/applications_record.c) */
+	REGION_TERM = 'T', /* the node's term (standby/) */
+	REGION_MARK = 'Y', /* random: tells one store's changes from another's (standby/) */
 	REGION_POSITION = 'Z', /* in a standby's store: how far it has come (standby/) */
 };
 
