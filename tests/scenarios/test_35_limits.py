@@ -40,8 +40,8 @@ def node(tmp_path, monkeypatch):
         yield start
     finally:
         for region in made:
-            if region.is_up():
-                region.stop()
+            assert region.is_up(), region.log()
+            region.stop()
 
 
 def account_of(region):
