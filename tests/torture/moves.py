@@ -17,15 +17,24 @@ class Mover(threading.Thread):
         super().__init__(daemon=True)
         self.cluster, self.plan, self.stopping, self.longest = cluster, waves(seed, source), stopping, longest
         self.planned, self.cancelled = 0, 0
+        self.unsure = []                # planned, and then a node was away: such a wave holds its accounts
 
     def run(self):
         for wave in self.plan:
             try:
+                self.give_up(self.cluster.nodes[wave.via])
                 self.send(wave)
             except (Failure, ValueError, KeyError):     # a node that is away; the next wave then
                 pass
             if self.stopping.wait(wave.rest):
                 return
+
+    def give_up(self, via):
+        while self.unsure:
+            if via.json("wave", "status", self.unsure[0])["state"] not in ENDED:
+                via.cli("wave", "cancel", self.unsure[0])
+                self.cancelled += 1
+            self.unsure.pop(0)
 
     def words(self, wave):
         """Which accounts, and how."""
@@ -38,6 +47,7 @@ class Mover(threading.Thread):
         plan = via.json("wave", "plan", "--from", wave.source, "--to", wave.target, *words)
         one = plan["wave"]["id"]
         self.planned += 1
+        self.unsure.append(one)
         via.cli("wave", "run", one)
         if wave.then:
             self.stopping.wait(wave.after)
@@ -47,6 +57,7 @@ class Mover(threading.Thread):
             if wave.then == "pause":
                 self.stopping.wait(wave.after)
                 via.cli("wave", "resume", one)
+        self.unsure.pop()
         end = time.monotonic() + self.longest
         while not self.stopping.wait(0.3) and via.json("wave", "status", one)["state"] not in ENDED:
             if time.monotonic() > end:
@@ -117,6 +128,15 @@ def start(cluster, seed, hot, stopping):
 
 def all_waves(cluster):
     return cluster.nodes[REGIONS[0]].json("wave", "list")
+
+
+def last_moves(cluster, n):
+    """The last N waves that are done and have moved somebody."""
+    node, out = cluster.nodes[REGIONS[0]], []
+    for wave in sorted(all_waves(cluster), key=lambda w: w["finished_ms"], reverse=True):
+        if len(out) < n and wave["state"] == "done" and node.json("wave", "status", wave["id"])["items"].get("erased"):
+            out.append(wave)
+    return out
 
 
 def reason_of(node, wave):

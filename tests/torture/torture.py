@@ -164,7 +164,7 @@ def check(cluster, accounts, people, quiet, report, remover):
         checks.read_all(f)
     say("looking for homes and residue")
     homes = checks.one_home(30)
-    report.figures["verified"] = checks.verify([w for w in moves.all_waves(cluster) if w["state"] == "done"][:6])
+    report.figures["verified"] = checks.verify(moves.last_moves(cluster, 6))
     items, reasons, pause = moves.tally(cluster)
     say("starting every node again")
     checks.restart_all()
