@@ -215,12 +215,37 @@ read_ring(struct http_request *h, void *p, size_t n, struct err *e)
 	return got;
 }
 
+void
+request_read_again(struct request *r, request_again_fn *fn, void *arg)
+{
+	struct http_request *h = http_of(r);
+
+	h->again = fn;
+	h->again_arg = arg;
+	h->again_at = 0;
+}
+
+static ssize_t
+read_again(struct http_request *h, void *p, size_t n, struct err *e)
+{
+	ssize_t got = h->again(h->again_arg, h->again_at, p, n, e);
+
+	if (got > 0)
+		h->again_at += (uint64_t)got;
+	else if (got == 0)
+		h->again = NULL;
+	return got;
+}
+
 ssize_t
 request_read(struct request *r, void *p, size_t n, struct err *e)
 {
 	struct http_request *h = http_of(r);
 	size_t left = h->collected.len - h->collected_at;
+	ssize_t got = h->again ? read_again(h, p, n, e) : 0;
 
+	if (got)
+		return got;
 	if (h->is_stream)
 		return read_ring(h, p, n, e);
 	if (n > left)

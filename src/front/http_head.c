@@ -277,12 +277,27 @@ http_head_free(struct http_request *h)
 
 /* --- asking --- */
 
+void
+request_show(struct request *r, const struct request_field *fields, size_t n)
+{
+	struct http_request *h = http_of(r);
+
+	h->shown = fields;
+	h->n_shown = n;
+}
+
 const char *
 request_header(struct request *r, const char *name)
 {
 	const struct http_request *h = http_of(r);
 	size_t n = strlen(name);
 
+	if (h->shown) {
+		for (size_t i = 0; i < h->n_shown; i++)
+			if (!strcasecmp(h->shown[i].name, name))
+				return h->shown[i].value;
+		return NULL;
+	}
 	for (size_t i = 0; i < h->n_headers; i++)
 		if (h->headers[i].name_len == n && !strcasecmp(h->headers[i].name, name))
 			return h->headers[i].value;
@@ -295,7 +310,9 @@ request_each_header(
 {
 	const struct http_request *h = http_of(r);
 
-	for (size_t i = 0; i < h->n_headers; i++)
+	for (size_t i = 0; i < h->n_shown; i++)
+		fn(arg, h->shown[i].name, h->shown[i].value);
+	for (size_t i = 0; !h->shown && i < h->n_headers; i++)
 		fn(arg, h->headers[i].name, h->headers[i].value);
 }
 

@@ -210,6 +210,9 @@ struct http_request {
 
 	struct buf collected;
 	size_t collected_at; /* request_read on a collected body */
+	request_again_fn *again;
+	void *again_arg;
+	uint64_t again_at;
 	uint64_t drained;
 
 	struct flush_wait wait;
@@ -229,6 +232,9 @@ struct http_request {
 
 	struct http_request *next_job;
 	struct http_request *live_next, **live_at;
+
+	const struct request_field *shown; /* instead of the headers; NULL: nothing is */
+	size_t n_shown;
 
 	size_t n_headers;
 	struct header headers[HTTP_HEADERS_MAX]; /* last: not cleared */

@@ -17,6 +17,10 @@
 struct front;
 struct request;
 
+struct request_field {
+	const char *name, *value;
+};
+
 enum handle { HANDLE_DONE, HANDLE_AGAIN };
 typedef enum handle handler_fn(struct request *r);
 
@@ -63,6 +67,9 @@ const char *request_header(struct request *r, const char *name);
 /* Visit all headers in the order they came. */
 void request_each_header(
     struct request *r, void (*fn)(void *arg, const char *name, const char *value), void *arg);
+/* N other fields in place of the headers that came, for the two calls above; FIELDS NULL: those that
+ * came again. They stay the caller's, who takes them back before it returns. */
+void request_show(struct request *r, const struct request_field *fields, size_t n);
 /* A query argument, percent-decoded, or NULL; "" if it has no value. */
 const char *request_arg(struct request *r, const char *name);
 /* Content-Length, or UINT64_MAX if there is none. */
@@ -74,6 +81,10 @@ struct span request_body(struct request *r);
  * (ERR_CANCELLED). Reads a collected body as well, then on any thread. */
 must_check
 ssize_t request_read(struct request *r, void *p, size_t n, struct err *e);
+/* A streamed body from its beginning again, once: request_read gives what FN gives, at its offset, until
+ * that is nothing, and then what has not been read yet. */
+typedef ssize_t request_again_fn(void *arg, uint64_t offset, void *p, size_t n, struct err *e);
+void request_read_again(struct request *r, request_again_fn *fn, void *arg);
 
 /* Add an answer header. One with control characters in VALUE is left out (asserted in NAME). */
 void response_header(struct request *r, const char *name, const char *format, ...)

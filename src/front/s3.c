@@ -15,6 +15,7 @@
 #include "base/host.h"
 #include "directory/directory.h"
 #include "directory/peer.h"
+#include "front/form.h"
 #include "front/forward.h"
 #include "service/access.h"
 #include "service/applications.h"
@@ -85,6 +86,8 @@ static const struct s3_operation operations[] = {
 	{ "DELETE", LEVEL_BUCKET, NULL, .changes = true, .fn = s3_delete_bucket,
 	    .missing = "NoSuchBucket" },
 	{ "POST", LEVEL_BUCKET, "delete", .changes = true, .fn = s3_delete_many,
+	    .missing = "NoSuchBucket" },
+	{ "POST", LEVEL_BUCKET, NULL, .changes = true, .takes_body = true, .fn = s3_post_object,
 	    .missing = "NoSuchBucket" },
 
 	{ "GET", LEVEL_KEY, "uploadId", .fn = s3_multipart_parts, .missing = "NoSuchUpload" },
@@ -208,6 +211,8 @@ s3_is_stream(struct request *r)
 	const struct s3_operation *o;
 	enum s3_level level;
 
+	if (s3_is_form(r))
+		return true;
 	if (strcmp(r->method, "PUT") != 0 || request_length(r) <= S3_SMALL_BODY)
 		return false;
 	if (s3_path(r->path, &level, bucket, key))
@@ -331,7 +336,7 @@ name_account(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
 	const char *code = NULL;
-	int rc = sign_parse(r, &c->claim, &code, e);
+	int rc = c->form ? s3_form_claim(c, e) : sign_parse(r, &c->claim, &code, e);
 
 	if (rc < 0 && !code)
 		return -1;
@@ -388,7 +393,9 @@ check_signature(struct s3_call *c, struct err *e)
 			return s3_refuse(c, e, 400, "ExpiredToken", "the access key has expired");
 		return -1;
 	}
-	if (sign_check_request(r, claim, c->signing_key, host_wall_ms(), &code, e) < 0) {
+	if ((c->form
+	            ? s3_form_check(c, &code, e)
+	            : sign_check_request(r, claim, c->signing_key, host_wall_ms(), &code, e)) < 0) {
 		c->code = code; /* none: it could not be checked */
 		c->status = code ? 403 : 0;
 		return -1;
@@ -485,7 +492,10 @@ carry_out(struct s3_call *c, struct err *e)
 
 	if (!strcmp(r->method, "OPTIONS"))
 		return preflight(c, e);
-	if (name_account(c, e) < 0 || find_operation(c, e) < 0)
+	if (s3_is_form(r) && s3_form_read(c, e) < 0)
+		return -1;
+	if (name_account(c, e) < 0 || find_operation(c, e) < 0 ||
+	    (c->form && s3_form_key(c, e) < 0))
 		return -1;
 	if (c->is_application && s3_application_account(c, e) < 0)
 		return -1;
@@ -522,7 +532,7 @@ static int
 pass_on(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
-	struct upload *u = c->is_stream ? c->upload : NULL;
+	struct upload *u = c->is_stream && !c->form ? c->upload : NULL;
 	bool is_read = !strcmp(r->method, "GET") || !strcmp(r->method, "HEAD"), was_sent;
 
 	if (forward_request(r, c->to, u, &was_sent, e) == 0)
@@ -556,6 +566,8 @@ go_to_home(struct s3_call *c)
 	/* What the upload holds has to stay until it is sent. */
 	if (!c->upload)
 		gate_leave(n, &c->pass);
+	if (c->form)
+		s3_form_again(c);
 	if (pass_on(c, &e) < 0)
 		s3_error_from(r, &e);
 	return HANDLE_DONE;
@@ -604,6 +616,7 @@ s3_handle(struct request *r)
 		s3_application_log(&c);
 	upload_close(c.upload);
 	gate_leave(r->node, &c.pass);
+	form_close(c.form);
 	buf_free(&c.decoded);
 	buf_free(&c.cors);
 	wipe(c.signing_key, sizeof c.signing_key);

@@ -53,8 +53,8 @@ utf8_length(const uint8_t *p, size_t n)
 	return len;
 }
 
-static bool
-is_utf8(const char *text, size_t n)
+bool
+s3_is_utf8(const char *text, size_t n)
 {
 	for (size_t at = 0, len; at < n; at += len) {
 		len = utf8_length((const uint8_t *)text + at, n - at);
@@ -91,7 +91,7 @@ s3_decode(const char *in, size_t n, char *out, size_t size, bool *is_long)
 		out[used++] = (char)c;
 	}
 	out[used] = '\0';
-	return is_utf8(out, used) ? 0 : -1;
+	return s3_is_utf8(out, used) ? 0 : -1;
 }
 
 const char *

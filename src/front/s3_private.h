@@ -58,7 +58,9 @@ struct s3_call {
 	struct span body; /* collected and decoded */
 	struct gate_pass pass, write;
 	struct upload *upload;
-	struct buf cors; /* header lines that the answer shall have besides */
+	struct form *form;           /* a browser's; NULL: no form */
+	uint64_t form_min, form_max; /* bytes of its file */
+	struct buf cors;             /* header lines that the answer shall have besides */
 
 	/* What becomes of it when the operation returns -1; all empty: an error answer by kind. */
 	bool again;
@@ -123,6 +125,7 @@ void s3_answer_xml(struct request *r, unsigned status);
  * UTF-8 (*IS_LONG false), or too long. */
 must_check
 int s3_decode(const char *in, size_t n, char *out, size_t size, bool *is_long);
+bool s3_is_utf8(const char *text, size_t n);
 /* Into level, bucket and key. S3's code or NULL. */
 must_check
 const char *s3_path(const char *path, enum s3_level *level,
@@ -197,6 +200,9 @@ bool s3_may_bypass(const struct s3_call *c);
 void s3_lock_answer(struct request *r, const struct files_lock *l);
 /* s3_tagging.c */
 #define TAGGING_LINE FILES_TAGS_LINE
+/* The tags that a form asks for in XML, as x-amz-tagging has them. */
+must_check
+int s3_tags_of_form(struct s3_call *c, const char *xml, struct buf *text, struct err *e);
 s3_fn s3_get_tagging, s3_put_tagging, s3_delete_tagging, s3_get_bucket_tagging,
     s3_put_bucket_tagging, s3_delete_bucket_tagging;
 /* The tags that the request's x-amz-tagging asks for, as a line after HEADERS. */
@@ -221,8 +227,27 @@ int s3_preflight_refuse(struct s3_call *c, struct err *e);
 s3_fn s3_get_lifecycle, s3_put_lifecycle, s3_delete_lifecycle;
 /* x-amz-expiration, if some rule is for the object. */
 void s3_answer_expiry(struct request *r, const struct object_info *i);
+/* s3_post.c */
+s3_fn s3_post_object;
+bool s3_is_form(struct request *r);
+/* On a worker, in this order: the fields, with which the call goes on; who asks (as sign_parse); which
+ * key; whether the policy has the signature. */
+must_check
+int s3_form_read(struct s3_call *c, struct err *e);
+must_check
+int s3_form_claim(struct s3_call *c, struct err *e);
+must_check
+int s3_form_key(struct s3_call *c, struct err *e);
+must_check
+int s3_form_check(const struct s3_call *c, const char **code, struct err *e);
+/* The body once more from its beginning, for passing it on. */
+void s3_form_again(struct s3_call *c);
+int s3_refuse_form(struct s3_call *c, struct err *e);
 /* s3_put.c */
 s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
+/* As s3_put_object, and tells what the object is. */
+must_check
+int s3_put_stored(struct s3_call *c, struct object_info *info, struct err *e);
 /* The claims about a body: its SHA-256 and Content-MD5. */
 must_check
 int s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/host.h"
+#include "front/form.h"
 #include "front/s3_checksum.h"
 #include "front/xml.h"
 
@@ -143,13 +144,19 @@ receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
 {
 	bool is_chunked = payload_is_chunked(c->claim.payload);
 
-	g->expected = is_chunked ? c->claim.decoded_length : request_length(c->r);
-	if (g->expected == UINT64_MAX && !c->is_decoded)
+	g->expected = is_chunked ? c->claim.decoded_length
+	    : c->form            ? UINT64_MAX
+	                         : request_length(c->r);
+	if (g->expected == UINT64_MAX && !c->is_decoded && !c->form)
 		return s3_refuse(c, e, 411, "MissingContentLength", "Content-Length is missing");
 	if (g->expected != UINT64_MAX && g->expected > FILES_PUT_MAX)
 		return s3_refuse(
 		    c, e, 400, "EntityTooLarge", "more than 5 GiB have to come in parts");
-	if (files_check_room(&c->files, g->expected == UINT64_MAX ? 0 : g->expected, e) < 0)
+	if (files_check_room(&c->files,
+	        c->form                         ? request_length(c->r)
+	            : g->expected == UINT64_MAX ? 0
+	                                        : g->expected,
+	        e) < 0)
 		return -1;
 	g->bytes = c->is_stream ? malloc(READ_BYTES) : NULL;
 	if (c->is_stream && !g->bytes)
@@ -194,6 +201,15 @@ receive_bytes(struct receiving *g, const uint8_t *p, size_t n, struct err *e)
 		p = g->decoded.data;
 		n = g->decoded.len;
 	}
+	if (c->form) {
+		if (form_feed(c->form, p, n, &g->decoded, e) < 0)
+			return s3_refuse_form(c, e);
+		p = g->decoded.data;
+		n = g->decoded.len;
+		if (upload_bytes(c->upload) + n > c->form_max)
+			return s3_refuse(c, e, 400, "EntityTooLarge",
+			    "Your proposed upload exceeds the maximum allowed size");
+	}
 	if (n > g->expected - upload_bytes(c->upload))
 		return s3_refuse(c, e, 400, "IncompleteBody", "the body is longer than its length");
 	if (g->sha)
@@ -213,13 +229,23 @@ can_follow(const struct receiving *g)
 	return !g->chunked && upload_bytes(g->c->upload) - g->looked_at >= LOOK_EVERY_BYTES;
 }
 
+/* What follows a form's file does not count. */
+static bool
+is_over(const struct s3_call *c)
+{
+	return c->form && form_at(c->form) == FORM_OVER;
+}
+
 static int
 receive_pieces(struct receiving *g, struct err *e)
 {
 	struct s3_call *c = g->c;
-	ssize_t n;
+	ssize_t n = 0;
 
-	while ((n = request_read(c->r, g->bytes, READ_BYTES, e)) > 0) {
+	/* With the fields, the first of a form's file have come. */
+	if (c->form && receive_bytes(g, NULL, 0, e) < 0)
+		return -1;
+	while (!is_over(c) && (n = request_read(c->r, g->bytes, READ_BYTES, e)) > 0) {
 		if (receive_bytes(g, g->bytes, (size_t)n, e) < 0)
 			return -1;
 		if (can_follow(g)) {
@@ -247,6 +273,12 @@ receive_all(struct receiving *g, struct err *e)
 		if (receive_bytes(g, whole.data, whole.len, e) < 0)
 			return -1;
 	}
+	if (c->form && !is_over(c))
+		return s3_refuse(
+		    c, e, 400, "MalformedPOSTRequest", "the form ends within its file");
+	if (c->form && upload_bytes(c->upload) < c->form_min)
+		return s3_refuse(c, e, 400, "EntityTooSmall",
+		    "Your proposed upload is smaller than the minimum allowed size");
 	if (g->chunked && chunked_lacks_trailer(g->chunked))
 		return s3_refuse(
 		    c, e, 400, "MalformedTrailerError", "the body ends without its trailer");
@@ -361,10 +393,9 @@ commit_object(struct s3_call *c, const char *headers, const struct files_conditi
 }
 
 int
-s3_put_object(struct s3_call *c, struct err *e)
+s3_put_stored(struct s3_call *c, struct object_info *info, struct err *e)
 {
 	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
-	_cleanup_(object_info_free) struct object_info info = { 0 };
 	char etags[2][80];
 	struct files_condition condition = s3_write_condition(c->r, etags);
 	struct found found;
@@ -373,10 +404,18 @@ s3_put_object(struct s3_call *c, struct err *e)
 	    receive(c, &found, e) < 0)
 		return -1;
 	if (keep_checksum(c, &found, &headers, e) < 0 ||
-	    commit_object(c, buf_str(&headers), &condition, &info, e) < 0)
+	    commit_object(c, buf_str(&headers), &condition, info, e) < 0)
 		return -1;
-	answer_stored(c, &info, &found);
+	answer_stored(c, info, &found);
 	return 0;
+}
+
+int
+s3_put_object(struct s3_call *c, struct err *e)
+{
+	_cleanup_(object_info_free) struct object_info info = { 0 };
+
+	return s3_put_stored(c, &info, e);
 }
 
 int

@@ -57,6 +57,7 @@ static const struct {
 	{ s3_get_object_acl, TOUCH_KEY },
 	{ s3_put_object_acl, TOUCH_KEY },
 	{ s3_put_object, TOUCH_KEY },
+	{ s3_post_object, TOUCH_KEY },
 	{ s3_copy_object, TOUCH_KEY },
 	{ s3_delete_object, TOUCH_KEY },
 	{ s3_get_tagging, TOUCH_KEY },

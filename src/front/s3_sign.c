@@ -168,8 +168,8 @@ digits_parse(const char *p, size_t n, unsigned *out)
 }
 
 /* "20130524T000000Z". */
-static bool
-time_parse(const char *text, uint64_t *out_ms)
+bool
+sign_time_parse(const char *text, uint64_t *out_ms)
 {
 	unsigned year, month, day, hour, minute, second;
 	struct tm tm;
@@ -200,7 +200,7 @@ date_header_parse(const char *text, struct sign_claim *c)
 	const char *rest;
 	time_t seconds;
 
-	if (time_parse(text, &c->time_ms)) {
+	if (sign_time_parse(text, &c->time_ms)) {
 		memcpy(c->time, text, sizeof c->time);
 		return true;
 	}
@@ -234,8 +234,8 @@ field_copy(const char *p, char stop, char *out, size_t size)
 }
 
 /* "AKID/20130524/us-east-1/s3/aws4_request". */
-static bool
-credential_parse(const char *p, struct sign_claim *c)
+bool
+sign_credential_parse(const char *p, struct sign_claim *c)
 {
 	unsigned number;
 
@@ -353,7 +353,7 @@ header_time(struct request *r, struct sign_claim *c, const char **code, struct e
 	const char *text = request_header(r, "x-amz-date");
 
 	if (text) {
-		if (!time_parse(text, &c->time_ms))
+		if (!sign_time_parse(text, &c->time_ms))
 			return refuse(code, "AccessDenied", e, ERR_DENIED,
 			    "x-amz-date must look like 20130524T000000Z");
 		memcpy(c->time, text, sizeof c->time);
@@ -379,7 +379,7 @@ header_parse(struct request *r, const char *authorization, struct sign_claim *c,
 		    "requests must be signed with Signature Version 4 (" ALGORITHM ")");
 	authorization += sizeof ALGORITHM;
 	if (!authorization_field(authorization, "Credential", credential, sizeof credential) ||
-	    !credential_parse(credential, c))
+	    !sign_credential_parse(credential, c))
 		return malformed(code, e, "Credential must be KEY/yyyymmdd/REGION/s3/aws4_request");
 	if (!authorization_field(
 	        authorization, "SignedHeaders", c->signed_headers, sizeof c->signed_headers) ||
@@ -419,11 +419,12 @@ presigned_parse(struct request *r, struct sign_claim *c, const char **code, stru
 		return bad_query(code, e, "X-Amz-Signature must have 64 hexadecimal digits");
 	if (query_arg(q, "X-Amz-Algorithm", text, sizeof text) <= 0 || strcmp(text, ALGORITHM) != 0)
 		return bad_query(code, e, "X-Amz-Algorithm must be " ALGORITHM);
-	if (query_arg(q, "X-Amz-Credential", text, sizeof text) <= 0 || !credential_parse(text, c))
+	if (query_arg(q, "X-Amz-Credential", text, sizeof text) <= 0 ||
+	    !sign_credential_parse(text, c))
 		return bad_query(
 		    code, e, "X-Amz-Credential must be KEY/yyyymmdd/REGION/s3/aws4_request");
 	if (query_arg(q, "X-Amz-Date", c->time, sizeof c->time) <= 0 ||
-	    !time_parse(c->time, &c->time_ms))
+	    !sign_time_parse(c->time, &c->time_ms))
 		return bad_query(code, e, "X-Amz-Date must look like 20130524T000000Z");
 	if (query_arg(q, "X-Amz-Expires", text, sizeof text) <= 0 || !*text || strlen(text) > 6 ||
 	    !digits_parse(text, strlen(text), &expires) || !expires || expires > EXPIRES_MAX)

@@ -45,6 +45,13 @@ struct sign_claim {
 	char trailer[48];        /* payload_has_trailer: x-amz-trailer, in lower case */
 };
 
+/* "KEY/yyyymmdd/REGION/SERVICE/aws4_request" into the claim. */
+must_check
+bool sign_credential_parse(const char *text, struct sign_claim *c);
+/* "20130524T000000Z" */
+must_check
+bool sign_time_parse(const char *text, uint64_t *out_ms);
+
 /* S3's code ("AuthorizationHeaderMalformed", "MissingSecurityHeader", ...) is put in *CODE on error.
  * 1: a claim; 0: the request is anonymous; -1: malformed. */
 must_check

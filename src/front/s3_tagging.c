@@ -143,6 +143,18 @@ read_tags(struct s3_call *c, struct tags *out, struct err *e)
 	return 0;
 }
 
+int
+s3_tags_of_form(struct s3_call *c, const char *xml, struct buf *text, struct err *e)
+{
+	_cleanup_(tags_free) struct tags t = TAGS_INIT(TAGS_OF_OBJECT);
+
+	c->body = (struct span){ (const uint8_t *)xml, strlen(xml) };
+	if (read_tags(c, &t, e) < 0)
+		return -1;
+	buf_add(text, t.text.data, t.text.len);
+	return buf_check(text, e);
+}
+
 /* --- of an object --- */
 
 int

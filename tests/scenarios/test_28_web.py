@@ -1,12 +1,20 @@
-"""What web pages need: rules about their origins."""
+"""What web pages need: rules about their origins, uploads from forms."""
+import base64
+import datetime
+import http.client
+import json
+import random
 import re
+import time
 import urllib.parse
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
-from domicile import Plain, Region, code_of
+from domicile import Plain, Region, Signer, code_of, hmac_sha256
 
+MIB = 1 << 20
 PAGE = "https://app.example.com"
 RULES = {"CORSRules": [
     {"ID": "app", "AllowedOrigins": ["https://*.example.com"], "AllowedMethods": ["GET", "PUT"],
@@ -22,16 +30,23 @@ def region(tmp_path_factory):
     one.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def account(region):
     return region.account()
 
 
+@pytest.fixture(scope="module")
+def client(region, account):
+    return region.client(account)
+
+
 @pytest.fixture
-def s3(region, account):
-    client = region.client(account)
+def s3(client):
     client.create_bucket(Bucket="photos")
-    return client
+    yield client
+    for one in client.list_objects_v2(Bucket="photos").get("Contents", []):
+        client.delete_object(Bucket="photos", Key=one["Key"])
+    client.delete_bucket(Bucket="photos")
 
 
 @pytest.fixture
@@ -140,3 +155,217 @@ def test_a_preflight_that_names_no_account_lets_the_page_send(s3, plain):
     for asked in ({"Origin": PAGE}, {"Access-Control-Request-Method": "PUT"}):
         status, _, body = plain.send("OPTIONS", "/photos/k", {"Host": plain.host, **asked})
         assert (status, code_of(body)) == (400, "BadRequest")
+
+
+# --- forms ---
+
+def form(s3, region, to="k", content=b"content", fields=None, conditions=None, name="a.txt", **words):
+    """Post what boto3 signs for a browser's form; the answer."""
+    conditions = [{k: v} for k, v in (fields or {}).items()] if conditions is None else conditions
+    post = s3.generate_presigned_post("photos", to, Fields=fields, Conditions=conditions, ExpiresIn=600)
+    return send_form(region, post, content, name, **words)
+
+
+def send_form(region, post, content=b"content", name="a.txt", drop=(), **more):
+    data = {k: v for k, v in {**post["fields"], **more}.items() if k not in drop}
+    return requests.post(post["url"], data=data, files={"file": (name, content)}, verify=str(region.ca),
+                         allow_redirects=False, headers={"Origin": PAGE}, timeout=30)
+
+
+def sign_policy(region, account, policy, **fields):
+    """A form with a policy of its own making."""
+    signer = Signer(account, "")
+    fields = {"key": "k", "x-amz-algorithm": "AWS4-HMAC-SHA256", "x-amz-credential": f"{signer.key}/{signer.scope}",
+              "x-amz-date": signer.time, **fields}
+    if not isinstance(policy, bytes):
+        policy = json.dumps(policy).encode()
+    fields["policy"] = base64.b64encode(policy).decode()
+    fields["x-amz-signature"] = hmac_sha256(signer.signing_key(), fields["policy"]).hex()
+    return {"url": f"{region.url}/photos", "fields": fields}
+
+
+def policy(*conditions, hours=1):
+    until = datetime.datetime.utcnow() + datetime.timedelta(hours=hours)
+    return {"expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "conditions": conditions}
+
+
+ANY = [["starts-with", f"${name}", ""] for name in ("key", "x-amz-algorithm", "x-amz-credential", "x-amz-date")]
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 3 * MIB + 1])
+def test_a_form_uploads_its_file(region, s3, size):
+    content = random.Random(size).randbytes(size)
+    answer = form(s3, region, content=content, fields={
+        "Content-Type": "text/x", "x-amz-meta-a": "é b", "Cache-Control": "no-store", "acl": "private",
+        "tagging": "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["Location"].endswith("/photos/k")
+    got = s3.get_object(Bucket="photos", Key="k")
+    assert got["Body"].read() == content and answer.headers["ETag"] == got["ETag"]
+    assert (got["ContentType"], got["CacheControl"], got["TagCount"]) == ("text/x", "no-store", 1)
+    assert got["Metadata"] == {"a": "Ã© b"} or got["Metadata"] == {"a": "é b"}
+
+
+def test_a_form_says_what_it_wants_for_an_answer(region, s3):
+    answer = form(s3, region, "a/${filename}", fields={"success_action_status": "201"}, name="C:\\dir\\é &.txt")
+    key = "a/é &.txt"
+    etag = s3.head_object(Bucket="photos", Key=key)["ETag"]
+    location = f"{region.url}/photos/a/%C3%A9%20%26.txt"
+    assert answer.status_code == 201 and answer.headers["Location"] == location
+    for element in (f"<Location>{location}</Location>", "<Bucket>photos</Bucket>", "<Key>a/é &amp;.txt</Key>",
+                    f"<ETag>{etag.replace(chr(34), '&quot;')}</ETag>"):
+        assert element in answer.content.decode()
+    assert form(s3, region, fields={"success_action_status": "200"}).status_code == 200
+    assert form(s3, region, fields={"success_action_status": "404"}).status_code == 204
+    answer = form(s3, region, key, fields={"success_action_redirect": "https://app.example.com/done?a=b"})
+    assert answer.status_code == 303 and answer.headers["Location"] == (
+        "https://app.example.com/done?a=b&bucket=photos&key=a%2F%C3%A9%20%26.txt&etag=" + etag.replace('"', "%22"))
+    assert form(s3, region, fields={"redirect": "javascript:alert(1)"}).status_code == 204
+
+
+def test_an_answer_to_a_form_can_be_read_by_the_rules(region, s3):
+    assert not allowed(form(s3, region).headers)
+    s3.put_bucket_cors(Bucket="photos", CORSConfiguration={
+        "CORSRules": [{"AllowedOrigins": [PAGE], "AllowedMethods": ["POST"]}]})
+    assert allowed(form(s3, region).headers)["allow-origin"] == PAGE
+    answer = form(s3, region, conditions=[["content-length-range", 0, 1]])
+    assert answer.status_code == 400 and allowed(answer.headers)["allow-origin"] == PAGE
+
+
+@pytest.mark.parametrize("conditions, more, answer", [
+    ([["content-length-range", 7, 7]], {}, (204, "")),
+    ([["content-length-range", 8, 9]], {}, (400, "EntityTooSmall")),
+    ([["content-length-range", 0, 6]], {}, (400, "EntityTooLarge")),
+    ([["starts-with", "$x-amz-meta-a", "b"]], {"x-amz-meta-a": "bc"}, (204, "")),
+    ([["STARTS-with", "$X-Amz-Meta-A", "b"]], {"x-amz-meta-a": "c"}, (403, "AccessDenied")),
+    ([["eq", "$x-amz-meta-a", "b"]], {"x-amz-meta-a": "bc"}, (403, "AccessDenied")),
+    ([["eq", "$x-amz-meta-a", "b"]], {}, (403, "AccessDenied")),
+    ([], {"x-amz-meta-a": "b"}, (403, "AccessDenied")),
+    ([], {"x-ignore-a": "b\n"}, (204, "")),
+    ([], {"key": "other"}, (403, "AccessDenied")),
+    ([], {"x-amz-signature": "0" * 64}, (403, "SignatureDoesNotMatch")),
+    ([], {"x-amz-signature": "0"}, (400, "InvalidArgument")),
+    ([], {"x-amz-credential": "DOMnobody/20310409/r/s3/aws4_request"}, (400, "InvalidArgument")),
+    ([{"acl": "public-read"}], {"acl": "public-read"}, (400, "AccessControlListNotSupported")),
+    ([["starts-with", "$x-amz-meta-a", ""]], {"x-amz-meta-a": "b\nc: d"}, (400, "InvalidArgument")),
+    ([["starts-with", "$x-amz-checksum-crc32", ""]], {"x-amz-checksum-crc32": "AAAAAA=="}, (400, "BadDigest")),
+    ([["starts-with", "$If-None-Match", ""]], {"If-None-Match": "*"}, (412, "PreconditionFailed")),
+])
+def test_a_form_may_do_what_its_policy_lets_it(region, s3, conditions, more, answer):
+    s3.put_object(Bucket="photos", Key="k", Body=b"before")
+    got = form(s3, region, conditions=conditions, **more)
+    assert (got.status_code, code_of(got.content)) == answer
+    assert (s3.get_object(Bucket="photos", Key="k")["Body"].read() == b"before") == (answer[0] != 204)
+
+
+@pytest.mark.parametrize("drop", ["key", "policy", "x-amz-algorithm", "x-amz-credential", "x-amz-date",
+                                  "x-amz-signature"])
+def test_a_form_that_lacks_a_field_is_refused(region, s3, drop):
+    answer = form(s3, region, drop=[drop])
+    assert (answer.status_code, code_of(answer.content)) == \
+        ((403, "AccessDenied") if drop == "policy" else (400, "InvalidArgument"))
+
+
+def test_a_policy_is_for_its_bucket_and_its_time(region, account, s3):
+    def post(text, **fields):
+        answer = send_form(region, sign_policy(region, account, text, **fields))
+        return answer.status_code, code_of(answer.content)
+    assert post(policy({"bucket": "photos"}, *ANY)) == (204, "")
+    assert post(policy({"BUCKET": "photos"}, *ANY), KEY="k2", key=None) == (204, "")
+    assert post(policy(*ANY)) == (403, "AccessDenied")
+    assert post(policy({"bucket": "other"}, *ANY)) == (403, "AccessDenied")
+    assert post(policy({"bucket": "photos"}, *ANY), bucket="other") == (403, "AccessDenied")
+    assert post(policy({"bucket": "photos"}, *ANY, hours=-1)) == (403, "AccessDenied")
+    for text in (b"", b"{", b"[]", {}, {**policy(), "expiration": "tomorrow"}, {**policy(), "conditions": None},
+                 policy(["eq", "key", "k"]), policy(["like", "$key", "k"]), policy(["content-length-range", -1, 0]),
+                 policy(["content-length-range", 0]), policy({"key": 1}), policy("key")):
+        assert post(text) == (400, "InvalidPolicyDocument"), text
+
+
+def test_a_form_that_can_not_be_read_in_one_way_is_refused(plain, s3):
+    def post(body, content_type="multipart/form-data; boundary=b"):
+        headers = {"Host": plain.host, "Content-Type": content_type}
+        status, _, answer = plain.send("POST", "/photos", headers, body.encode())
+        return status, code_of(answer)
+    field = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    file = '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--'
+    malformed = (400, "MalformedPOSTRequest")
+    assert post(file) == (403, "AccessDenied")
+    assert post(field.format("key", "k") + "--b--") == (400, "InvalidArgument")
+    assert post(field.format("key", "k") * 2 + file) == malformed
+    assert post(file.replace("name=", "title=", 1)) == malformed
+    assert post("no form") == malformed
+    assert post(field.format("key", "k")[:-4]) == (400, "IncompleteBody")
+    assert post(field.format("a", "k" * 33000) + file) == (400, "MaxPostPreDataLengthExceededError")
+    assert post(file, "multipart/form-data") == malformed
+    assert plain.request("POST", "/photos", "", b"x")[0] == 412
+    assert plain.send("POST", "/photos", {"Host": plain.host}, b"x")[0] == 403
+
+
+def test_a_form_that_ends_in_its_file_leaves_nothing(region, plain, s3):
+    post = s3.generate_presigned_post("photos", "short", ExpiresIn=600)
+    body, content_type = requests.models.RequestEncodingMixin._encode_files(
+        {"file": ("a", b"x" * 100_000)}, post["fields"])
+    for cut in (2, 40, 5000):
+        status, _, answer = plain.send("POST", "/photos", {"Host": plain.host, "Content-Type": content_type}, body[:-cut])
+        assert (status, code_of(answer)) == ((400, "MalformedPOSTRequest") if cut > 2 else (204, ""))
+        if cut == 2:        # all but the last line's end
+            s3.delete_object(Bucket="photos", Key="short")
+    assert "Contents" not in s3.list_objects_v2(Bucket="photos")
+
+
+class SlowForm:
+    """A form over the listener without TLS, in ten pieces."""
+
+    def __init__(self, region, s3, key, content):
+        post = s3.generate_presigned_post("photos", key, ExpiresIn=600)
+        self.body, content_type = requests.models.RequestEncodingMixin._encode_files(
+            {"file": ("a", content)}, post["fields"])
+        self.connection = http.client.HTTPConnection("127.0.0.1", region.plain_port, timeout=60)
+        self.connection.putrequest("POST", "/photos")
+        self.connection.putheader("Content-Type", content_type)
+        self.connection.putheader("Content-Length", str(len(self.body)))
+        self.connection.endheaders()
+
+    def send(self, first, last):
+        for i in range(first, last):
+            self.connection.send(self.body[len(self.body) * i // 10:len(self.body) * (i + 1) // 10])
+
+    def answer(self):
+        answer = self.connection.getresponse()
+        return answer.status, answer.read()
+
+
+def test_pages_follow_a_move(tmp_path):
+    home = Region(tmp_path, "cn-bj", "CN").start()
+    other = Region(tmp_path, "sg", "SG", beside=home).start()
+    try:
+        account = home.account("MY")
+        s3, there = home.client(account), other.client(account)
+        s3.create_bucket(Bucket="photos")
+        s3.put_bucket_cors(Bucket="photos", CORSConfiguration=RULES)
+        contents = {f"{size}": random.Random(size).randbytes(size) for size in (100, 20_000, 9 * MIB)}
+        slow = {key: SlowForm(home, s3, key, content) for key, content in contents.items()}
+        for one in slow.values():
+            one.send(0, 5)
+        wave = home.wave_to(other)
+        for _ in range(600):
+            if home.home(account) == "sg":
+                break
+            time.sleep(0.05)
+        for one in slow.values():
+            one.send(5, 10)
+            assert one.answer() == (204, b"")
+        assert home.wait_wave(wave)["items"]["erased"] == 1
+        assert form(s3, home, "late", contents["20000"]).status_code == 204
+        for key, content in [*contents.items(), ("late", contents["20000"])]:
+            assert there.get_object(Bucket="photos", Key=key)["Body"].read() == content, key
+        target, host = presigned(s3)
+        plain = Plain(home, account)
+        assert allowed(preflight(plain, host, target)[1]) == APP
+        assert preflight(plain, host, target, origin="https://example.com")[0] == 403
+        assert allowed(plain.request("GET", "/photos/late", Origin=PAGE)[1]) == APP
+    finally:
+        other.stop()
+        home.stop()
