@@ -95,3 +95,16 @@ host_cond_init(pthread_cond_t *c)
 	pthread_cond_init(c, &a);
 	pthread_condattr_destroy(&a);
 }
+
+void
+host_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(ms / 1000);
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(c, lock, &until);
+}

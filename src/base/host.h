@@ -20,6 +20,8 @@ host_mono_ms(void)
 void host_random(void *out, size_t n);
 /* A condition whose timed waits go by the monotonic clock. */
 void host_cond_init(pthread_cond_t *c);
+/* Wait at C, which host_cond_init made, for at most MS: also if the wall clock is set meanwhile. LOCK is held. */
+void host_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t ms);
 /* For tests, before any thread starts. NULL restores the real ones; OPS is borrowed. */
 void host_replace(const struct host_ops *ops);
 

@@ -375,15 +375,9 @@ compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
 static void
 wait_for_work(struct mover *m)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += LOOK_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L)
-		until.tv_sec++, until.tv_nsec -= 1000000000L;
 	pthread_mutex_lock(&m->lock);
 	if (!atomic_load(&m->is_stopping))
-		pthread_cond_timedwait(&m->changed, &m->lock, &until);
+		host_cond_wait_ms(&m->changed, &m->lock, LOOK_MS);
 	pthread_mutex_unlock(&m->lock);
 }
 

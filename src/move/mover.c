@@ -110,7 +110,6 @@ recover_move(void *arg, struct span key, struct span value, struct err *e)
 	case MOVE_SETTLED:
 		/* The old home's lease, counted anew. */
 		homes_delay_writes(r->mover->node->homes, &m.account, move_lease_ms(r->mover, &m));
-		m.since_ms = host_wall_ms();
 		resolver_add(r->mover, &m);
 		return 0;
 	case MOVE_FENCED:
@@ -339,7 +338,7 @@ mover_start(const struct mover_config *c, struct err *e)
 	atomic_store(&m->group, GROUP_FIRST);
 	set_defaults(&m->config);
 	pthread_mutex_init(&m->lock, NULL);
-	pthread_cond_init(&m->changed, NULL);
+	host_cond_init(&m->changed);
 	if (recover(m, e) < 0) {
 		err_add(e, "recovering moves");
 		goto fail;

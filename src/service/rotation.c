@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/host.h"
 #include "base/log.h"
@@ -225,14 +224,7 @@ carry_out(struct rotation *r, struct err *e)
 static void
 wait_ms(struct rotation *r, uint64_t ms)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	pthread_cond_timedwait(&r->changed, &r->lock, &until);
+	host_cond_wait_ms(&r->changed, &r->lock, ms);
 }
 
 /* LOCK held, released meanwhile. */

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/host.h"
 #include "base/log.h"
@@ -58,14 +57,7 @@ is_to_end(const struct scrub *s)
 static void
 wait_ms(struct scrub *s, uint64_t ms)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	pthread_cond_timedwait(&s->changed, &s->lock, &until);
+	host_cond_wait_ms(&s->changed, &s->lock, ms);
 }
 
 static int

@@ -352,15 +352,9 @@ copy(struct standby *s, struct err *e)
 static void
 wait_for_work(struct standby *s)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += WAIT_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L)
-		until.tv_sec++, until.tv_nsec -= 1000000000L;
 	pthread_mutex_lock(&s->lock);
 	if (!s->is_poked && !atomic_load(&s->is_stopping))
-		pthread_cond_timedwait(&s->changed, &s->lock, &until);
+		host_cond_wait_ms(&s->changed, &s->lock, WAIT_MS);
 	s->is_poked = false;
 	pthread_mutex_unlock(&s->lock);
 }

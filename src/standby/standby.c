@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #define FIRST_ASK_MS 5000
 #define GONE_WAIT_MS 120000
@@ -18,11 +17,7 @@
 static void
 wait_changed(struct standby *s)
 {
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec++;
-	pthread_cond_timedwait(&s->changed, &s->lock, &until);
+	host_cond_wait_ms(&s->changed, &s->lock, 1000);
 }
 
 static bool
@@ -168,7 +163,7 @@ standby_start(const struct standby_config *c, struct standby **out, struct err *
 	s->shipment = BUF_INIT(SHIP_BYTES_MAX + SHIP_PIECE);
 	s->chunks = BUF_INIT(CHUNKS_MAX);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->changed, NULL);
+	host_cond_init(&s->changed);
 	if (start(s, &goes_on, e) < 0) {
 		standby_stop(take(&s));
 		return -1;

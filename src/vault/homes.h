@@ -141,6 +141,8 @@ void homes_seal(struct homes *h, const struct account_id *ids, size_t n);
  * be answering reads. */
 void homes_delay_writes(struct homes *h, const struct account_id *id, uint64_t delay_ms);
 void homes_open_writes(struct homes *h, const struct account_id *id);
+/* Whether that delay is not over yet. */
+bool homes_is_delaying(struct homes *h, const struct account_id *id);
 /* Space writes of an account at least PACE_US apart (0: none); for a writer that outruns its move. */
 void homes_pace(struct homes *h, const struct account_id *id, uint64_t pace_us);
 /* Requests of any kind that are inside: erasure waits until it is 0. */

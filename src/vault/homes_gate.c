@@ -344,6 +344,20 @@ homes_open_writes(struct homes *h, const struct account_id *id)
 	set_writes(h, id, &from_ms, NULL);
 }
 
+bool
+homes_is_delaying(struct homes *h, const struct account_id *id)
+{
+	struct stripe *s = gate_stripe(h, id);
+	bool is_delaying;
+	struct entry *x;
+
+	pthread_mutex_lock(&s->lock);
+	HASH_FIND(hh, s->entries, id, sizeof(*id), x);
+	is_delaying = x && x->write_from_ms > host_mono_ms();
+	pthread_mutex_unlock(&s->lock);
+	return is_delaying;
+}
+
 void
 homes_pace(struct homes *h, const struct account_id *id, uint64_t pace_us)
 {

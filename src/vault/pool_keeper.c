@@ -14,7 +14,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define POLL_MS 20
 
@@ -182,17 +181,10 @@ static void do_sweep(struct pool *p, struct vault *v);
 static void
 wait_for_work(struct pool *p)
 {
-	struct timespec until;
-
-	if (STAILQ_EMPTY(&p->removals)) {
+	if (STAILQ_EMPTY(&p->removals))
 		pthread_cond_wait(&p->keeper_wake, &p->lock);
-		return;
-	}
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += POLL_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
-	pthread_cond_timedwait(&p->keeper_wake, &p->lock, &until);
+	else
+		host_cond_wait_ms(&p->keeper_wake, &p->lock, POLL_MS);
 }
 
 static void *

@@ -63,14 +63,7 @@ fast_random(void *out, size_t n)
 	CHECK(getentropy(out, n) == 0);
 }
 
-static inline void
-clock_start(void)
-{
-	static const struct host_ops ops = { fast_wall_ms, fast_mono_ns, fast_random };
-
-	clock_began_ns = real_ns(CLOCK_MONOTONIC);
-	host_replace(&ops);
-}
+static const struct host_ops fast_clock = { fast_wall_ms, fast_mono_ns, fast_random };
 
 /* --- the directory --- */
 
@@ -269,12 +262,13 @@ pair_introduce(struct pair *p)
 }
 
 static inline struct pair *
-pair_open(void)
+pair_open_with(const struct host_ops *clock)
 {
 	struct pair *p = calloc(1, sizeof(*p));
 	struct err e = { 0 };
 
-	clock_start();
+	clock_began_ns = real_ns(CLOCK_MONOTONIC);
+	host_replace(clock);
 	p->dir = check_dir_make();
 	p->directory = directory_sqlite(check_path(p->dir, "directory.db"), &e);
 	CHECK(p->directory);
@@ -282,6 +276,12 @@ pair_open(void)
 	side_open(p, &p->sides[TO], fleet_names[1]);
 	pair_introduce(p);
 	return p;
+}
+
+static inline struct pair *
+pair_open(void)
+{
+	return pair_open_with(&fast_clock);
 }
 
 static inline void
