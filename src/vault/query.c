@@ -97,7 +97,7 @@ vault_query(struct vault *v, const char *sql)
 		};
 		q = &v->broken;
 	}
-	q->is_in_use = true;
+	q->is_in_use = v->was_queried = true;
 	return q;
 }
 

@@ -209,6 +209,8 @@ vault_disconnect(struct vault *v)
 void
 vault_settle(struct vault *v)
 {
+	if (!v->was_queried && !v->has_chunk_changes)
+		return; /* all is as it was */
 	for (struct query *q = v->queries; q; q = q->next)
 		if (q->is_in_use)
 			query_end(q);
@@ -251,7 +253,9 @@ vault_memory(struct vault *v)
 		SQLITE_DBSTATUS_STMT_USED,
 	};
 
-	widen_cache(v);
+	if (v->was_queried)
+		widen_cache(v);
+	v->was_queried = false;
 	if (v->gives_measured++ % GIVES_PER_MEASURE == 0) {
 		v->sqlite_bytes = 8192; /* the connection itself */
 		for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
