@@ -7,13 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/crypto.h"
 #include "base/host.h"
 #include "base/log.h"
 #include "cli/serve_node.h"
 
-#define ARENAS        2
+#define ARENAS        4 /* for malloc, and two a core */
 #define FILES_WANTED  1048576
 #define EARLIEST_MS   1704067200000ull /* 2024-01-01: signatures and certificates need a clock */
 #define RETRY_EVERY_S 5
@@ -99,8 +100,9 @@ cmd_serve(const struct args *a, struct err *e)
 		return err_set(e, ERR_BAD, "the clock says %s; set it first", now);
 	}
 	raise_limit(RLIMIT_NOFILE, FILES_WANTED, "the number of open files");
-	/* Many threads each allocate a little: an arena each would hold on to hundreds of megabytes. */
-	mallopt(M_ARENA_MAX, ARENAS);
+	/* Many threads each allocate a little: an arena each would hold on to hundreds of megabytes. Those
+	 * that run at the same time should not wait for each other, though. */
+	mallopt(M_ARENA_MAX, (int)(ARENAS + 2 * sysconf(_SC_NPROCESSORS_ONLN)));
 	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY, "locked memory");
 	json_set_alloc_funcs(malloc, free_wiped);
 	block_signals(&set);

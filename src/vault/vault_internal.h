@@ -72,7 +72,7 @@ struct vault {
 	size_t memo_bytes;
 	bool must_close;
 	bool has_chunk_changes;
-	bool was_queried; /* since it was taken */
+	bool was_queried;   /* since it was taken */
 	struct buf dropped; /* names, 16 bytes each, of this transaction */
 };
 
