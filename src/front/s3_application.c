@@ -116,7 +116,7 @@ s3_application_log(const struct s3_call *c)
 
 	if (!c->is_used || c->to[0])
 		return;
-	application_used(r->node->applications, c->claim.access_key);
+	application_used(r->node->applications, c->claim.access_key, &r->account);
 	in = request_length(r);
 	out = r->read ? r->read_bytes : r->body.len;
 	account_text(&r->account, id);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/host.h"
+#include "service/applications.h"
 #include "service/lru_internal.h"
 #include "vault/pool.h"
 
@@ -333,6 +334,8 @@ access_forget(struct access *a, const struct account_id *id)
 {
 	uint32_t i, next;
 
+	if (a->node->applications)
+		applications_forget(a->node->applications, id);
 	pthread_mutex_lock(&a->lock);
 	a->forgotten++;
 	for (i = lru_first(a->lru, id); i != LRU_NONE; i = next) {

@@ -24,7 +24,8 @@ int accounts_create_here(struct node *n, const char *country, unsigned services,
 
 /* What the directory knows and what the home knows, which is asked if it is another region. Nothing
  * personal. JSON { "account", "country", "home", "epoch", "attempt", "suspended", and from the home
- * "state", "reason" (held and lost ones), "services": "files,backup", "vaults": [{ "service", "pages", "version", "objects", "bytes" }] or
+ * "state", "reason" (held and lost ones), "services": "files,backup", "vaults": [{ "service", "pages", "version", "objects", "bytes" }],
+ * "applications": [{ "key", "last_used_ms" }] if any has acted for it; or
  * "home_error" }. Objects and bytes as in struct files_usage. ERR_MISSING. */
 must_check
 int accounts_show(struct node *n, const struct account_id *id, json_t **out, struct err *e);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "directory/peer.h"
 #include "service/access.h"
+#include "service/applications.h"
 #include "service/files.h"
 #include "service/policy.h"
 #include "service/routes.h"
@@ -245,6 +246,21 @@ vaults_json(struct node *n, const struct home *home)
 	return list;
 }
 
+/* When applications acted for it; NULL: none has, or it can't be told now. */
+static json_t *
+applications_json(struct node *n, const struct home *home)
+{
+	json_t *list = NULL;
+
+	if ((home->state != HOME_HERE && home->state != HOME_FENCED) ||
+	    application_uses(n, &home->account, &list, NULL) < 0)
+		return NULL;
+	if (json_array_size(list))
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
 /* Why it is not served, where that is not an order of the operator; NULL. */
 static const char *
 reason_of(const struct home *home, char out[static 160])
@@ -272,9 +288,9 @@ accounts_show_here(struct node *n, const struct account_id *id, json_t **out, st
 	if (r == 0)
 		return err_set(e, ERR_MISSING, "%s knows no such account", n->region);
 	services_text(home.services, services);
-	return made(
-	    json_pack("{s:s, s:s, s:o, s:s*}", "state", home_state_name(home.state), "services",
-	        services, "vaults", vaults_json(n, &home), "reason", reason_of(&home, reason)),
+	return made(json_pack("{s:s, s:s, s:o, s:s*, s:o*}", "state", home_state_name(home.state),
+	                "services", services, "vaults", vaults_json(n, &home), "reason",
+	                reason_of(&home, reason), "applications", applications_json(n, &home)),
 	    out, e);
 }
 

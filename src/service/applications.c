@@ -28,9 +28,11 @@ applications_open(struct node *n, struct err *e)
 	a->secrets = secret_alloc(APPLICATIONS_MAX * sizeof(*a->secrets), e);
 	if (!a->all)
 		err_set(e, ERR_MEMORY, "application keys: no memory");
-	if (!a->all || !a->secrets || applications_load(a, e) < 0)
+	else
+		a->notes = application_notes_new(e);
+	if (!a->notes || !a->secrets || applications_load(a, e) < 0)
 		return NULL;
-	if (n->peers && applications_start_asking(a, e) < 0)
+	if (applications_start(a, e) < 0)
 		return NULL;
 	return take(&a);
 }
@@ -48,6 +50,7 @@ applications_close(struct applications *a)
 		pthread_join(a->thread, NULL);
 	secret_free(a->secrets, APPLICATIONS_MAX * sizeof(*a->secrets));
 	free(a->all);
+	application_notes_free(a->notes);
 	pthread_cond_destroy(&a->changed);
 	pthread_mutex_destroy(&a->lock);
 	pthread_mutex_destroy(&a->writing);
@@ -179,7 +182,7 @@ application_has_country(const struct application_grant *g, const char *country)
 }
 
 void
-application_used(struct applications *a, const char *access_key)
+application_used(struct applications *a, const char *access_key, const struct account_id *id)
 {
 	struct application *x;
 
@@ -187,6 +190,16 @@ application_used(struct applications *a, const char *access_key)
 	x = application_find(a, access_key);
 	if (x)
 		counter_add(x->uses, 1);
+	if (x && application_note(a->notes, id, access_key))
+		pthread_cond_broadcast(&a->changed);
+	pthread_mutex_unlock(&a->lock);
+}
+
+void
+applications_forget(struct applications *a, const struct account_id *id)
+{
+	pthread_mutex_lock(&a->lock);
+	application_notes_forget(a->notes, id);
 	pthread_mutex_unlock(&a->lock);
 }
 

@@ -14,6 +14,7 @@
 #include <jansson.h>
 #include "base/cleanup.h"
 #include "base/crypto.h"
+#include "base/id.h"
 #include "service/node.h"
 
 #define APPLICATIONS_MAX        1000 /* keys of a region, revoked ones too */
@@ -45,8 +46,14 @@ int application_signing_key(struct applications *a, const char *access_key, cons
     struct application_grant *grant, struct err *e);
 /* Whether accounts of COUNTRY are among those it was granted for. */
 bool application_has_country(const struct application_grant *g, const char *country);
-/* Count a request; a metric a key. */
-void application_used(struct applications *a, const char *access_key);
+/* Count a request, in a metric of the key's; and have the account's profile say when that was, about: written soon,
+ * at most once an hour. */
+void application_used(struct applications *a, const char *access_key, const struct account_id *id);
+/* [{ "key", "last_used_ms" }] of an account that lives here. */
+must_check
+int application_uses(struct node *n, const struct account_id *id, json_t **out, struct err *e);
+/* What is in memory of an account that leaves. */
+void applications_forget(struct applications *a, const struct account_id *id);
 
 /* Grant a new key; or, with KEY and SECRET not empty, one that another region has made. Durable when it
  * returns. ERR_BAD names what is wrong; ERR_EXISTS: the key is here already, or was revoked; ERR_TOO_BIG. */

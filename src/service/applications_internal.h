@@ -30,6 +30,7 @@ struct applications {
 	struct application *all;
 	struct application_secret *secrets;
 	size_t n;
+	struct application_notes *notes;
 	bool is_stopping, is_nudged;
 	pthread_t thread;
 	bool has_thread;
@@ -57,9 +58,22 @@ struct application *application_find(struct applications *a, const char *key);
 must_check
 int application_revoke_here(struct applications *a, const char *key, struct err *e);
 
+/* --- applications_use.c --- */
+
+struct application_notes;
+must_check
+struct application_notes *application_notes_new(struct err *e);
+void application_notes_free(struct application_notes *u); /* NULL is fine */
+/* These with LOCK held. The first says whether something is due that was not. */
+bool application_note(struct application_notes *u, const struct account_id *id, const char *key);
+bool application_is_due(const struct application_notes *u);
+void application_notes_forget(struct application_notes *u, const struct account_id *id);
+/* Write what is due. No lock held. */
+void applications_write_notes(struct applications *a);
+
 /* --- applications_round.c --- */
 
-/* Ask the other regions what they have revoked, every now and then and when nudged. */
+/* Ask the other regions what they have revoked, every now and then and when nudged; write what is due. */
 must_check
-int applications_start_asking(struct applications *a, struct err *e);
+int applications_start(struct applications *a, struct err *e);
 void applications_nudge(struct applications *a);

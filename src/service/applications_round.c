@@ -6,10 +6,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/host.h"
 #include "base/log.h"
 #include "directory/peer.h"
 
-#define ASK_EVERY_S    30
+#define ASK_EVERY_MS   30000
 #define CALL_WAIT_MS   5000
 #define REGIONS_MAX    64
 
@@ -103,30 +104,43 @@ ask_all(struct applications *a)
 			ask_one(a, regions[i].name);
 }
 
+/* LOCK held. Until ASK_AT, or something is to be done before. */
+static void
+wait_until(struct applications *a, uint64_t ask_at_ms)
+{
+	struct timespec until = { .tv_sec = (time_t)(ask_at_ms / 1000),
+		.tv_nsec = (long)(ask_at_ms % 1000) * 1000000 };
+
+	pthread_cond_timedwait(&a->changed, &a->lock, &until);
+}
+
 static void *
 run(void *arg)
 {
 	struct applications *a = arg;
-	struct timespec until;
+	uint64_t ask_at_ms = 0;
 
 	pthread_mutex_lock(&a->lock);
 	while (!a->is_stopping) {
+		bool asks = a->is_nudged || host_mono_ms() >= ask_at_ms;
+
 		a->is_nudged = false;
 		pthread_mutex_unlock(&a->lock);
-		ask_all(a);
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += ASK_EVERY_S;
+		applications_write_notes(a);
+		if (asks) {
+			ask_all(a);
+			ask_at_ms = host_mono_ms() + ASK_EVERY_MS;
+		}
 		pthread_mutex_lock(&a->lock);
-		while (!a->is_stopping && !a->is_nudged &&
-		    pthread_cond_timedwait(&a->changed, &a->lock, &until) == 0)
-			;
+		if (!a->is_stopping && !a->is_nudged && !application_is_due(a->notes))
+			wait_until(a, ask_at_ms);
 	}
 	pthread_mutex_unlock(&a->lock);
 	return NULL;
 }
 
 int
-applications_start_asking(struct applications *a, struct err *e)
+applications_start(struct applications *a, struct err *e)
 {
 	int rc = pthread_create(&a->thread, NULL, run, a);
 

@@ -76,6 +76,13 @@ def test_an_application_acts_for_accounts_that_granted_its_service(pair):
     assert [line["status"] for line in lines if line["account"] == bare["account"]] == ["403"]
     assert not uses(other, key)
     assert "private-" not in home.log_path().read_text() + other.log_path().read_text()
+    for _ in range(100):                        # the owner can be told; also where it lives elsewhere
+        shown = json.loads(other.command("account", "show", accounts[0]["account"]))
+        if "applications" in shown:
+            break
+        time.sleep(0.05)
+    assert [a["key"] for a in shown["applications"]] == [key["access_key"]]
+    assert "applications" not in json.loads(home.command("account", "show", home.account("CN")["account"]))
     listed = {k["key"]: k for k in json.loads(home.command("app", "key", "list", "--json"))}
     assert listed[key["access_key"]]["uses"] == len(lines)
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/host.h"
+#include "service/accounts_internal.h"
 #include "service/applications_internal.h"
 #include "vault/region.h"
 
@@ -154,6 +155,7 @@ a_key_is_what_it_was_granted_for_also_after_a_start(void **state)
 {
 	struct bench *b = *state;
 	char key[APPLICATION_KEY_SIZE], secret[APPLICATION_SECRET_SIZE];
+	struct account_credentials c;
 	struct err e = { 0 };
 	json_t *list;
 	char *text;
@@ -162,7 +164,8 @@ a_key_is_what_it_was_granted_for_also_after_a_start(void **state)
 	check_works(b, key, secret);
 	apps_restart(b);
 	check_works(b, key, secret);
-	application_used(b->apps, key);
+	region_account(&b->region, BIT(SERVICE_FILES), &c);
+	application_used(b->apps, key, &c.account);
 	CHECK_OK(applications_list(b->apps, &list, &e), &e);
 	text = json_dumps(list, 0);
 	CHECK(strstr(text, key) && strstr(text, "mail") && !strstr(text, secret));
@@ -357,6 +360,104 @@ peers_revoke_and_ask(void **state)
 	json_decref(in);
 }
 
+/* Of KEY for the account, once it is there; 0: none within 5 s. */
+static uint64_t
+last_used(struct bench *b, const struct account_id *id, const char *key)
+{
+	struct err e = { 0 };
+	uint64_t found = 0;
+
+	for (int i = 0; !found && i < 500; i++) {
+		json_t *shown = NULL, *one;
+		size_t at;
+
+		CHECK_OK(accounts_show_here(&b->region.node, id, &shown, &e), &e);
+		json_array_foreach(json_object_get(shown, "applications"), at,
+		    one) if (!strcmp(json_string_value(json_object_get(one, "key")), key))
+		    found = (uint64_t)json_integer_value(json_object_get(one, "last_used_ms"));
+		json_decref(shown);
+		if (!found)
+			usleep(10000);
+	}
+	return found;
+}
+
+static uint64_t
+version_of(struct bench *b, const struct account_id *id)
+{
+	const struct vault_id profile = { .account = *id, .service = SERVICE_PROFILE };
+	struct err e = { 0 };
+	struct vault *v = pool_take(b->region.node.pool, &profile, true, &e);
+	uint64_t version;
+
+	CHECK(v);
+	version = vault_version(v);
+	pool_give(v);
+	return version;
+}
+
+static void
+an_account_is_told_of_its_applications_and_written_to_once_an_hour(void **state)
+{
+	static const struct host_ops ops = { wall_ms, mono_ns, random_bytes };
+	struct bench *b = *state;
+	char key[2][APPLICATION_KEY_SIZE], secret[APPLICATION_SECRET_SIZE];
+	struct account_credentials c[2];
+	uint64_t first, version;
+
+	ahead_ms = 0;
+	host_replace(&ops);
+	for (int i = 0; i < 2; i++) {
+		make(b, key[i], secret);
+		region_account(&b->region, BIT(SERVICE_FILES), &c[i]);
+	}
+	application_used(b->apps, key[0], &c[0].account);
+	first = last_used(b, &c[0].account, key[0]);
+	CHECK(first && first <= wall_ms());
+	version = version_of(b, &c[0].account);
+	ahead_ms = 50 * 60000;
+	for (int i = 0; i < 100; i++)
+		application_used(b->apps, key[0], &c[0].account);
+	application_used(b->apps, key[1], &c[1].account);
+	CHECK(last_used(b, &c[1].account, key[1])); /* so the thread has been round */
+	CHECK(last_used(b, &c[0].account, key[0]) == first);
+	CHECK(version_of(b, &c[0].account) == version);
+	ahead_ms = 61 * 60000;
+	application_used(b->apps, key[0], &c[0].account);
+	for (int i = 0; i < 500 && last_used(b, &c[0].account, key[0]) == first; i++)
+		usleep(10000);
+	CHECK(last_used(b, &c[0].account, key[0]) > first);
+	ahead_ms = 0;
+	host_replace(NULL);
+}
+
+/* What an account that leaves had in memory goes with it, and a use that could not be written comes later. */
+static void
+a_use_that_could_not_be_written_is_written_after_the_next(void **state)
+{
+	struct bench *b = *state;
+	char key[APPLICATION_KEY_SIZE], secret[APPLICATION_SECRET_SIZE];
+	struct account_credentials c;
+	struct err e = { 0 };
+	bool is_due = true;
+
+	make(b, key, secret);
+	region_account(&b->region, BIT(SERVICE_FILES), &c);
+	CHECK_OK(accounts_suspend(&b->region.node, &c.account, true, &e), &e);
+	application_used(b->apps, key, &c.account);
+	for (int i = 0; is_due && i < 500; i++) {
+		usleep(10000);
+		pthread_mutex_lock(&b->apps->lock);
+		is_due = application_is_due(b->apps->notes);
+		pthread_mutex_unlock(&b->apps->lock);
+	}
+	CHECK(!is_due);
+	CHECK_OK(accounts_suspend(&b->region.node, &c.account, false, &e), &e);
+	applications_forget(b->apps, &c.account);
+	application_used(b->apps, key, &c.account);
+	CHECK(last_used(b, &c.account, key));
+}
+
 /* A record that a disk has spoilt costs that key, and not the region. */
 static void
 a_damaged_record_is_left_out(void **state)
@@ -401,6 +502,8 @@ main(void)
 		TEST(a_rotated_region_key_opens_them_and_the_old_one_is_not_needed),
 		TEST(what_can_not_be_granted_is_refused),
 		TEST(peers_revoke_and_ask),
+		TEST(an_account_is_told_of_its_applications_and_written_to_once_an_hour),
+		TEST(a_use_that_could_not_be_written_is_written_after_the_next),
 		TEST(a_damaged_record_is_left_out),
 	};
 
