@@ -341,6 +341,24 @@ walk_stage(struct step *s, struct err *e)
 	return 0;
 }
 
+/* One stage after the other, until there is something to remove or it is enough. 0; -1. */
+static int
+walk_bucket(struct step *s, struct err *e)
+{
+	struct expire *x = s->x;
+	int r;
+
+	while ((r = walk_stage(s, e)) == 0) {
+		x->has_key = false;
+		x->stage = (x->stage + 1) % STAGES;
+		x->is_past = x->stage == STAGE_CURRENT;
+		if (s->n || x->is_past)
+			break;
+	}
+	x->rows += s->rows;
+	return r < 0 ? -1 : 0;
+}
+
 /* The next bucket with rules, and these. 1; 0: there is none; -1. */
 static int
 find_bucket(struct step *s, struct err *e)
@@ -440,15 +458,7 @@ expire_step(struct expire *x, struct files *f, struct err *e)
 	r = find_bucket(s, e);
 	if (r <= 0)
 		return r;
-	if (read_rules(s, e) < 0)
+	if (read_rules(s, e) < 0 || walk_bucket(s, e) < 0 || finish(s, f, e) < 0)
 		return -1;
-	r = walk_stage(s, e);
-	if (r < 0 || finish(s, f, e) < 0)
-		return -1;
-	if (r == 0) {
-		x->has_key = false;
-		x->stage = (x->stage + 1) % STAGES;
-		x->is_past = x->stage == STAGE_CURRENT;
-	}
 	return 1;
 }

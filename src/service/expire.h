@@ -1,6 +1,6 @@
 /* expire.h - what is due under the lifecycle rules of one vault goes, a piece at a time.
  *
- * A step looks at a thousand rows at most, within one transaction that reads the rules, finds what is due
+ * A step looks at one bucket and a thousand rows at most, within one transaction that reads the rules, finds what is due
  * and removes it: a rule that was taken back removes nothing any more, and what was written a moment ago is
  * judged as it is. What is locked stays. Where it is lives in memory: who begins anew finds the rest.
  */
@@ -21,6 +21,7 @@ struct expire {
 	enum service service;
 	uint64_t day_ms;
 	uint64_t removed[EXPIRED_KINDS]; /* out: so far */
+	uint64_t rows;                   /* out: looked at so far */
 	/* Where it is; zeros at the beginning. */
 	char bucket[FILES_BUCKET_MAX + 1];
 	bool is_past; /* that bucket is done */

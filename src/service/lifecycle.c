@@ -22,8 +22,11 @@
 #define LOOK_MS_MIN     50
 #define RECORDS_AT_ONCE 4096
 #define VAULTS_AT_ONCE  64
-/* Requests inside from which on a step stands back, for how long at most. */
+/* Requests inside from which on it stands back, before each so many rows, for how long at most. A step costs
+ * as much as so many rows by itself. */
 #define BUSY_REQUESTS   4
+#define BUSY_ROWS       1000
+#define ROWS_A_STEP     50
 #define BUSY_MS         1000
 #define BUSY_LOOK_MS    50
 
@@ -64,9 +67,13 @@ wait_ms(struct lifecycle *l, uint64_t ms, struct err *e)
 	return ends ? err_set(e, ERR_CANCELLED, "the node is stopping") : 0;
 }
 
+/* Requests first: while many are inside, a thousand rows a second are enough. */
 static int
 stand_back(struct lifecycle *l, struct err *e)
 {
+	if (l->since_busy < BUSY_ROWS)
+		return wait_ms(l, 0, e);
+	l->since_busy = 0;
 	for (unsigned waited = 0; waited < BUSY_MS; waited += BUSY_LOOK_MS) {
 		if (homes_busy(l->node->homes) < BUSY_REQUESTS)
 			return wait_ms(l, 0, e);
@@ -143,12 +150,16 @@ settle(struct lifecycle *l, const struct candidate *c, struct files *f, struct e
 static int
 step(struct lifecycle *l, const struct candidate *c, struct expire *x, struct err *e)
 {
+	uint64_t rows = x->rows;
 	struct gate_pass pass;
 	struct files f;
 	int r;
 
 	if (stand_back(l, e) < 0)
 		return -1;
+	r = is_moving(l, &c->id.account, e);
+	if (r)
+		return r < 0 ? -1 : 2;
 	r = enter(l, &c->id.account, &pass, &f, e);
 	if (r <= 0)
 		return r < 0 ? -1 : 2;
@@ -160,6 +171,7 @@ step(struct lifecycle *l, const struct candidate *c, struct expire *x, struct er
 			r = settle(l, c, &f, e);
 	}
 	gate_leave(l->node, &pass);
+	l->since_busy += ROWS_A_STEP + x->rows - rows;
 	if (r >= 0 && f.ticket && flusher_wait(l->node->flusher, f.ticket, e) < 0)
 		return -1;
 	return r;
@@ -213,12 +225,10 @@ static int
 walk(struct lifecycle *l, const struct candidate *c, struct err *e)
 {
 	struct expire x = { .service = (enum service)c->id.service, .day_ms = l->day_ms };
-	int r = is_moving(l, &c->id.account, e);
+	int r;
 
-	if (r == 1)
-		return 1;
-	while (r == 0 && (r = step(l, c, &x, e)) == 1)
-		r = 0;
+	while ((r = step(l, c, &x, e)) == 1)
+		;
 	count(c, &x);
 	if (r == 0)
 		counter_add(&walks, 1);

@@ -17,6 +17,7 @@ struct lifecycle {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool is_stopping;
+	uint64_t since_busy; /* the thread's own: rows looked at since it last stood back */
 };
 
 /* Look at every vault that is due. ERR_CANCELLED: stopping. */
