@@ -328,6 +328,7 @@ fault_goes_on(const struct fault_turn *t, struct files *f)
 	struct err e = { 0 };
 
 	CHECK_TURN_OK(t, put_with(f, "photos", "next", "n", 1, NULL, NULL, &out, &e), &e);
+	object_info_free(&out);
 	CHECK_TURN(t, has(f, "photos", "next", "n", 1));
 	CHECK_TURN_OK(t, files_remove(f, "photos", "next", &e), &e);
 	CHECK_TURN(t, fault_is_durable(f, &e));

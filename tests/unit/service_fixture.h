@@ -128,6 +128,7 @@ put(struct files *f, const char *bucket, const char *key, const void *p, size_t 
 
 	CHECK_OK(put_with(f, bucket, key, p, n, NULL, NULL, &out, &e), &e);
 	CHECK(out.size == n);
+	object_info_free(&out);
 }
 
 static inline struct object *

@@ -101,6 +101,7 @@ prepare_object(struct files *f)
 
 	CHECK_OK(
 	    put_with(f, "photos", "k", old, LARGE, FILES_TAGS_LINE "a=b\n", NULL, &out, &e), &e);
+	object_info_free(&out);
 	put(f, "photos", "kept", new, LARGE);
 	set_rule(f, (struct rule){ .days = 1, .prefix = prefix, .tags = tag });
 	passed_ms += 3 * RULES_DAY_MS;

@@ -112,6 +112,7 @@ put_tagged(struct files *f, const char *key, const char *tags)
 
 	snprintf(headers, sizeof(headers), "content-type: x/y\n" FILES_TAGS_LINE "%s\n", tags);
 	CHECK_OK(put_with(f, "photos", key, "data", 4, headers, NULL, &out, &e), &e);
+	object_info_free(&out);
 }
 
 static bool

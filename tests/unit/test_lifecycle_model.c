@@ -236,6 +236,7 @@ put_one(struct files *f, unsigned k)
 	if (v.tags)
 		snprintf(headers, sizeof(headers), FILES_TAGS_LINE "%s\n", tag_sets[v.tags]);
 	CHECK_OK(put_with(f, "photos", names[k], bytes, v.size, headers, NULL, &out, &e), &e);
+	object_info_free(&out);
 	model_add(&model[k], v);
 }
 
