@@ -23,7 +23,7 @@
 
 struct plan {
 	const char *dir, *ca, *region, *jurisdiction;
-	const char *host, *s3_host, *listen, *directory_at;
+	const char *host, *s3_host, *s3_domain, *listen, *directory_at;
 	unsigned port;
 	unsigned days;
 	bool has_store, serves_directory, has_plain;
@@ -78,6 +78,9 @@ check_names(const struct plan *p, struct err *e)
 		    e, ERR_USAGE, "--region %.40s: expected 1 to 31 of a-z 0-9 -", p->region);
 	if (!is_host(p->host) || !is_host(p->s3_host))
 		return err_set(e, ERR_USAGE, "--host and --s3-host take one name or address");
+	if (p->s3_domain && (p->is_standby || !region_domain_valid(p->s3_domain)))
+		return err_set(e, ERR_USAGE,
+		    "--s3-domain takes a name such as s3.example.com, in lower case, of a region that is made");
 	if (!is_address(p->listen))
 		return err_set(e, ERR_USAGE, "--listen %.40s: expected an address", p->listen);
 	if (p->is_standby && (p->jurisdiction || !p->has_store || p->serves_directory))
@@ -108,6 +111,7 @@ read_plan(const struct args *a, struct plan *p, struct err *e)
 	p->jurisdiction = arg_text(a, "jurisdiction");
 	p->host = arg_text(a, "host") ? arg_text(a, "host") : "127.0.0.1";
 	p->s3_host = arg_text(a, "s3-host") ? arg_text(a, "s3-host") : p->host;
+	p->s3_domain = arg_text(a, "s3-domain");
 	p->listen = arg_text(a, "listen") ? arg_text(a, "listen")
 	    : is_address(p->host)         ? p->host
 	                                  : "0.0.0.0";
@@ -240,7 +244,9 @@ copy_ca(const struct plan *p, struct err *e)
 static int
 make_folder(struct plan *p, struct err *e)
 {
-	const char *const hosts[] = { p->host, p->s3_host };
+	char buckets[PATH_MAX];
+	const char *hosts[4];
+	size_t n = 0;
 	char key[PATH_MAX], secret[PATH_MAX], public[PATH_MAX], tls_key[PATH_MAX], tls[PATH_MAX];
 	const struct marker follows = { 0 };
 	char store[PATH_MAX];
@@ -262,8 +268,15 @@ make_folder(struct plan *p, struct err *e)
 	    ((p->has_store && keys_file_create(key, e) < 0) ||
 	        sign_key_create(secret, public, p->public, e) < 0))
 		return -1;
-	if (ca_issue(p->ca, p->region, hosts, strcmp(p->host, p->s3_host) ? 2 : 1, p->days, tls_key,
-	        tls, e) < 0)
+	hosts[n++] = p->host;
+	if (strcmp(p->host, p->s3_host) != 0)
+		hosts[n++] = p->s3_host;
+	if (p->s3_domain) {
+		snprintf(buckets, sizeof buckets, "*.%s", p->s3_domain);
+		hosts[n++] = p->s3_domain;
+		hosts[n++] = buckets;
+	}
+	if (ca_issue(p->ca, p->region, hosts, n, p->days, tls_key, tls, e) < 0)
 		return -1;
 	return copy_ca(p, e);
 }
@@ -299,8 +312,11 @@ add_region(struct buf *text, const struct plan *p)
 	    "\n[region %s]\njurisdiction = %s\ns3 = https://%s:%u\npeer = %s:%u\nstream = %s:%u\nsign = ",
 	    p->region, p->jurisdiction, s3_host, p->port, host, p->port + 1, host, p->port + 2);
 	base64_text(text, p->public, SIGN_PUBLIC_BYTES);
+	buf_add_str(text, "\n");
+	if (p->s3_domain)
+		buf_printf(text, "s3_domain = %s\n", p->s3_domain);
 	buf_add_str(text,
-	    "\n# operator = no             # its operators may not change others' accounts and waves\n");
+	    "# operator = no             # its operators may not change others' accounts and waves\n");
 }
 
 /* The regions file as text and parsed; ERR_EXISTS if our region is in it, or of a standby ERR_MISSING if it is

@@ -54,6 +54,7 @@ const struct command commands[] = {
 	        { "listen", "ADDRESS", "address to listen on (HOST if that is one, else 0.0.0.0)" },
 	        { "port-base", "N", "the first of its five ports (7400)" },
 	        { "s3-host", "HOST", "name that users reach it by (HOST)" },
+	        { "s3-domain", "DOMAIN", "its buckets are also names below this one" },
 	        { "s3-plain", NULL, "also S3 without TLS, on 127.0.0.1" },
 	        { "days", "N", "how long the certificate is valid (825)" },
 	    },

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define MIB    ((uint64_t)1 << 20)
 #define DAY_MS ((uint64_t)86400000)
@@ -259,6 +260,52 @@ read_sign(struct conf *c, const char *section, struct peer_region *r, struct err
 	return 0;
 }
 
+/* A domain has room for a bucket's label before it. */
+static int
+read_domain(struct conf *c, const char *section, struct peer_region *r, struct err *e)
+{
+	const char *domain = conf_get(c, section, "s3_domain");
+
+	if (!domain)
+		return 0;
+	if (!region_domain_valid(domain) || strlen(domain) >= sizeof(r->s3_domain))
+		return err_set(e, ERR_BAD,
+		    "[%s]: s3_domain = %.60s: expected a name such as s3.example.com, in lower case",
+		    section, domain);
+	strcpy(r->s3_domain, domain);
+	return 0;
+}
+
+/* A region's own address would be taken for a bucket's. */
+static int
+check_domains(const struct peer_region *r, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		const char *host = strstr(r[i].s3_url, "://");
+		size_t len = host ? strcspn(host + 3, ":/") : 0;
+
+		for (size_t k = 0; k < n; k++) {
+			size_t below = strlen(r[k].s3_domain);
+
+			if (below && len > below && host[3 + len - below - 1] == '.' &&
+			    !strncasecmp(host + 3 + len - below, r[k].s3_domain, below))
+				return err_set(e, ERR_BAD,
+				    "[region %s]: s3 = %s lies below the s3_domain of %s, where names are buckets",
+				    r[i].name, r[i].s3_url, r[k].name);
+		}
+	}
+	return 0;
+}
+
+bool
+region_domain_valid(const char *domain)
+{
+	size_t n = strspn(domain, "abcdefghijklmnopqrstuvwxyz0123456789.-");
+
+	return n && !domain[n] && domain[0] != '.' && domain[n - 1] != '.' && strchr(domain, '.') &&
+	    !strstr(domain, "..");
+}
+
 int
 regions_read(struct conf *c, struct peer_region *out, size_t *n, struct err *e)
 {
@@ -284,11 +331,13 @@ regions_read(struct conf *c, struct peer_region *out, size_t *n, struct err *e)
 		    copy(c, section, "s3", r->s3_url, sizeof(r->s3_url), e) < 0 ||
 		    copy(c, section, "peer", r->peer_at, sizeof(r->peer_at), e) < 0 ||
 		    copy(c, section, "stream", r->stream_at, sizeof(r->stream_at), e) < 0 ||
-		    read_sign(c, section, r, e) < 0 ||
+		    read_sign(c, section, r, e) < 0 || read_domain(c, section, r, e) < 0 ||
 		    conf_bool(c, section, "operator", true, &may_operate, e) < 0)
 			return -1;
 		r->may_not_operate = !may_operate;
 	}
+	if (check_domains(out, i, e) < 0)
+		return -1;
 	*n = i;
 	return 0;
 }

@@ -46,6 +46,8 @@ int region_conf_load(const char *path, struct region_conf *out, struct err *e);
 void region_conf_close(struct region_conf *c);
 #define _cleanup_region_conf_ __attribute__((cleanup(region_conf_close)))
 
+/* Whether DOMAIN may be an s3_domain: a name in lower case, with a dot in it. */
+bool region_domain_valid(const char *domain);
 /* The [region NAME] sections; at most REGIONS_MAX. *N. [policy XX] is policy_load's. */
 must_check
 int regions_read(struct conf *c, struct peer_region *out, size_t *n, struct err *e);

@@ -3,7 +3,10 @@
 #include "base/fs.h"
 #include "base/log.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define PEM_BYTES_MAX ((size_t)256 << 10)
 #define CHAIN_MAX     8
@@ -273,18 +276,61 @@ int
 peers_set_regions(struct peers *p, const struct peer_region *r, size_t n, struct err *e)
 {
 	struct peer_region *copy = calloc(n + 1, sizeof(*copy)), *old;
+	bool has_domains = false;
 
 	if (!copy)
 		return err_set(e, ERR_MEMORY, "no memory for %zu regions", n);
 	if (n)
 		memcpy(copy, r, n * sizeof(*r));
+	for (size_t i = 0; i < n; i++)
+		has_domains |= *r[i].s3_domain != '\0';
 	pthread_mutex_lock(&p->lock);
 	old = p->regions;
 	p->regions = copy;
 	p->n_regions = n;
+	atomic_store(&p->has_domains, has_domains);
 	pthread_mutex_unlock(&p->lock);
 	free(old);
 	return 0;
+}
+
+/* Bytes of HOST before ".DOMAIN", which ends at N; 0: it is not below it. */
+static size_t
+bytes_below(const char *host, size_t n, const char *domain)
+{
+	size_t len = strlen(domain);
+
+	if (!len || n < len + 2 || host[n - len - 1] != '.' ||
+	    strncasecmp(host + n - len, domain, len) != 0)
+		return 0;
+	return n - len - 1;
+}
+
+bool
+peers_bucket_of_host(struct peers *p, const char *host, char *bucket, size_t size)
+{
+	size_t n = strcspn(host, ":"), found = 0;
+
+	if (!atomic_load(&p->has_domains))
+		return false;
+	pthread_mutex_lock(&p->lock);
+	for (size_t i = 0; i < p->n_regions; i++) {
+		const char *domain = p->regions[i].s3_domain;
+		size_t below = bytes_below(host, n, domain);
+
+		/* The domain itself is not below a shorter one. */
+		if (strlen(domain) == n && !strncasecmp(host, domain, n)) {
+			found = 0;
+			break;
+		}
+		if (below && (!found || below < found))
+			found = below;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!found)
+		return false;
+	snprintf(bucket, size, "%.*s", found < size ? (int)found : 0, host);
+	return true;
 }
 
 bool

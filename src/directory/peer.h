@@ -15,6 +15,7 @@ struct peer_region {
 	char name[REGION_NAME_SIZE];
 	char jurisdiction[3];
 	char s3_url[200];    /* where its users go: "https://host:port" */
+	char s3_domain[128]; /* its buckets are names below this one; "": they are not */
 	char peer_at[128];   /* "host:port" of its peer listener */
 	char stream_at[128]; /* "host:port" of its stream listener */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
@@ -42,6 +43,9 @@ bool peers_admits(struct peers *p, const char *name);
 /* Whether operators at NAME may make, suspend and remove accounts of other regions, and plan and
  * change their waves: ourselves, and who is not marked in the regions file. */
 bool peers_may_operate(struct peers *p, const char *name);
+/* Whether HOST, a request's, is a name below some region's s3_domain: "BUCKET.DOMAIN", perhaps with a port;
+ * the longest domain counts. BUCKET is "" if it does not fit its SIZE. */
+bool peers_bucket_of_host(struct peers *p, const char *host, char *bucket, size_t size);
 size_t peers_list(struct peers *p, struct peer_region *out, size_t max);
 
 /* POST JSON to PATH at a region and wait for its JSON. An error answer (problem+json with "kind")

@@ -35,6 +35,7 @@ struct peers {
 	pthread_mutex_t lock; /* of all that follows */
 	struct peer_region *regions;
 	size_t n_regions;
+	_Atomic bool has_domains; /* some region has an s3_domain; read without the lock */
 	struct peer_route *routes;
 	struct peer_idle idle[PEER_CALLS_IDLE];
 	size_t n_idle;

@@ -8,6 +8,7 @@
  */
 #include "front/s3_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -186,7 +187,7 @@ static int
 find_operation(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
-	const char *code = s3_path(r->path, &c->level, c->bucket, c->key), *unknown;
+	const char *code = s3_place(r, &c->level, c->bucket, c->key), *unknown;
 
 	if (code)
 		return s3_refuse(c, e, 400, code, "%s",
@@ -215,7 +216,7 @@ s3_is_stream(struct request *r)
 		return true;
 	if (strcmp(r->method, "PUT") != 0 || request_length(r) <= S3_SMALL_BODY)
 		return false;
-	if (s3_path(r->path, &level, bucket, key))
+	if (s3_place(r, &level, bucket, key))
 		return false;
 	o = row_for(r, level);
 	return o && o->takes_body;
@@ -543,6 +544,23 @@ pass_on(struct s3_call *c, struct err *e)
 	return forward_request(r, c->to, u, &was_sent, e);
 }
 
+/* A name below the other region's domain, if it has one; else the bucket goes into the path. */
+static void
+redirect(struct request *r, const struct peer_region *to)
+{
+	char bucket[FILES_BUCKET_MAX + 1], url[sizeof to->s3_url + FILES_BUCKET_MAX + 16];
+	const char *host = strstr(to->s3_url, "://"), *port = host ? strchr(host + 3, ':') : NULL;
+
+	if (!s3_is_virtual(r, bucket))
+		snprintf(url, sizeof url, "%s", to->s3_url);
+	else if (*to->s3_domain)
+		snprintf(
+		    url, sizeof url, "https://%s.%s%s", bucket, to->s3_domain, port ? port : "");
+	else
+		snprintf(url, sizeof url, "%s/%s", to->s3_url, bucket);
+	forward_redirect(r, url);
+}
+
 static enum handle
 go_to_home(struct s3_call *c)
 {
@@ -560,7 +578,7 @@ go_to_home(struct s3_call *c)
 	}
 	if (!r->is_peer && policy_transit(n->policy, c->country) == TRANSIT_REDIRECT &&
 	    peers_find(n->peers, c->to, &region)) {
-		forward_redirect(r, region.s3_url);
+		redirect(r, &region);
 		return HANDLE_DONE;
 	}
 	/* What the upload holds has to stay until it is sent. */

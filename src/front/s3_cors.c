@@ -190,7 +190,7 @@ s3_preflight_begin(struct s3_call *c, bool *is_answered, struct err *e)
 		return answer_for_nobody(c, origin, method);
 	}
 	key_asked_about(r, key, sizeof key);
-	code = s3_path(r->path, &c->level, c->bucket, c->key);
+	code = s3_place(r, &c->level, c->bucket, c->key);
 	if (code || c->level == LEVEL_ROOT || !access_account(key, &r->account))
 		return s3_preflight_refuse(c, e);
 	memcpy(r->access_key, key, sizeof key);

@@ -5,6 +5,7 @@
  */
 #include "front/s3_private.h"
 
+#include "directory/peer.h"
 #include "front/s3_checksum.h"
 #include "front/s3_tags.h"
 
@@ -94,6 +95,21 @@ s3_decode(const char *in, size_t n, char *out, size_t size, bool *is_long)
 	return s3_is_utf8(out, used) ? 0 : -1;
 }
 
+/* What follows the bucket: nothing, or '/' and perhaps a key. */
+static const char *
+key_of_path(const char *slash, enum s3_level *level, char key[static FILES_KEY_MAX + 1])
+{
+	bool is_long;
+
+	*level = LEVEL_BUCKET;
+	if (!slash[0] || !slash[1])
+		return NULL;
+	*level = LEVEL_KEY;
+	if (s3_decode(slash + 1, strlen(slash + 1), key, FILES_KEY_MAX + 1, &is_long) < 0)
+		return is_long ? "KeyTooLongError" : "InvalidURI";
+	return NULL;
+}
+
 const char *
 s3_path(const char *path, enum s3_level *level, char bucket[static FILES_BUCKET_MAX + 1],
     char key[static FILES_KEY_MAX + 1])
@@ -113,13 +129,27 @@ s3_path(const char *path, enum s3_level *level, char bucket[static FILES_BUCKET_
 		return is_long ? "InvalidBucketName" : "InvalidURI";
 	if (!bucket[0] || strchr(bucket, '/'))
 		return "InvalidBucketName";
+	return key_of_path(slash, level, key);
+}
+
+bool
+s3_is_virtual(struct request *r, char bucket[static FILES_BUCKET_MAX + 1])
+{
+	const char *host = request_header(r, "host");
+
+	return host && r->node->peers &&
+	    peers_bucket_of_host(r->node->peers, host, bucket, FILES_BUCKET_MAX + 1);
+}
+
+const char *
+s3_place(struct request *r, enum s3_level *level, char bucket[static FILES_BUCKET_MAX + 1],
+    char key[static FILES_KEY_MAX + 1])
+{
+	if (!s3_is_virtual(r, bucket))
+		return s3_path(r->path, level, bucket, key);
+	key[0] = '\0';
 	*level = LEVEL_BUCKET;
-	if (!slash[0] || !slash[1])
-		return NULL;
-	*level = LEVEL_KEY;
-	if (s3_decode(slash + 1, strlen(slash + 1), key, FILES_KEY_MAX + 1, &is_long) < 0)
-		return is_long ? "KeyTooLongError" : "InvalidURI";
-	return NULL;
+	return bucket[0] ? key_of_path(r->path, level, key) : "InvalidBucketName";
 }
 
 /* --- numbers, ranges --- */

@@ -315,7 +315,9 @@ add_location(struct s3_call *c, struct buf *b)
 {
 	const char *host = request_header(c->r, "host");
 
-	buf_printf(b, "https://%s/%s/", host ? host : "", c->bucket);
+	buf_printf(b, "https://%s/", host ? host : "");
+	if (c->r->path[1]) /* else the bucket is in the host's name */
+		buf_printf(b, "%s/", c->bucket);
 	add_encoded(b, c->key, "/");
 }
 

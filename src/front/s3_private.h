@@ -131,6 +131,13 @@ must_check
 const char *s3_path(const char *path, enum s3_level *level,
     char bucket[static FILES_BUCKET_MAX + 1], char key[static FILES_KEY_MAX + 1]);
 
+/* Whether the request's Host names a bucket ("photos.s3.example.com"); "": one that can't be. */
+bool s3_is_virtual(struct request *r, char bucket[static FILES_BUCKET_MAX + 1]);
+/* The same as s3_path of a request, whose bucket may be in its Host. */
+must_check
+const char *s3_place(struct request *r, enum s3_level *level,
+    char bucket[static FILES_BUCKET_MAX + 1], char key[static FILES_KEY_MAX + 1]);
+
 enum s3_range { RANGE_ALL, RANGE_PART, RANGE_OUTSIDE };
 /* One range of a Range header over SIZE bytes; what is malformed or has several is ignored, as
  * RFC 9110 wants it. */

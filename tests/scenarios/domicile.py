@@ -46,7 +46,7 @@ def free_ports(n):
 class Region:
     """A region of one node in FOLDER. It serves the directory, unless it is BESIDE another that does."""
 
-    def __init__(self, folder, name="sg", jurisdiction="SG", beside=None):
+    def __init__(self, folder, name="sg", jurisdiction="SG", beside=None, options=()):
         self.folder, self.name, self.process = pathlib.Path(folder), name, None
         self.ca = self.folder / "ca" / "ca.pem"
         self.config = self.folder / name / "region.conf"
@@ -57,7 +57,7 @@ class Region:
         else:
             run(DOMICILE, "ca", "init", self.folder / "ca")
         run(DOMICILE, "region", "init", self.folder / name, "--region", name, "--jurisdiction", jurisdiction,
-            "--ca", self.folder / "ca", "--port-base", self.port, "--s3-plain", *directory)
+            "--ca", self.folder / "ca", "--port-base", self.port, "--s3-plain", *directory, *options)
         if beside:
             beside.process.send_signal(signal.SIGHUP)       # to read regions.conf again
         self.url = f"https://127.0.0.1:{self.port}"

@@ -1,15 +1,20 @@
-"""What web pages need: rules about their origins, uploads from forms."""
+"""What web pages need: rules about their origins, uploads from forms, buckets as names."""
 import base64
 import datetime
+import hashlib
 import http.client
 import json
 import random
 import re
+import signal
+import socket
 import time
 import urllib.parse
 
+import boto3
 import pytest
 import requests
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from domicile import Plain, Region, Signer, code_of, hmac_sha256
@@ -366,6 +371,61 @@ def test_pages_follow_a_move(tmp_path):
         assert allowed(preflight(plain, host, target)[1]) == APP
         assert preflight(plain, host, target, origin="https://example.com")[0] == 403
         assert allowed(plain.request("GET", "/photos/late", Origin=PAGE)[1]) == APP
+    finally:
+        other.stop()
+        home.stop()
+
+
+# --- buckets as names ---
+
+def request_to(plain, host, method, path, body=b""):
+    signer = Signer(plain.account, host)
+    headers = signer.headers(method, path, "", hashlib.sha256(body).hexdigest())
+    return plain.send(method, path, headers, body)
+
+
+def test_a_bucket_may_be_a_name(tmp_path, monkeypatch):
+    home = Region(tmp_path, "cn-bj", "CN", options=["--s3-domain", "s3.example.test"]).start()
+    other = Region(tmp_path, "sg", "SG", beside=home).start()
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *words, **more: look_up(
+        "127.0.0.1" if str(host).endswith("example.test") else host, *words, **more))
+    try:
+        account = home.account("MY")
+        s3 = boto3.client("s3", endpoint_url=f"https://s3.example.test:{home.port}", region_name="cn-bj",
+                          verify=str(home.ca), aws_access_key_id=account["access_key"],
+                          aws_secret_access_key=account["secret_key"],
+                          config=Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
+        s3.create_bucket(Bucket="photos", CreateBucketConfiguration={"LocationConstraint": "cn-bj"})
+        s3.put_object(Bucket="photos", Key="a/b c", Body=b"content")
+        assert s3.get_object(Bucket="photos", Key="a/b c")["Body"].read() == b"content"
+        assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["photos"]
+        url = s3.generate_presigned_url("get_object", {"Bucket": "photos", "Key": "a/b c"})
+        assert url.startswith(f"https://photos.s3.example.test:{home.port}/a/b%20c?")
+        assert requests.get(url, verify=str(home.ca), timeout=30).content == b"content"
+        answer = form(s3, home, "by-form", fields={"success_action_status": "201"})
+        location = f"https://photos.s3.example.test:{home.port}/by-form"
+        assert answer.status_code == 201 and answer.headers["Location"] == location
+        in_path = home.client(account)
+        assert {o["Key"] for o in in_path.list_objects_v2(Bucket="photos")["Contents"]} == {"a/b c", "by-form"}
+        here, there = Plain(home, account), Plain(other, account)
+        for plain in (here, there):         # any region knows every domain, and passes the name on
+            assert request_to(plain, "photos.s3.example.test", "GET", "/a/b%20c")[2] == b"content"
+            assert request_to(plain, "photos.s3.example.test:1", "PUT", "/k", b"x" * 100_000)[0] == 200
+            assert request_to(plain, "s3.example.test", "GET", "/photos/by-form")[2] == b"content"
+            assert code_of(request_to(plain, "none.s3.example.test", "GET", "/k")[2]) == "NoSuchBucket"
+            assert code_of(request_to(plain, "x" * 64 + ".s3.example.test", "GET", "/k")[2]) == "InvalidBucketName"
+            assert request_to(plain, "s3.example.test.evil", "GET", "/k")[0] == 404
+        regions = home.folder / "ca" / "regions.conf"
+        regions.write_text(regions.read_text().replace("transit = proxy", "transit = redirect"))
+        other.process.send_signal(signal.SIGHUP)
+        for _ in range(100):
+            status, headers, _ = request_to(there, "photos.s3.example.test", "GET", "/a/b%20c")
+            if status == 307:
+                break
+            time.sleep(0.05)
+        assert (status, headers["Location"]) == (307, f"https://photos.s3.example.test:{home.port}/a/b%20c")
+        assert request_to(there, there.host, "GET", "/photos/k")[1]["Location"] == f"{home.url}/photos/k"
     finally:
         other.stop()
         home.stop()

@@ -292,6 +292,39 @@ a_wrong_region_conf_is_refused(void **state)
 	}
 }
 
+static enum err_kind
+read_region(const char *s3, const char *domain)
+{
+	static struct peer_region r[REGIONS_MAX];
+	_cleanup_(freep) char *text = NULL;
+	_cleanup_(conf_freep) struct conf *c = NULL;
+	struct err e = { 0 };
+	size_t n;
+
+	CHECK(asprintf(&text,
+	          "[region sg]\njurisdiction = SG\ns3 = %s\ns3_domain = %s\npeer = y\nstream = z\n"
+	          "sign = AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+	          s3, domain) > 0);
+	c = conf_parse(text, "r", &e);
+	CHECK(c);
+	if (regions_read(c, r, &n, &e) == 0)
+		CHECK_STR(r[0].s3_domain, domain);
+	return e.kind;
+}
+
+static void
+a_domain_of_buckets_has_no_region_below_it(void **state)
+{
+	CHECK(read_region("https://sg.example.com:7400", "s3.example.com") == ERR_NONE);
+	CHECK(read_region("https://s3.example.com", "s3.example.com") == ERR_NONE);
+	CHECK(read_region("https://sg.s3.example.com:7400", "s3.example.com") == ERR_BAD);
+	CHECK(read_region("https://SG.S3.example.com", "s3.example.com") == ERR_BAD);
+	CHECK(read_region("https://sg", "S3.example.com") == ERR_BAD);
+	CHECK(read_region("https://sg", "example") == ERR_BAD);
+	CHECK(read_region("https://sg", ".example.com") == ERR_BAD);
+	CHECK(read_region("https://sg", "s3..com") == ERR_BAD);
+}
+
 static void
 regions_are_read_with_their_keys(void **state)
 {
@@ -357,6 +390,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 		    a_wrong_region_conf_is_refused, check_dir_setup, check_dir_teardown),
 		cmocka_unit_test(regions_are_read_with_their_keys),
+		cmocka_unit_test(a_domain_of_buckets_has_no_region_below_it),
 		cmocka_unit_test_setup_teardown(a_signing_key_that_others_can_read_is_refused,
 		    check_dir_setup, check_dir_teardown),
 	};

@@ -258,6 +258,42 @@ a_region_that_is_not_in_the_file_is_refused(void **state)
 	fleet_unserve(&s);
 }
 
+static void
+a_host_below_a_domain_is_a_bucket(void **state)
+{
+	PEERS(sg, *state, "ca", "sg");
+	const struct peer_region r[] = { { .name = "sg", .s3_domain = "s3.example.com" },
+		{ .name = "us" }, { .name = "in", .s3_domain = "in.s3.example.com" } };
+	static const struct {
+		const char *host, *bucket;
+	} cases[] = {
+		{ "photos.s3.example.com", "photos" },
+		{ "photos.S3.Example.com:7400", "photos" },
+		{ "a.b.s3.example.com", "a.b" },
+		{ "photos.in.s3.example.com", "photos" },
+		{ "far-too-long.s3.example.com", "" },
+		{ "s3.example.com", NULL },
+		{ "in.s3.example.com:1", NULL }, /* a domain itself, not a bucket of the other */
+		{ ".s3.example.com", NULL },
+		{ "photoss3.example.com", NULL },
+		{ "photos.s3.example.com.evil", NULL },
+		{ "127.0.0.1:7400", NULL },
+		{ "", NULL },
+	};
+	struct err e = { 0 };
+	char bucket[8];
+
+	CHECK(!peers_bucket_of_host(sg, cases[0].host, bucket, sizeof bucket));
+	CHECK_OK(peers_set_regions(sg, r, ARRAY_LEN(r), &e), &e);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		bool is = peers_bucket_of_host(sg, cases[i].host, bucket, sizeof bucket);
+
+		CHECK(is == (cases[i].bucket != NULL));
+		if (is)
+			CHECK_STR(bucket, cases[i].bucket);
+	}
+}
+
 /* Streams */
 
 /* A listener of region sg that echoes, and us, which knows it. */
@@ -743,6 +779,7 @@ main(void)
 		TEST_IN_DIR(no_answer_is_an_error_of_the_peer),
 		TEST_IN_DIR(a_region_is_known_by_its_name_and_its_ca),
 		TEST_IN_DIR(a_region_that_is_not_in_the_file_is_refused),
+		TEST_IN_DIR(a_host_below_a_domain_is_a_bucket),
 		TEST_IN_DIR(frames_arrive_whole_and_in_order),
 		TEST_IN_DIR(a_stream_outlives_a_change_of_keys),
 		TEST_IN_DIR(a_timeout_leaves_the_stream_usable),
