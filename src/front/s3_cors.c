@@ -15,6 +15,7 @@
 
 #include "front/cors.h"
 #include "service/access.h"
+#include "service/applications.h"
 
 #define SETTING "cors"
 
@@ -191,9 +192,14 @@ s3_preflight_begin(struct s3_call *c, bool *is_answered, struct err *e)
 	}
 	key_asked_about(r, key, sizeof key);
 	code = s3_place(r, &c->level, c->bucket, c->key);
-	if (code || c->level == LEVEL_ROOT || !access_account(key, &r->account))
+	if (code || c->level == LEVEL_ROOT)
 		return s3_preflight_refuse(c, e);
 	memcpy(r->access_key, key, sizeof key);
+	c->is_application = application_key(key);
+	if (c->is_application)
+		return s3_application_account(c, e);
+	if (!access_account(key, &r->account))
+		return s3_preflight_refuse(c, e);
 	c->files.account = r->account;
 	return 0;
 }

@@ -190,16 +190,32 @@ s3_form_key(struct s3_call *c, struct err *e)
 
 /* --- the policy --- */
 
+#define ADDRESS_SIZE (ACCOUNT_TEXT_SIZE + FILES_BUCKET_MAX + 1)
+
+/* The bucket as the form was posted to it: with an application key the account is a part of that, and what
+ * the policy was signed for is one account's bucket. */
+static const char *
+bucket_address(struct s3_call *c, char out[static ADDRESS_SIZE])
+{
+	char id[ACCOUNT_TEXT_SIZE];
+
+	account_text(&c->r->account, id);
+	snprintf(out, ADDRESS_SIZE, "%s%s%s", c->is_application ? id : "",
+	    c->is_application ? "." : "", c->bucket);
+	return out;
+}
+
 /* The form's fields, the bucket first, and the key as it has become. */
 static size_t
-collect_fields(struct s3_call *c, struct request_field out[static FORM_FIELDS_MAX + 1])
+collect_fields(
+    struct s3_call *c, const char *bucket, struct request_field out[static FORM_FIELDS_MAX + 1])
 {
 	size_t n, all = 1;
 	const struct request_field *f = form_fields(c->form, &n);
 
-	out[0] = (struct request_field){ "bucket", c->bucket };
+	out[0] = (struct request_field){ "bucket", bucket };
 	for (size_t i = 0; i < n; i++) {
-		if (!strcasecmp(f[i].name, "bucket") && !strcmp(f[i].value, c->bucket))
+		if (!strcasecmp(f[i].name, "bucket") && !strcmp(f[i].value, bucket))
 			continue;
 		out[all] = f[i];
 		if (!strcasecmp(f[i].name, "key"))
@@ -314,10 +330,11 @@ static void
 add_location(struct s3_call *c, struct buf *b)
 {
 	const char *host = request_header(c->r, "host");
+	char bucket[ADDRESS_SIZE];
 
 	buf_printf(b, "https://%s/", host ? host : "");
 	if (c->r->path[1]) /* else the bucket is in the host's name */
-		buf_printf(b, "%s/", c->bucket);
+		buf_printf(b, "%s/", bucket_address(c, bucket));
 	add_encoded(b, c->key, "/");
 }
 
@@ -326,6 +343,7 @@ static bool
 add_redirect(struct s3_call *c, const char *etag, struct buf *b)
 {
 	const char *url = form_value(c->form, "success_action_redirect");
+	char bucket[ADDRESS_SIZE];
 
 	if (!url)
 		url = form_value(c->form, "redirect");
@@ -333,7 +351,7 @@ add_redirect(struct s3_call *c, const char *etag, struct buf *b)
 	    has_controls(url) || strchr(url, ' '))
 		return false;
 	buf_printf(b, "%s%sbucket=", url, strchr(url, '?') ? "&" : "?");
-	add_encoded(b, c->bucket, "");
+	add_encoded(b, bucket_address(c, bucket), "");
 	buf_add_str(b, "&key=");
 	add_encoded(b, c->key, "");
 	buf_printf(b, "&etag=%%22%s%%22", etag);
@@ -344,10 +362,11 @@ static void
 answer_xml(struct s3_call *c, const char *location, const char *etag)
 {
 	struct buf *b = &c->r->body;
+	char bucket[ADDRESS_SIZE];
 
 	buf_add_str(b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<PostResponse>");
 	xml_text(b, "Location", location);
-	xml_text(b, "Bucket", c->bucket);
+	xml_text(b, "Bucket", bucket_address(c, bucket));
 	xml_text(b, "Key", c->key);
 	xml_printf(b, "ETag", "\"%s\"", etag);
 	xml_close(b, "PostResponse");
@@ -382,12 +401,13 @@ s3_post_object(struct s3_call *c, struct err *e)
 	_cleanup_(object_info_free) struct object_info info = { 0 };
 	_cleanup_(shown_free) struct shown shown = { .tags = BUF_INIT(0) };
 	struct request_field fields[FORM_FIELDS_MAX + 1];
+	char bucket[ADDRESS_SIZE];
 	int rc;
 
 	if (!c->form)
 		return s3_refuse(c, e, 412, "PreconditionFailed",
 		    "Bucket POST must be of the enclosure-type multipart/form-data");
-	if (check_policy(c, fields, collect_fields(c, fields), e) < 0 ||
+	if (check_policy(c, fields, collect_fields(c, bucket_address(c, bucket), fields), e) < 0 ||
 	    show_fields(c, &shown, e) < 0)
 		return -1;
 	request_show(c->r, shown.fields, shown.n);

@@ -376,6 +376,25 @@ def test_pages_follow_a_move(tmp_path):
         home.stop()
 
 
+def test_a_form_of_an_application_is_for_the_account_that_it_was_signed_for(region, account, s3):
+    made = json.loads(region.command("app", "key", "create", "mail", "--services", "files", "--expires", "+1h", "--json"))
+    victim = region.account()
+    region.client(victim).create_bucket(Bucket="photos")
+    application = region.client({**account, **made})
+
+    def post(bucket, at):
+        form = application.generate_presigned_post(bucket, "k", ExpiresIn=600)
+        return send_form(region, {**form, "url": f"{region.url}/{at}"})
+    mine, other = f"{account['account']}.photos", f"{victim['account']}.photos"
+    answer = post(mine, mine)
+    assert answer.status_code == 204 and answer.headers["Location"] == f"{region.url}/{mine}/k", answer.content
+    assert s3.get_object(Bucket="photos", Key="k")["Body"].read() == b"content"
+    for bucket, at in ((mine, other), ("photos", mine), ("photos", other)):
+        assert post(bucket, at).status_code == 403
+    assert post(mine, "photos").status_code == 400
+    assert "Contents" not in region.client(victim).list_objects_v2(Bucket="photos")
+
+
 # --- buckets as names ---
 
 def request_to(plain, host, method, path, body=b""):
