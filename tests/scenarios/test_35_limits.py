@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -196,6 +197,62 @@ def test_bodies_that_take_too_much_memory_are_refused_before_they_come(node):
         assert user.request("GET", "/files")[0] == 200
     soon(lambda: metric(region, "domicile_http_memory_bytes") < MIB)
     assert user.request("PUT", "/files/a", body=bytes(MIB))[0] == 200
+
+
+def flood(region, stop, answers):
+    """Heads that never end, one after the other, until the node ends each."""
+    while not stop.is_set():
+        answer = b""
+        with socket.create_connection(("127.0.0.1", region.plain_port), 10) as one:
+            try:
+                one.sendall(b"GET /files HTTP/1.1\r\nHost: x\r\n")
+                for i in range(4096):
+                    one.sendall(f"x-{i}: {'y' * 250}\r\n".encode())
+                answers.append("took all of it")
+            except OSError:                     # closed, with or without an answer that got through
+                pass
+            with contextlib.suppress(OSError):
+                answer = one.recv(100)
+        answers.append(answer[:12].decode() or "closed")
+
+
+def drip(held, stop):
+    """Heads that go on byte by byte, on many connections."""
+    for one in held:
+        one.sendall(b"GET /files HTTP/1.1\r\nHost: x\r\nx-slow: ")
+    while not stop.wait(0.1):
+        for one in held:
+            with contextlib.suppress(OSError):
+                one.sendall(b"y")
+
+
+def resident(region):
+    with open(f"/proc/{region.process.pid}/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_heads_that_flood_or_drip_keep_nobody_out(node):
+    region = node()
+    user = account_of(region)
+    before, stop, answers = resident(region), threading.Event(), []
+    with connections(region.plain_port, 300) as held:
+        hostile = [threading.Thread(target=flood, args=(region, stop, answers)) for _ in range(4)]
+        hostile.append(threading.Thread(target=drip, args=(held, stop)))
+        for one in hostile:
+            one.start()
+        try:
+            soon(lambda: len(answers) >= 8)
+            for i in range(30):
+                body = str(i).encode() * 2000
+                assert user.request("PUT", f"/files/{i}", body=body)[0] == 200
+                assert user.request("GET", f"/files/{i}")[2] == body
+        finally:
+            stop.set()
+            for one in hostile:
+                one.join()
+    assert set(answers) <= {"HTTP/1.1 431", "closed"}  # the answer is lost where more was on its way
+    assert resident(region) - before < 128 * MIB
+    assert region.is_up(), region.log()
 
 
 def test_few_descriptors_are_shared_out_at_the_start(node):
