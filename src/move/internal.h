@@ -68,6 +68,7 @@ struct unit_account {
 	struct export *exports[SERVICES];
 	bool is_claimed;
 	bool is_removed;        /* there is no such account any more */
+	bool has_left;          /* it has moved: the wave was not told before the process ended */
 	bool is_recorded;       /* a move record of this unit may be in the store */
 	struct verdict verdict; /* kind ERR_NONE while it is going on */
 	enum move_state state;

@@ -216,6 +216,19 @@ enqueue_item(struct job *j, const struct wave_item *item)
 	pthread_mutex_unlock(&j->lock);
 }
 
+/* An item whose account has left. The eraser reports it when its list has let the account go: so it is
+ * told, and then looked at. */
+static void
+report_left(struct job *j, struct wave_item *item)
+{
+	item->state = ITEM_MOVED;
+	add_update(j, item);
+	if (eraser_has(j->mover, &item->account))
+		return;
+	item->state = ITEM_ERASED;
+	add_update(j, item);
+}
+
 /* An item that was under way when this process last ended: what has become of it? */
 static void
 recover_item(struct job *j, struct wave_item *item)
@@ -226,12 +239,10 @@ recover_item(struct job *j, struct wave_item *item)
 
 	if (r == 1 && h.state == HOME_HERE) {
 		item->state = ITEM_WAITING; /* and is read again as such */
+		add_update(j, item);
 	} else if (r == 1 && h.state == HOME_MOVED) {
-		item->state = eraser_has(j->mover, &item->account) ? ITEM_MOVED : ITEM_ERASED;
-	} else {
-		return; /* fenced: the resolver says */
-	}
-	add_update(j, item);
+		report_left(j, item);
+	} /* fenced: the resolver says */
 }
 
 /* Read the next page of items in MASK; false at their end. */
@@ -442,6 +453,10 @@ report_unit(struct job *j, struct unit *u, const struct queued *x)
 			.held = a->held };
 
 		item.tries = tries_of(x, u->n, &item.account) + 1;
+		if (a->has_left) {
+			report_left(j, &item);
+			continue;
+		}
 		if (a->state == MOVE_MOVED)
 			item.state = ITEM_MOVED;
 		else if (a->verdict.kind == ERR_CANCELLED)

@@ -96,6 +96,7 @@ open_account(struct unit *u, struct unit_account *a, const struct placement *row
 	int r = homes_get(n->homes, &a->opening.account, &a->home, &e);
 
 	a->is_removed = r == 0 && !row->epoch;
+	a->has_left = r > 0 && a->home.state == HOME_MOVED;
 	if (r == 0)
 		err_set(&e, ERR_MISSING,
 		    a->is_removed ? "the account was removed" : "no home record here");
