@@ -36,6 +36,9 @@ WEIGHTS = {
     "get_versioning": 1, "get_bucket_tags": 1, "put_bucket_tags": 1, "delete_bucket_tags": 0.5,
 }
 
+WRITES = {"put_object", "copy_object", "delete_object", "delete_objects", "upload_part", "copy_part", "complete_upload",
+          "create_upload", "abort_upload", "put_tags", "put_versioning", "delete_bucket"}
+
 
 class Generator:
     def __init__(self, rng, accounts):
@@ -57,6 +60,13 @@ class Generator:
         op = {"id": number, "op": name, "user": user, "at": self.rng.randrange(2)}
         getattr(self, name)(op)
         return op
+
+    def write(self, number):
+        """The next operation that changes something."""
+        while True:
+            op = self.one(number)
+            if op["op"] in WRITES:
+                return op
 
     # --- names ---
 

@@ -1,17 +1,21 @@
 """Carries operations out on two regions and on the model, and compares every answer."""
 import copy
 import json
+import signal
+import threading
 import time
 
 import requests_of
+from audit import audit
 from model import Account
 from values import Names, Unknown
-from wire import Line, tree
+from wire import Broken, Line, tree
 
 # Headers of an answer that are compared: these, and x-amz-*.
 COMPARED = {"etag", "last-modified", "content-type", "cache-control", "content-disposition", "content-encoding",
             "content-language", "expires", "content-range", "content-length", "accept-ranges", "location"}
 NOT_COMPARED = {"x-amz-request-id", "x-amz-id-2"}
+AUDITS_FROM = 100_000_000              # their operations have these numbers
 RESOLVED = ("version", "from_version", "upload", "token", "version_marker", "upload_marker")
 
 
@@ -32,6 +36,8 @@ class Player:
         self.names = [Names() for _ in self.users]
         self.accounts = [Account(user["account"], names) for user, names in zip(self.users, self.names)]
         self.wave = None
+        self.audits = 0
+        self.cuts = {"answered": 0, "carried out": 0, "not carried out": 0}
 
     def close(self):
         self.do_arrive()
@@ -41,23 +47,32 @@ class Player:
     # --- one operation ---
 
     def play(self, op):
+        """Carry it out and compare the answer; True if it could be sent."""
         if hasattr(self, "do_" + op["op"]):
             return getattr(self, "do_" + op["op"])(op)
-        names = self.names[op["user"]]
         try:
-            op = self.with_times(op, names)
-            wanted = self.accounts[op["user"]].expect(copy.deepcopy(op))
+            op, request, wanted = self.prepare(op)
         except Unknown:
-            return None
-        request = getattr(requests_of, op["op"])(self.resolved(op, names))
+            return False
         before = time.time()
         answer = self.lines[op["at"]].send(self.users[op["user"]], request)
+        self.compare(op, request, wanted, answer, before)
+        if op["op"] == "create_upload":
+            time.sleep(0.001)           # uploads of a key are listed in the order of their milliseconds
+        return True
+
+    def prepare(self, op):
+        """(OP with its times, the request, what is expected); the model has changed then."""
+        names = self.names[op["user"]]
+        op = self.with_times(op, names)
+        wanted = self.accounts[op["user"]].expect(copy.deepcopy(op))
+        return op, getattr(requests_of, op["op"])(self.resolved(op, names)), wanted
+
+    def compare(self, op, request, wanted, answer, before):
+        names = self.names[op["user"]]
         names.between[str(op["id"])] = (before, time.time())
         if said := differences(names, request, wanted, answer):
             raise Difference(op, said)
-        if op["op"] == "create_upload":
-            time.sleep(0.001)           # uploads of a key are listed in the order of their milliseconds
-        return answer
 
     @staticmethod
     def with_times(op, names):
@@ -102,11 +117,79 @@ class Player:
 
     def do_restart(self, op):
         """Kill a region without warning and start it again."""
-        self.lines[op["at"]].close()
-        self.regions[op["at"]].stop(9)
-        self.regions[op["at"]].start()
+        self.regions[op["at"]].stop(signal.SIGKILL)
+        self.start_again(op["at"])
+        self.do_audit(op)
+
+    def start_again(self, at):
+        self.regions[at].start()
         for line in self.lines:
             line.close()
+
+    def do_audit(self, op):
+        """Compare all that there is."""
+        for user, account in enumerate(self.accounts):
+            for one in audit(account, user, op.get("at", 0), self.number()):
+                self.play(one)
+
+    def number(self):
+        self.audits += 1
+        return AUDITS_FROM + 100_000 * self.audits
+
+    def do_cut(self, op):
+        """Kill a region in the middle of an operation, which then has happened as a whole or not at all."""
+        of, user = op["of"], op["of"]["user"]
+        was = copy.deepcopy(self.accounts[user])
+        try:
+            of, request, wanted = self.prepare(of)
+        except Unknown:
+            return False
+        before, answer = time.time(), self.send_and_kill(of, request, op)
+        self.start_again(op["at"])
+        if answer and answer.status < 500:
+            self.cuts["answered"] += 1
+            self.compare(of, request, wanted, answer, before)
+        else:
+            self.names[user].between[str(of["id"])] = (before, time.time())
+            self.find_out(of, user, was)
+        self.do_audit(op)
+        return True
+
+    def send_and_kill(self, of, request, op):
+        """The answer, if there was time for one."""
+        def kill():
+            time.sleep(op["after_ms"] / 1000)
+            self.regions[op["at"]].stop(signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            return self.lines[of["at"]].send(self.users[of["user"]], request)
+        except Broken:
+            return None
+        finally:
+            killer.join()
+
+    def find_out(self, of, user, was):
+        """Whether OF was carried out: the account is as the model now, or as it WAS."""
+        after = copy.deepcopy(self.accounts[user])
+        try:
+            for one in audit(after, user, of["at"], self.number()):
+                self.play(one)
+            self.cuts["carried out"] += 1
+            return
+        except Difference as difference:
+            first = difference
+        between = self.names[user].between
+        self.accounts[user], self.names[user] = was, was.known
+        was.known.between = between
+        try:
+            for one in audit(was, user, of["at"], self.number()):
+                self.play(one)
+        except Difference as second:
+            raise Difference(of, ["cut off, and neither as if it had been carried out:", *first.said,
+                                  "nor as if it had not:", *second.said]) from None
+        self.cuts["not carried out"] += 1
 
 
 def differences(names, request, wanted, answer):

@@ -27,6 +27,7 @@ def arguments():
     p.add_argument("--operations", type=int, default=3000, help="how many (3000)")
     p.add_argument("--moves", type=int, default=4, help="how often the accounts move meanwhile (4)")
     p.add_argument("--kills", type=int, default=2, help="how often a node is killed meanwhile (2)")
+    p.add_argument("--cuts", type=int, default=3, help="how often in the middle of an operation (3)")
     p.add_argument("--replay", metavar="FILE", help="play the operations of FILE instead")
     p.add_argument("--shorten", type=float, default=60, metavar="SECONDS", help="how long to look for a shorter sequence (60)")
     p.add_argument("--output", default="s3fuzz.json", help="where the operations go that made a difference (s3fuzz.json)")
@@ -43,9 +44,17 @@ def events(options, rng):
     for i in sorted(rng.sample(range(1, options.operations), min(options.moves, options.operations - 1))):
         found[i] = {"op": "move", "to": to}
         to = 1 - to
-    for i in rng.sample(range(1, options.operations), min(options.kills, options.operations - 1)):
-        found.setdefault(i, {"op": "restart", "at": rng.randrange(2)})
+    for count, name in ((options.kills, "restart"), (options.cuts, "cut")):
+        for i in rng.sample(range(1, options.operations), min(count, options.operations - 1)):
+            found.setdefault(i, {"op": name, "at": rng.randrange(2)})
     return found
+
+
+def with_operation(event, generator, rng, number):
+    """A cut has a write that it cuts off."""
+    if event["op"] == "cut":
+        event["of"], event["after_ms"] = generator.write(number), rng.choice([0, 0, 0.2, 0.5, 1, 2, 5])
+    return event
 
 
 def fuzz(player, options, played):
@@ -55,7 +64,8 @@ def fuzz(player, options, played):
     began = shown = time.monotonic()
     for i in range(options.operations):
         for op in [happens[i]] if i in happens else []:
-            played.append({"id": 10_000_000 + i, **op})
+            number = 10_000_000 + i
+            played.append(with_operation({"id": number, **op}, generator, rng, number))
             player.play(played[-1])
         played.append(generator.one(i + 1))
         player.play(played[-1])
@@ -64,6 +74,7 @@ def fuzz(player, options, played):
             rate = i / (shown - began)
             say(f"{i}/{options.operations} operations, {rate:.0f}/s, {(options.operations - i) / rate:.0f} s to go")
     player.play({"id": 0, "op": "arrive"})
+    player.play({"id": 0, "op": "audit"})
 
 
 def replay(regions, ops):
@@ -73,6 +84,7 @@ def replay(regions, ops):
         for op in ops:
             player.play(op)
         player.play({"id": 0, "op": "arrive"})
+        player.play({"id": 0, "op": "audit"})
     except Difference as d:
         return d
     finally:
@@ -108,7 +120,8 @@ def run(options, regions):
         report(regions, options, played, difference)
         return 1
     player.close()
-    print(f"{len(played)} operations, no difference (--seed {options.seed})")
+    cuts = ", ".join(f"{n} {how}" for how, n in player.cuts.items())
+    print(f"{len(played)} operations, no difference (--seed {options.seed}); cut off: {cuts}")
     return 0
 
 
@@ -121,12 +134,16 @@ def main():
     try:
         regions[0].start()
         regions.append(Region(folder, "hk", "HK", beside=regions[0]).start())
-        return run(options, regions)
+        result = run(options, regions)
+    except BaseException:
+        say(f"--seed {options.seed}: what the regions keep and logged is in {folder}")
+        raise
     finally:
         for region in regions:
             if region.is_up():
                 region.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    return result
 
 
 sys.exit(main())

@@ -78,7 +78,7 @@ class Line:
     def send(self, account, request):
         """The node's answer. Broken: there was none."""
         if self.socket is None:
-            self.socket = socket.create_connection(("127.0.0.1", self.port), 60)
+            self.socket = socket.create_connection(("127.0.0.1", self.port), 30)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             return self.exchange(*self.head_and_body(account, request), request.method)
