@@ -110,14 +110,16 @@ static const struct s3_operation operations[] = {
 	    .fn = s3_put_retention, .missing = "NoSuchKey" },
 	{ "PUT", LEVEL_KEY, "legal-hold", .changes = true, .takes_version = true, .fn = s3_put_hold,
 	    .missing = "NoSuchKey" },
-	{ "GET", LEVEL_KEY, NULL, .takes_version = true, .fn = s3_get_object,
+	{ "GET", LEVEL_KEY, "attributes", .takes_version = true, .fn = s3_get_attributes,
 	    .missing = "NoSuchKey" },
-	{ "HEAD", LEVEL_KEY, NULL, .takes_version = true, .fn = s3_get_object,
+	{ "GET", LEVEL_KEY, NULL, .takes_version = true, .takes_part = true, .fn = s3_get_object,
 	    .missing = "NoSuchKey" },
-	{ "PUT", LEVEL_KEY, "uploadId", .is_copy = true, .changes = true, .fn = s3_copy_part,
-	    .missing = "NoSuchUpload" },
-	{ "PUT", LEVEL_KEY, "uploadId", .changes = true, .takes_body = true, .fn = s3_upload_part,
-	    .missing = "NoSuchUpload" },
+	{ "HEAD", LEVEL_KEY, NULL, .takes_version = true, .takes_part = true, .fn = s3_get_object,
+	    .missing = "NoSuchKey" },
+	{ "PUT", LEVEL_KEY, "uploadId", .is_copy = true, .changes = true, .takes_part = true,
+	    .fn = s3_copy_part, .missing = "NoSuchUpload" },
+	{ "PUT", LEVEL_KEY, "uploadId", .changes = true, .takes_body = true, .takes_part = true,
+	    .fn = s3_upload_part, .missing = "NoSuchUpload" },
 	{ "PUT", LEVEL_KEY, NULL, .is_copy = true, .changes = true, .fn = s3_copy_object,
 	    .missing = "NoSuchBucket" },
 	{ "PUT", LEVEL_KEY, NULL, .changes = true, .takes_body = true, .fn = s3_put_object,
@@ -177,7 +179,7 @@ unknown_argument(struct request *r, const struct s3_operation *o)
 		if (strcmp(subresources[i], query) != 0 && request_arg(r, subresources[i]))
 			return subresources[i];
 	}
-	if (request_arg(r, "partNumber") && strcmp(query, "uploadId") != 0)
+	if (!(o && o->takes_part) && request_arg(r, "partNumber"))
 		return "partNumber";
 	version = o && o->takes_version ? NULL : request_arg(r, "versionId");
 	return version && strcmp(version, "null") != 0 ? "versionId" : NULL;

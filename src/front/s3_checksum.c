@@ -117,6 +117,36 @@ crc_add(const struct crc *c, uint64_t crc, const uint8_t *p, size_t n)
 	return crc;
 }
 
+/* A times B modulo the polynomial; reflected, so TOP stands for x^0. */
+static uint64_t
+crc_multiply(const struct crc *c, uint64_t top, uint64_t a, uint64_t b)
+{
+	uint64_t product = 0;
+
+	for (uint64_t bit = top; bit; bit >>= 1) {
+		if (a & bit)
+			product ^= b;
+		b = b >> 1 ^ (b & 1 ? c->polynomial : 0);
+	}
+	return product;
+}
+
+/* As many zeros behind FIRST as SECOND has bits: FIRST times x^bits. What the ones at either end add
+ * cancels out. */
+uint64_t
+checksum_crc_join(enum checksum_kind kind, uint64_t first, uint64_t second, uint64_t bytes)
+{
+	const struct crc *c = &crcs[kind];
+	uint64_t top = c->ones ^ c->ones >> 1, power = top >> 8, factor = top;
+
+	for (; bytes; bytes >>= 1) {
+		if (bytes & 1)
+			factor = crc_multiply(c, top, factor, power);
+		power = crc_multiply(c, top, power, power);
+	}
+	return crc_multiply(c, top, factor, first) ^ second;
+}
+
 /* --- all kinds --- */
 
 int

@@ -18,7 +18,7 @@ enum checksum_kind {
 };
 
 #define CHECKSUM_MAX    32 /* bytes of a digest */
-#define CHECKSUM_TEXT   48 /* its base64, with the NUL */
+#define CHECKSUM_TEXT   56 /* its base64, "-" and a number of parts, with the NUL */
 #define CHECKSUM_PREFIX "x-amz-checksum-"
 
 /* "x-amz-checksum-crc32"; NULL for CHECKSUM_NONE. */
@@ -45,6 +45,31 @@ void checksum_free(struct checksum *s); /* all zero is fine */
 /* TEXT in the form that checksum_end gives. False: it is none of KIND. */
 must_check
 bool checksum_parse(enum checksum_kind kind, const char *text, char out[static CHECKSUM_TEXT]);
+
+/* --- of an object, from those of its parts ---
+ *
+ * COMPOSITE: the checksum of the parts' digests one after the other, and "-" with their number.
+ * FULL_OBJECT: the same as of the whole in one piece, which only CRCs can be joined to.
+ */
+struct checksum_joint {
+	enum checksum_kind kind;
+	bool is_full;
+	uint64_t crc;        /* of the whole */
+	struct checksum sum; /* of the digests */
+	unsigned n;
+};
+bool checksum_can_join(enum checksum_kind kind, bool is_full);
+must_check
+int checksum_joint_open(
+    struct checksum_joint *j, enum checksum_kind kind, bool is_full, struct err *e);
+/* The next part: TEXT as checksum_end gives it, of SIZE bytes. False: it is none of that kind. */
+must_check
+bool checksum_joint_add(struct checksum_joint *j, const char *text, uint64_t size);
+void checksum_joint_end(struct checksum_joint *j, char out[static CHECKSUM_TEXT]);
+void checksum_joint_free(struct checksum_joint *j);
+/* Of a CRC's KIND: FIRST and then SECOND, which is of BYTES. */
+uint64_t checksum_crc_join(
+    enum checksum_kind kind, uint64_t first, uint64_t second, uint64_t bytes);
 
 /* What a request says in plain headers of its body. -1: one that we can't compute, or several. */
 must_check

@@ -504,7 +504,8 @@ wants_checksum(struct request *r)
 {
 	const char *mode = request_header(r, "x-amz-checksum-mode");
 
-	return mode && !strcasecmp(mode, "ENABLED") && !request_header(r, "range");
+	return mode && !strcasecmp(mode, "ENABLED") && !request_header(r, "range") &&
+	    !(r->query[0] && request_arg(r, "partNumber"));
 }
 
 static void
@@ -527,7 +528,8 @@ answer_line(struct request *r, const char *line, size_t n, bool *has_type)
 	    !strncmp(line, CHECKSUM_PREFIX, strlen(CHECKSUM_PREFIX))) {
 		if (!wants_checksum(r))
 			return;
-		response_header(r, CHECKSUM_PREFIX "type", "FULL_OBJECT");
+		response_header(r, CHECKSUM_PREFIX "type",
+		    memchr(colon, '-', (size_t)(line + n - colon)) ? "COMPOSITE" : "FULL_OBJECT");
 	}
 	known = kept_index(line, len);
 	if (known >= 0 && request_arg(r, kept[known].argument))

@@ -1,4 +1,4 @@
-/* s3_multipart.c - uploads in parts; the parts themselves are in s3_put.c. */
+/* s3_multipart.c - uploads in parts: beginning, giving up, looking. The parts themselves are in s3_put.c. */
 #include "front/s3_private.h"
 
 #include <stdio.h>
@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/host.h"
-#include "front/s3_checksum.h"
 #include "front/xml.h"
 
 #define PAGE_MAX 1000u
@@ -21,32 +20,94 @@ put_upload_name(struct s3_call *c, const char *upload_id)
 	xml_text(b, "UploadId", upload_id);
 }
 
-/* The algorithm is the parts' own affair, but it has to be one that they can be checked by. */
+/* --- checksums --- */
+
+#define ALGORITHM_LINE CHECKSUM_PREFIX "algorithm: "
+#define TYPE_LINE      CHECKSUM_PREFIX "type: "
+
+/* The checksum that the upload shall have: two lines, which it keeps until it is completed. */
 static int
-check_algorithm(struct s3_call *c, struct err *e)
+collect_sum(struct s3_call *c, struct s3_upload_sum *out, struct buf *headers, struct err *e)
 {
 	const char *algorithm = request_header(c->r, CHECKSUM_PREFIX "algorithm");
 	const char *type = request_header(c->r, CHECKSUM_PREFIX "type");
 
-	if (algorithm && checksum_of_name(algorithm) == CHECKSUM_NONE)
-		return s3_refuse(
-		    c, e, 400, "InvalidRequest", "Checksum algorithm provided is unsupported.");
+	*out = (struct s3_upload_sum){ .kind = CHECKSUM_NONE };
 	if (type && strcmp(type, "COMPOSITE") != 0 && strcmp(type, "FULL_OBJECT") != 0)
 		return s3_refuse(
 		    c, e, 400, "InvalidRequest", "Value for x-amz-checksum-type is invalid.");
-	return 0;
+	if (!algorithm)
+		return type ? s3_refuse(c, e, 400, "InvalidRequest",
+		                  "x-amz-checksum-type lacks its x-amz-checksum-algorithm")
+		            : 0;
+	out->kind = checksum_of_name(algorithm);
+	if (out->kind == CHECKSUM_NONE)
+		return s3_refuse(
+		    c, e, 400, "InvalidRequest", "Checksum algorithm provided is unsupported.");
+	out->is_full = type ? !strcmp(type, "FULL_OBJECT") : out->kind == CHECKSUM_CRC64NVME;
+	if (!checksum_can_join(out->kind, out->is_full))
+		return s3_refuse(c, e, 400, "InvalidRequest",
+		    "The %s checksum type cannot be used with the %s checksum algorithm.", type,
+		    checksum_name(out->kind));
+	buf_printf(headers, ALGORITHM_LINE "%s\n" TYPE_LINE "%s\n", checksum_name(out->kind),
+	    out->is_full ? "FULL_OBJECT" : "COMPOSITE");
+	return buf_check(headers, e);
 }
+
+static bool
+begins_with(struct span line, const char *start)
+{
+	return line.len >= strlen(start) && !memcmp(line.data, start, strlen(start));
+}
+
+static void
+read_line(struct span line, struct s3_upload_sum *out, struct buf *headers)
+{
+	char name[16];
+
+	if (begins_with(line, ALGORITHM_LINE)) {
+		snprintf(name, sizeof name, "%.*s", (int)(line.len - strlen(ALGORITHM_LINE)),
+		    (const char *)line.data + strlen(ALGORITHM_LINE));
+		out->kind = checksum_of_name(name);
+	} else if (begins_with(line, TYPE_LINE)) {
+		out->is_full = line.data[strlen(TYPE_LINE)] == 'F';
+	} else if (headers) {
+		buf_add(headers, line.data, line.len);
+		buf_add_char(headers, '\n');
+	}
+}
+
+int
+s3_upload_sum(struct s3_call *c, struct s3_upload_sum *out, struct buf *headers, struct err *e)
+{
+	_cleanup_buf_ struct buf all = BUF_INIT(2 * FILES_HEADERS_MAX);
+	const char *upload_id = request_arg(c->r, "uploadId");
+
+	*out = (struct s3_upload_sum){ .kind = CHECKSUM_NONE };
+	if (multipart_headers(&c->files, c->bucket, c->key, upload_id, &all, e) < 0)
+		return -1;
+	for (size_t at = 0, n; at < all.len; at += n + 1) {
+		const uint8_t *end = memchr(all.data + at, '\n', all.len - at);
+
+		n = end ? (size_t)(end - all.data) - at : all.len - at;
+		read_line((struct span){ all.data + at, n }, out, headers);
+	}
+	return headers ? buf_check(headers, e) : 0;
+}
+
+/* --- beginning, giving up --- */
 
 int
 s3_multipart_begin(struct s3_call *c, struct err *e)
 {
 	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
+	struct s3_upload_sum sum;
 	struct files_lock lock;
 	bool has_lock;
 	char upload_id[33];
 	int rc;
 
-	if (s3_headers_check(c, e) < 0 || check_algorithm(c, e) < 0 ||
+	if (s3_headers_check(c, e) < 0 || collect_sum(c, &sum, &headers, e) < 0 ||
 	    s3_lock_of_headers(c, &lock, &has_lock, e) < 0 ||
 	    s3_headers_collect(c, &headers, e) < 0 || s3_tags_collect(c, &headers, e) < 0)
 		return -1;
@@ -61,118 +122,11 @@ s3_multipart_begin(struct s3_call *c, struct err *e)
 	put_upload_name(c, upload_id);
 	xml_close(&c->r->body, "InitiateMultipartUploadResult");
 	s3_answer_xml(c->r, 200);
-	return 0;
-}
-
-/* --- completing --- */
-
-struct part_list {
-	struct part_info *parts;
-	size_t n, room;
-	struct part_info now; /* the <Part> that is open */
-};
-
-static int
-add_part(struct part_list *l, struct err *e)
-{
-	if (!l->now.number || !l->now.etag[0])
-		return err_set(e, ERR_BAD, "a Part lacks its number or its ETag");
-	if (l->n == FILES_PART_MAX)
-		return err_set(e, ERR_TOO_BIG, "more than %d parts", FILES_PART_MAX);
-	if (l->n == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-		void *p = reallocarray(l->parts, room, sizeof *l->parts);
-
-		if (!p)
-			return err_set(e, ERR_MEMORY, "no memory for parts");
-		l->parts = p;
-		l->room = room;
+	if (sum.kind != CHECKSUM_NONE) {
+		response_header(c->r, CHECKSUM_PREFIX "algorithm", "%s", checksum_name(sum.kind));
+		response_header(
+		    c->r, CHECKSUM_PREFIX "type", "%s", sum.is_full ? "FULL_OBJECT" : "COMPOSITE");
 	}
-	l->parts[l->n++] = l->now;
-	l->now = (struct part_info){ 0 };
-	return 0;
-}
-
-/* A part's checksum was compared when it came; here it only has to look like one. */
-static int
-check_part_checksum(const char *tag, const char *text, struct err *e)
-{
-	enum checksum_kind kind = strncmp(tag, "Checksum", 8) ? CHECKSUM_NONE
-	                                                      : checksum_of_name(tag + 8);
-	char same[CHECKSUM_TEXT];
-
-	if (kind != CHECKSUM_NONE && !checksum_parse(kind, text, same))
-		return err_set(e, ERR_BAD, "a part's checksum is malformed");
-	return 0;
-}
-
-static int
-read_part(void *arg, const char *path, const char *text, struct err *e)
-{
-	static const char part[] = "CompleteMultipartUpload/Part/";
-	struct part_list *l = arg;
-
-	if (!strcmp(path, "CompleteMultipartUpload/Part"))
-		return add_part(l, e);
-	if (!strcmp(path, "CompleteMultipartUpload/Part/PartNumber"))
-		return s3_number(text, "PartNumber", 1, UINT32_MAX, &l->now.number, e);
-	if (!strcmp(path, "CompleteMultipartUpload/Part/ETag"))
-		s3_etag_bare(text, l->now.etag, sizeof l->now.etag);
-	if (!strncmp(path, part, sizeof part - 1))
-		return check_part_checksum(path + sizeof part - 1, text, e);
-	return 0;
-}
-
-static int
-complete(struct s3_call *c, const struct part_list *l, struct object_info *info, struct err *e)
-{
-	char etags[2][80];
-	struct files_condition condition = s3_write_condition(c->r, etags);
-	const char *reason = NULL;
-	int rc;
-
-	if (s3_write_begin(c, e) < 0)
-		return -1;
-	rc = multipart_complete(&c->files, c->bucket, c->key, request_arg(c->r, "uploadId"),
-	    l->parts, l->n, &condition, info, &reason, e);
-	s3_write_end(c);
-	if (rc == 0)
-		return 0;
-	if (reason) {
-		c->status = e->kind == ERR_MISSING ? 404 : 400;
-		c->code = reason;
-	}
-	if (e->kind == ERR_STALE && s3_has_condition(&condition))
-		return s3_refuse(c, e, 412, "PreconditionFailed",
-		    "the object does not meet the request's conditions");
-	return -1;
-}
-
-int
-s3_multipart_complete(struct s3_call *c, struct err *e)
-{
-	_cleanup_(object_info_free) struct object_info info = { 0 };
-	struct part_list l = { 0 };
-	struct buf *b = &c->r->body;
-	int rc;
-
-	rc = xml_read(c->body, read_part, &l, e);
-	if (rc < 0 || !l.n)
-		rc = s3_refuse(c, e, 400, "MalformedXML", "the body is not a list of parts");
-	else
-		rc = complete(c, &l, &info, e);
-	free(l.parts);
-	if (rc < 0)
-		return -1;
-	buf_add_str(b, S3_XML_ROOT("CompleteMultipartUploadResult"));
-	xml_text(b, "Location", c->r->path);
-	xml_text(b, "Bucket", c->bucket);
-	xml_text(b, "Key", c->key);
-	s3_answer_version(c->r, "x-amz-version-id", &info);
-	s3_answer_expiry(c->r, &info);
-	xml_printf(b, "ETag", "\"%s\"", info.etag);
-	xml_close(b, "CompleteMultipartUploadResult");
-	s3_answer_xml(c->r, 200);
 	return 0;
 }
 
@@ -196,6 +150,7 @@ s3_multipart_abort(struct s3_call *c, struct err *e)
 static void
 put_part(struct buf *b, const struct part_info *p)
 {
+	struct s3_sum sum;
 	char when[25];
 
 	host_time_text(p->modified_ms, when);
@@ -204,12 +159,14 @@ put_part(struct buf *b, const struct part_info *p)
 	xml_text(b, "LastModified", when);
 	xml_printf(b, "ETag", "\"%s\"", p->etag);
 	xml_printf(b, "Size", "%llu", (unsigned long long)p->size);
+	if (s3_find_sum((struct span){ (const uint8_t *)p->line, strlen(p->line) }, &sum))
+		s3_put_sum(b, &sum, false);
 	xml_close(b, "Part");
 }
 
 static void
-put_parts(struct s3_call *c, const struct part_info *parts, int n, unsigned after, unsigned max,
-    bool more)
+put_parts(struct s3_call *c, const struct s3_upload_sum *sum, const struct part_info *parts, int n,
+    unsigned after, unsigned max, bool more)
 {
 	struct buf *b = &c->r->body;
 
@@ -218,6 +175,10 @@ put_parts(struct s3_call *c, const struct part_info *parts, int n, unsigned afte
 	s3_put_owner(c, "Initiator");
 	s3_put_owner(c, "Owner");
 	xml_text(b, "StorageClass", "STANDARD");
+	if (sum->kind != CHECKSUM_NONE) {
+		xml_text(b, "ChecksumAlgorithm", checksum_name(sum->kind));
+		xml_text(b, "ChecksumType", sum->is_full ? "FULL_OBJECT" : "COMPOSITE");
+	}
 	xml_printf(b, "PartNumberMarker", "%u", after);
 	if (more && n)
 		xml_printf(b, "NextPartNumberMarker", "%u", parts[n - 1].number);
@@ -234,12 +195,15 @@ s3_multipart_parts(struct s3_call *c, struct err *e)
 	struct request *r = c->r;
 	unsigned after = 0, max = PAGE_MAX;
 	_cleanup_(freep) struct part_info *parts = NULL;
+	struct s3_upload_sum sum;
 	bool more = false;
 	int n;
 
 	if (s3_number(request_arg(r, "part-number-marker"), "part-number-marker", 0, FILES_PART_MAX,
 	        &after, e) < 0 ||
 	    s3_number(request_arg(r, "max-parts"), "max-parts", 1, PAGE_MAX, &max, e) < 0)
+		return -1;
+	if (s3_upload_sum(c, &sum, NULL, e) < 0)
 		return -1;
 	parts = calloc(max, sizeof *parts);
 	if (!parts)
@@ -248,7 +212,7 @@ s3_multipart_parts(struct s3_call *c, struct err *e)
 	    &c->files, c->bucket, c->key, request_arg(r, "uploadId"), after, max, parts, &more, e);
 	if (n < 0)
 		return -1;
-	put_parts(c, parts, n, after, max, more);
+	put_parts(c, &sum, parts, n, after, max, more);
 	s3_answer_xml(r, 200);
 	return 0;
 }

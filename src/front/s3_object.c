@@ -186,12 +186,12 @@ refuse_marker(struct s3_call *c, const struct object_info *i, struct err *e)
 }
 
 struct object *
-s3_object(struct s3_call *c, bool with_content, struct err *e)
+s3_object(struct s3_call *c, unsigned want, struct err *e)
 {
 	const char *version = request_arg(c->r, "versionId");
 	struct object_absence why;
 	_cleanup_(object_closep) struct object *o = object_open_version(
-	    &c->files, c->bucket, c->key, version, with_content, &why, e);
+	    &c->files, c->bucket, c->key, version, want, &why, e);
 
 	if (o && object_info(o)->is_marker) {
 		refuse_marker(c, object_info(o), e);
@@ -208,40 +208,80 @@ s3_object(struct s3_call *c, bool with_content, struct err *e)
 	return NULL;
 }
 
+/* What of the object is asked for: all, a range or a part. */
+struct wanted {
+	enum s3_range range;
+	uint64_t offset, n;
+	unsigned number; /* of the part, or 0 */
+	struct s3_part part;
+};
+
+static int
+want_part(struct s3_call *c, struct wanted *w, struct err *e)
+{
+	w->number = 0;
+	if (!c->r->query[0] || !request_arg(c->r, "partNumber"))
+		return 0;
+	if (request_header(c->r, "range"))
+		return s3_refuse(c, e, 400, "InvalidRequest",
+		    "Cannot specify both Range header and partNumber query parameter");
+	return s3_part_number(c, &w->number, e);
+}
+
+static int
+find_wanted(struct s3_call *c, const struct object *o, struct wanted *w, struct err *e)
+{
+	const struct object_info *info = object_info(o);
+
+	if (w->number) {
+		if (s3_part_find(c, w->number, o, &w->part, e) < 0)
+			return -1;
+		w->offset = w->part.offset;
+		w->n = w->part.n;
+		w->range = w->n ? RANGE_PART : RANGE_ALL;
+		return 0;
+	}
+	w->range = s3_range(wanted_range(c->r, info), info->size, &w->offset, &w->n);
+	if (w->range != RANGE_OUTSIDE)
+		return 0;
+	response_header(c->r, "Content-Range", "bytes */%" PRIu64, info->size);
+	return s3_refuse(c, e, 416, "InvalidRange",
+	    "the range is not within the object's %" PRIu64 " bytes", info->size);
+}
+
 int
 s3_get_object(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
 	bool is_head = !strcmp(r->method, "HEAD");
-	_cleanup_(object_closep) struct object *o = s3_object(c, !is_head, e);
+	_cleanup_(object_closep) struct object *o = NULL;
 	const struct s3_conditions conditions = { request_header(r, "if-match"),
 		request_header(r, "if-none-match"), request_header(r, "if-modified-since"),
 		request_header(r, "if-unmodified-since") };
-	const struct object_info *info;
-	uint64_t offset, n, size;
-	enum s3_range range;
+	struct wanted w;
+	uint64_t size;
 	unsigned status;
 
+	if (want_part(c, &w, e) < 0)
+		return -1;
+	o = s3_object(c, (is_head ? 0 : OBJECT_CONTENT) | (w.number ? OBJECT_PARTS : 0), e);
 	if (!o)
 		return -1;
-	info = object_info(o);
-	status = s3_conditions(&conditions, info);
+	status = s3_conditions(&conditions, object_info(o));
 	if (status)
-		return refuse_condition(c, info, status, e);
-	range = s3_range(wanted_range(r, info), info->size, &offset, &n);
-	if (range == RANGE_OUTSIDE) {
-		response_header(r, "Content-Range", "bytes */%" PRIu64, info->size);
-		return s3_refuse(c, e, 416, "InvalidRange",
-		    "the range is not within the object's %" PRIu64 " bytes", info->size);
-	}
-	size = info->size; /* the object may go over to the answer */
-	if (is_head)
-		give_head(c, o, n);
-	else if (give(c, &o, offset, n, e) < 0)
+		return refuse_condition(c, object_info(o), status, e);
+	if (find_wanted(c, o, &w, e) < 0)
 		return -1;
-	r->status = range == RANGE_PART ? 206 : 200;
-	if (range == RANGE_PART)
+	size = object_info(o)->size; /* the object may go over to the answer */
+	if (is_head)
+		give_head(c, o, w.n);
+	else if (give(c, &o, w.offset, w.n, e) < 0)
+		return -1;
+	if (w.number)
+		s3_part_answer(r, &w.part);
+	r->status = w.range == RANGE_PART ? 206 : 200;
+	if (w.range == RANGE_PART)
 		response_header(r, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64,
-		    offset, offset + n - 1, size);
+		    w.offset, w.offset + w.n - 1, size);
 	return 0;
 }

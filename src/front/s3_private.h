@@ -8,6 +8,7 @@
 #pragma once
 #include "base/frame.h"
 #include "front/s3.h"
+#include "front/s3_checksum.h"
 #include "front/s3_sign.h"
 #include "service/access.h"
 #include "service/gate.h"
@@ -35,6 +36,7 @@ struct s3_operation {
 	bool changes;       /* enters as an upload, then as a write; else as a read */
 	bool takes_body;    /* streams the body of a large request */
 	bool takes_version; /* ?versionId */
+	bool takes_part;    /* ?partNumber */
 	s3_fn *fn;
 	const char *missing; /* S3's code for ERR_MISSING */
 };
@@ -190,7 +192,7 @@ s3_fn s3_get_object;
 /* The object that the request names, perhaps with a version; or NULL, what S3 says then being
  * prepared. */
 must_check
-struct object *s3_object(struct s3_call *c, bool with_content, struct err *e);
+struct object *s3_object(struct s3_call *c, unsigned want, struct err *e);
 void s3_answer_version(struct request *r, const char *name, const struct object_info *i);
 /* s3_version.c */
 s3_fn s3_get_versioning, s3_put_versioning, s3_list_versions;
@@ -250,11 +252,45 @@ int s3_form_check(const struct s3_call *c, const char **code, struct err *e);
 /* The body once more from its beginning, for passing it on. */
 void s3_form_again(struct s3_call *c);
 int s3_refuse_form(struct s3_call *c, struct err *e);
+/* s3_part.c */
+s3_fn s3_get_attributes;
+/* A checksum of an object or a part, kept as the line "x-amz-checksum-sha256: text". */
+struct s3_sum {
+	enum checksum_kind kind;
+	char text[CHECKSUM_TEXT];
+};
+/* The first among LINES; false, and CHECKSUM_NONE: there is none. */
+bool s3_find_sum(struct span lines, struct s3_sum *out);
+bool s3_is_composite(const struct s3_sum *s);
+/* Its element, and one for its type. Nothing of CHECKSUM_NONE. */
+void s3_put_sum(struct buf *b, const struct s3_sum *s, bool with_type);
+/* What ?partNumber asks for: N bytes from OFFSET. */
+struct s3_part {
+	uint64_t offset, n;
+	size_t count; /* of parts; 0: the object came in one piece, which is its first part */
+	struct s3_sum sum;
+};
+must_check
+int s3_part_find(
+    struct s3_call *c, unsigned number, const struct object *o, struct s3_part *out, struct err *e);
+void s3_part_answer(struct request *r, const struct s3_part *p);
+/* s3_copy.c */
+s3_fn s3_copy_object, s3_copy_part;
 /* s3_put.c */
-s3_fn s3_put_object, s3_upload_part, s3_copy_object, s3_copy_part;
+s3_fn s3_put_object, s3_upload_part;
 /* As s3_put_object, and tells what the object is. */
 must_check
 int s3_put_stored(struct s3_call *c, struct object_info *info, struct err *e);
+/* SUM as a line after HEADERS. */
+must_check
+int s3_keep_sum(struct s3_call *c, const struct s3_sum *sum, struct buf *headers, struct err *e);
+/* The row of c->upload, within the gate. */
+must_check
+int s3_commit_object(struct s3_call *c, const char *headers,
+    const struct files_condition *condition, struct object_info *info, struct err *e);
+must_check
+int s3_commit_part(struct s3_call *c, unsigned number, const struct s3_sum *sum,
+    struct object_info *info, struct err *e);
 /* The claims about a body: its SHA-256 and Content-MD5. */
 must_check
 int s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
@@ -272,7 +308,16 @@ void s3_token_text(const char *next, struct buf *out);
 must_check
 int s3_token_parse(const char *token, char out[static FILES_KEY_MAX + 1], struct err *e);
 /* s3_multipart.c */
-s3_fn s3_multipart_begin, s3_multipart_complete, s3_multipart_abort, s3_multipart_parts,
-    s3_multipart_uploads;
+s3_fn s3_multipart_begin, s3_multipart_abort, s3_multipart_parts, s3_multipart_uploads;
+/* The checksum that an upload was begun with; of its parts too. CHECKSUM_NONE: none. */
+struct s3_upload_sum {
+	enum checksum_kind kind;
+	bool is_full; /* FULL_OBJECT, not COMPOSITE */
+};
+/* Of the upload that the request names; HEADERS, unless NULL: what else was kept, is appended. */
+must_check
+int s3_upload_sum(struct s3_call *c, struct s3_upload_sum *out, struct buf *headers, struct err *e);
+/* s3_complete.c */
+s3_fn s3_multipart_complete;
 /* s3_delete.c */
 s3_fn s3_delete_object, s3_delete_many;

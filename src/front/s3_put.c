@@ -1,4 +1,4 @@
-/* s3_put.c - bodies that become objects and parts, and copies.
+/* s3_put.c - bodies that become objects and parts.
  *
  * A body is received, checked against every claim about it and made durable before the gate is
  * passed for the row; so a body that is short, wrong or unsigned leaves nothing behind.
@@ -65,12 +65,6 @@ s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
 	                               "only objects and parts may come with a trailer");
 }
 
-/* What was found to be the body's checksum; kept and answered. */
-struct found {
-	enum checksum_kind kind;
-	char text[CHECKSUM_TEXT];
-};
-
 /* A body on its way in. */
 struct receiving {
 	struct s3_call *c;
@@ -93,9 +87,9 @@ receiving_free(struct receiving *g)
 	free(g->bytes);
 }
 
-/* The checksum that the body is said to have, in a header or in the trailer. */
+/* The checksum that the body is said to have, in a header or in the trailer, or else shall have. */
 static int
-receiving_checksum(struct receiving *g, struct s3_call *c, struct err *e)
+receiving_checksum(struct receiving *g, struct s3_call *c, enum checksum_kind wanted, struct err *e)
 {
 	enum checksum_kind kind;
 
@@ -113,11 +107,16 @@ receiving_checksum(struct receiving *g, struct s3_call *c, struct err *e)
 			return s3_refuse(c, e, 400, "InvalidRequest",
 			    "x-amz-trailer names no checksum known here");
 	}
-	return checksum_open(&g->sum, kind, e);
+	if (wanted != CHECKSUM_NONE && kind != CHECKSUM_NONE && kind != wanted)
+		return s3_refuse(c, e, 400, "InvalidRequest",
+		    "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum"
+		    " Type: %s",
+		    checksum_name(wanted), checksum_name(kind));
+	return checksum_open(&g->sum, kind != CHECKSUM_NONE ? kind : wanted, e);
 }
 
 static int
-check_checksum(struct receiving *g, struct found *found, struct err *e)
+check_checksum(struct receiving *g, struct s3_sum *found, struct err *e)
 {
 	struct s3_call *c = g->c;
 	const char *claim = g->chunked && payload_has_trailer(c->claim.payload)
@@ -304,13 +303,13 @@ receive_stream(struct receiving *g, struct err *e)
 	return check_digests(c, sha, md5, e);
 }
 
-/* The whole body into c->upload, checked and durable. */
+/* The whole body into c->upload, checked and durable. WANTED: the checksum it shall have. */
 static int
-receive(struct s3_call *c, struct found *found, struct err *e)
+receive(struct s3_call *c, enum checksum_kind wanted, struct s3_sum *found, struct err *e)
 {
 	_cleanup_(receiving_free) struct receiving g = { .c = c };
 
-	if (s3_headers_check(c, e) < 0 || receiving_checksum(&g, c, e) < 0)
+	if (s3_headers_check(c, e) < 0 || receiving_checksum(&g, c, wanted, e) < 0)
 		return -1;
 	/* The row would find out too, but only after the body. */
 	if (c->is_stream && files_bucket_find(&c->files, c->bucket, e) < 0) {
@@ -337,7 +336,7 @@ receive(struct s3_call *c, struct found *found, struct err *e)
 /* --- PutObject, UploadPart --- */
 
 static void
-answer_stored(struct s3_call *c, const struct object_info *info, const struct found *found)
+answer_stored(struct s3_call *c, const struct object_info *info, const struct s3_sum *found)
 {
 	c->r->status = 200;
 	response_header(c->r, "ETag", "\"%s\"", info->etag);
@@ -347,9 +346,8 @@ answer_stored(struct s3_call *c, const struct object_info *info, const struct fo
 		response_header(c->r, checksum_header(found->kind), "%s", found->text);
 }
 
-/* The checksum is kept like the other headers. */
-static int
-keep_checksum(struct s3_call *c, const struct found *found, struct buf *headers, struct err *e)
+int
+s3_keep_sum(struct s3_call *c, const struct s3_sum *found, struct buf *headers, struct err *e)
 {
 	if (found->kind == CHECKSUM_NONE)
 		return 0;
@@ -367,9 +365,8 @@ has_bucket(struct s3_call *c)
 	return files_bucket_find(&c->files, c->bucket, &e) == 0;
 }
 
-/* The row, within the gate. */
-static int
-commit_object(struct s3_call *c, const char *headers, const struct files_condition *condition,
+int
+s3_commit_object(struct s3_call *c, const char *headers, const struct files_condition *condition,
     struct object_info *info, struct err *e)
 {
 	struct files_lock lock;
@@ -398,13 +395,13 @@ s3_put_stored(struct s3_call *c, struct object_info *info, struct err *e)
 	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
 	char etags[2][80];
 	struct files_condition condition = s3_write_condition(c->r, etags);
-	struct found found;
+	struct s3_sum found;
 
 	if (s3_headers_collect(c, &headers, e) < 0 || s3_tags_collect(c, &headers, e) < 0 ||
-	    receive(c, &found, e) < 0)
+	    receive(c, CHECKSUM_NONE, &found, e) < 0)
 		return -1;
-	if (keep_checksum(c, &found, &headers, e) < 0 ||
-	    commit_object(c, buf_str(&headers), &condition, info, e) < 0)
+	if (s3_keep_sum(c, &found, &headers, e) < 0 ||
+	    s3_commit_object(c, buf_str(&headers), &condition, info, e) < 0)
 		return -1;
 	answer_stored(c, info, &found);
 	return 0;
@@ -431,11 +428,17 @@ s3_part_number(struct s3_call *c, unsigned *out, struct err *e)
 	return 0;
 }
 
-static int
-commit_part(struct s3_call *c, unsigned number, struct object_info *info, struct err *e)
+int
+s3_commit_part(struct s3_call *c, unsigned number, const struct s3_sum *sum,
+    struct object_info *info, struct err *e)
 {
+	char line[FILES_LINE_SIZE];
 	int rc;
 
+	if (sum->kind != CHECKSUM_NONE) {
+		snprintf(line, sizeof line, "%s: %s", checksum_header(sum->kind), sum->text);
+		upload_line(c->upload, line);
+	}
 	if (s3_write_begin(c, e) < 0)
 		return -1;
 	rc = upload_part(
@@ -448,245 +451,15 @@ int
 s3_upload_part(struct s3_call *c, struct err *e)
 {
 	_cleanup_(object_info_free) struct object_info info = { 0 };
-	struct found found;
+	struct s3_upload_sum wanted;
+	struct s3_sum found;
 	unsigned number;
 
-	if (s3_part_number(c, &number, e) < 0 || receive(c, &found, e) < 0)
+	if (s3_part_number(c, &number, e) < 0 || s3_upload_sum(c, &wanted, NULL, e) < 0 ||
+	    receive(c, wanted.kind, &found, e) < 0)
 		return -1;
-	if (commit_part(c, number, &info, e) < 0)
+	if (s3_commit_part(c, number, &found, &info, e) < 0)
 		return -1;
 	answer_stored(c, &info, &found);
-	return 0;
-}
-
-/* --- copies --- */
-
-struct source {
-	char bucket[FILES_BUCKET_MAX + 1];
-	char key[FILES_KEY_MAX + 1];
-	char named[FILES_VERSION_SIZE];   /* by ?versionId, or "" */
-	char version[FILES_VERSION_SIZE]; /* the one it is */
-	char etag[64]; /* set if conditions were checked: they hold of this one */
-	uint64_t size;
-};
-
-/* "/bucket/key" or "bucket/key", percent-encoded, perhaps with ?versionId=. */
-static int
-source_name(struct s3_call *c, struct source *s, struct err *e)
-{
-	const char *value = request_header(c->r, "x-amz-copy-source"), *code;
-	static const char word[] = "?versionId=";
-	const char *version = strchr(value, '?');
-	_cleanup_(freep) char *path = NULL;
-	enum s3_level level;
-
-	s->named[0] = '\0';
-	if (version &&
-	    (strncmp(version, word, sizeof word - 1) != 0 ||
-	        (size_t)snprintf(s->named, sizeof s->named, "%s", version + sizeof word - 1) >=
-	            sizeof s->named))
-		return s3_refuse(c, e, 400, "InvalidArgument",
-		    "x-amz-copy-source has something else behind its key than a version's id");
-	value += *value == '/';
-	if (asprintf(&path, "/%.*s", (int)(strchrnul(value, '?') - value), value) < 0)
-		return err_set(e, ERR_MEMORY, "no memory");
-	code = s3_path(path, &level, s->bucket, s->key);
-	if (code || level != LEVEL_KEY)
-		return s3_refuse(
-		    c, e, 400, "InvalidArgument", "x-amz-copy-source is not bucket/key");
-	if (s3_application_source(c, s->bucket, e) < 0)
-		return -1;
-	return s3_scope_key(c, s->bucket, s->key, e);
-}
-
-/* The source as it is now, and whether it meets the copy's conditions. */
-static int
-source_look(struct s3_call *c, struct source *s, struct err *e)
-{
-	struct request *r = c->r;
-	const struct s3_conditions conditions = {
-		request_header(r, "x-amz-copy-source-if-match"),
-		request_header(r, "x-amz-copy-source-if-none-match"),
-		request_header(r, "x-amz-copy-source-if-modified-since"),
-		request_header(r, "x-amz-copy-source-if-unmodified-since"),
-	};
-	struct object_absence why;
-	_cleanup_(object_closep) struct object *o = object_open_version(
-	    &c->files, s->bucket, s->key, s->named[0] ? s->named : NULL, false, &why, e);
-
-	if (!o) {
-		if (e->kind == ERR_MISSING)
-			c->code = why.is_bucket ? "NoSuchBucket"
-			    : s->named[0]       ? "NoSuchVersion"
-			                        : "NoSuchKey";
-		return -1;
-	}
-	if (object_info(o)->is_marker)
-		return s3_refuse(
-		    c, e, 400, "InvalidRequest", "the source of a copy may not be a delete marker");
-	memcpy(s->version, object_info(o)->version, sizeof s->version);
-	if (s3_conditions(&conditions, object_info(o)))
-		return s3_refuse(c, e, 412, "PreconditionFailed",
-		    "the source does not meet the request's conditions");
-	s->size = object_info(o)->size;
-	s->etag[0] = '\0';
-	if (s3_has_conditions(&conditions))
-		memcpy(s->etag, object_info(o)->etag, sizeof s->etag);
-	return 0;
-}
-
-/* The source's N bytes from OFFSET into c->upload, outside the gate. */
-static int
-copy_content(struct s3_call *c, const struct source *s, uint64_t offset, uint64_t n,
-    struct buf *headers, struct err *e)
-{
-	const struct files_condition same = { .if_match = s->etag };
-
-	if ((n == UINT64_MAX ? s->size : n) > FILES_PUT_MAX)
-		return s3_refuse(
-		    c, e, 400, "InvalidRequest", "more than 5 GiB have to be copied in parts");
-	c->upload = files_copy_begin(&c->files, s->bucket, s->key, s->named[0] ? s->named : NULL,
-	    s->etag[0] ? &same : NULL, offset, n, c->bucket, headers, e);
-	if (!c->upload) {
-		if (e->kind == ERR_STALE && s->etag[0])
-			return s3_refuse(
-			    c, e, 412, "PreconditionFailed", "the source has just changed");
-		return -1;
-	}
-	return upload_settle(c->upload, e);
-}
-
-static void
-answer_copy(
-    struct s3_call *c, const char *root, const struct source *s, const struct object_info *info)
-{
-	struct buf *b = &c->r->body;
-	char when[25];
-
-	if (s->version[0])
-		response_header(c->r, "x-amz-copy-source-version-id", "%s", s->version);
-	s3_answer_version(c->r, "x-amz-version-id", info);
-	s3_answer_expiry(c->r, info);
-
-	host_time_text(info->modified_ms, when);
-	buf_printf(b, S3_XML_ROOT("%s"), root);
-	xml_text(b, "LastModified", when);
-	xml_printf(b, "ETag", "\"%s\"", info->etag);
-	xml_close(b, root);
-	s3_answer_xml(c->r, 200);
-}
-
-/* A copy that moved on is made anew at the new home: the source is there too. */
-static void
-drop_if_moved(struct s3_call *c)
-{
-	if (c->to[0]) {
-		upload_close(c->upload);
-		c->upload = NULL;
-	}
-}
-
-/* x-amz-metadata-directive: whether the request's headers replace the source's. */
-static int
-copy_replaces(struct s3_call *c, const struct source *s, bool *replaces, struct err *e)
-{
-	const char *directive = request_header(c->r, "x-amz-metadata-directive");
-
-	*replaces = directive && !strcmp(directive, "REPLACE");
-	if (directive && !*replaces && strcmp(directive, "COPY") != 0)
-		return s3_refuse(c, e, 400, "InvalidArgument",
-		    "x-amz-metadata-directive is neither COPY nor REPLACE");
-	if (!*replaces && !s->named[0] && !strcmp(s->bucket, c->bucket) && !strcmp(s->key, c->key))
-		return s3_refuse(c, e, 400, "InvalidRequest",
-		    "copying an object onto itself has to replace its metadata");
-	return 0;
-}
-
-/* A copy has its source's checksum; its source's tags and other headers unless it has its own. */
-static void
-carry_lines(const char *theirs, bool has_headers, bool has_tags, struct buf *headers)
-{
-	for (const char *line = theirs; *line;) {
-		size_t n = strcspn(line, "\n");
-
-		n += line[n] == '\n';
-		if (!strncmp(line, CHECKSUM_PREFIX, strlen(CHECKSUM_PREFIX)) ||
-		    (!strncmp(line, TAGGING_LINE, strlen(TAGGING_LINE)) ? !has_tags : !has_headers))
-			buf_add(headers, line, n);
-		line += n;
-	}
-}
-
-int
-s3_copy_object(struct s3_call *c, struct err *e)
-{
-	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
-	_cleanup_buf_ struct buf theirs = BUF_INIT(2 * FILES_HEADERS_MAX);
-	_cleanup_(object_info_free) struct object_info info = { 0 };
-	struct source s;
-	char etags[2][80];
-	struct files_condition condition = s3_write_condition(c->r, etags);
-	bool replaces, retags;
-
-	if (s3_headers_check(c, e) < 0 || s3_tags_replaced(c, &retags, e) < 0)
-		return -1;
-	if (source_name(c, &s, e) < 0 || copy_replaces(c, &s, &replaces, e) < 0)
-		return -1;
-	if ((replaces && s3_headers_collect(c, &headers, e) < 0) ||
-	    (retags && s3_tags_collect(c, &headers, e) < 0))
-		return -1;
-	if (source_look(c, &s, e) < 0 || copy_content(c, &s, 0, UINT64_MAX, &theirs, e) < 0)
-		return -1;
-	carry_lines(buf_str(&theirs), replaces, retags, &headers);
-	if (buf_check(&headers, e) < 0 ||
-	    commit_object(c, buf_str(&headers), &condition, &info, e) < 0) {
-		drop_if_moved(c);
-		return -1;
-	}
-	answer_copy(c, "CopyObjectResult", &s, &info);
-	return 0;
-}
-
-/* x-amz-copy-source-range: unlike Range it has to be well-formed, and within the source (which
- * files_copy_begin sees to). */
-static int
-copy_range(struct s3_call *c, uint64_t *offset, uint64_t *n, struct err *e)
-{
-	const char *value = request_header(c->r, "x-amz-copy-source-range");
-	unsigned long long first, last;
-	int end = 0;
-
-	*offset = 0;
-	*n = UINT64_MAX;
-	if (!value)
-		return 0;
-	if (sscanf(value, "bytes=%llu-%llu%n", &first, &last, &end) != 2 || value[end] ||
-	    strpbrk(value, "+ \t") || last < first)
-		return s3_refuse(c, e, 400, "InvalidArgument",
-		    "x-amz-copy-source-range is not bytes=first-last");
-	*offset = first;
-	*n = last - first + 1;
-	return 0;
-}
-
-int
-s3_copy_part(struct s3_call *c, struct err *e)
-{
-	_cleanup_(object_info_free) struct object_info info = { 0 };
-	struct source s;
-	unsigned number;
-	uint64_t offset, n;
-
-	if (s3_part_number(c, &number, e) < 0 || source_name(c, &s, e) < 0)
-		return -1;
-	if (source_look(c, &s, e) < 0 || copy_range(c, &offset, &n, e) < 0)
-		return -1;
-	if (copy_content(c, &s, offset, n, NULL, e) < 0)
-		return -1;
-	if (commit_part(c, number, &info, e) < 0) {
-		drop_if_moved(c);
-		return -1;
-	}
-	answer_copy(c, "CopyPartResult", &s, &info);
 	return 0;
 }

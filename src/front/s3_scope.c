@@ -54,6 +54,7 @@ static const struct {
 	{ s3_multipart_uploads, TOUCH_LISTING },
 
 	{ s3_get_object, TOUCH_KEY },
+	{ s3_get_attributes, TOUCH_KEY },
 	{ s3_get_object_acl, TOUCH_KEY },
 	{ s3_put_object_acl, TOUCH_KEY },
 	{ s3_put_object, TOUCH_KEY },

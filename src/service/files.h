@@ -17,6 +17,7 @@
 #define FILES_BUCKET_MAX  63
 #define FILES_HEADERS_MAX 20480 /* stored headers of an object, all together, its tags too */
 #define FILES_PART_MAX    10000
+#define FILES_LINE_SIZE   96 /* what is kept with a part, with its NUL */
 #define FILES_OBJECT_MAX  ((uint64_t)5 << 40)
 #define FILES_PUT_MAX     ((uint64_t)5 << 30)
 
@@ -188,11 +189,16 @@ const uint8_t *object_bytes(const struct object *o, uint64_t offset, size_t n);
 void object_close(struct object *o);
 CLEANUP(struct object, object_close)
 
-/* The same of VERSION (NULL: the current one). *WHY is set with ERR_MISSING. ERR_BAD: VERSION can't
- * be the id of one. */
+/* The same of VERSION (NULL: the current one); WANT: bits of what is asked for beside the info. *WHY
+ * is set with ERR_MISSING. ERR_BAD: VERSION can't be the id of one. */
+#define OBJECT_CONTENT BIT(0)
+#define OBJECT_PARTS   BIT(1)
 must_check
 struct object *object_open_version(struct files *f, const char *bucket, const char *key,
-    const char *version, bool with_content, struct object_absence *why, struct err *e);
+    const char *version, unsigned want, struct object_absence *why, struct err *e);
+struct part_info;
+/* With OBJECT_PARTS: what it was uploaded in, in order, *N of them; none: in one piece. O's. */
+const struct part_info *object_parts(const struct object *o, size_t *n);
 
 /* --- writing --- */
 
@@ -225,6 +231,8 @@ ssize_t upload_read(struct upload *u, uint64_t offset, void *p, size_t n, struct
 /* Chunks durable (blocks if there are any); before passing the gate for the row. */
 must_check
 int upload_settle(struct upload *u, struct err *e);
+/* What upload_part shall keep beside the part: see part_info. */
+void upload_line(struct upload *u, const char *line);
 /* What upload_put shall lock the object with, instead of the bucket's default. */
 void upload_lock(struct upload *u, const struct files_lock *l);
 /* Commit the row; within ENTER_WRITE. HEADERS as in object_info. Replaces the key's former object. */
@@ -303,18 +311,25 @@ int files_list_versions(struct files *f, const struct version_query *q, list_fn 
 must_check
 int multipart_begin(struct files *f, const char *bucket, const char *key, const char *headers,
     const struct files_lock *lock, char upload_id[static 33], struct err *e);
+/* The HEADERS that it began with are appended. ERR_MISSING: no such bucket, or upload. */
+must_check
+int multipart_headers(struct files *f, const char *bucket, const char *key, const char *upload_id,
+    struct buf *headers, struct err *e);
 struct part_info {
 	unsigned number;
 	uint64_t size;
 	uint64_t modified_ms;
 	char etag[64];
+	char line[FILES_LINE_SIZE]; /* "name: value" as upload_line said, or "" */
 };
-/* PARTS as the client lists them (ascending, etags without quotes). ERR_BAD: an order or a part that is
- * not there, or too small (5 MiB but the last): text says which, REASON gets S3's code
- * ("InvalidPartOrder", "InvalidPart", "EntityTooSmall"; "NoSuchKey" with ERR_MISSING for if_match). Completing twice gives the same answer. */
+/* PARTS as the client lists them (ascending, etags without quotes; a line, if there is one, has to be the
+ * part's). HEADERS: what the object shall have, NULL: those that the upload began with. ERR_BAD: an order
+ * or a part that is not there, or too small (5 MiB but the last): text says which, REASON gets S3's code
+ * ("InvalidPartOrder", "InvalidPart", "EntityTooSmall"; "NoSuchKey" with ERR_MISSING for if_match).
+ * Completing twice gives the same answer. */
 must_check
 int multipart_complete(struct files *f, const char *bucket, const char *key, const char *upload_id,
-    const struct part_info *parts, size_t n, const struct files_condition *c,
+    const struct part_info *parts, size_t n, const struct files_condition *c, const char *headers,
     struct object_info *out, const char **reason, struct err *e);
 must_check
 int multipart_abort(

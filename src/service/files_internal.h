@@ -90,6 +90,11 @@ int object_row_write(struct vault *v, int64_t bucket, const struct object_write 
 /* Remove the row of R, with all its content. */
 must_check
 int object_row_remove(struct vault *v, const struct object_row *r, const char *key, struct err *e);
+/* The parts of O, whose content is the row BODY of KIND_PARTS. */
+must_check
+int object_read_parts(struct vault *v, struct object *o, int64_t body, struct err *e);
+/* What a part is: columns I (number), size, modified_ms, etag, line of Q. */
+struct part_info part_of_row(struct query *q, int i);
 /* The object of the row that Q stands on: columns kind, size, modified_ms, etag, headers, body, and
  * with content body.content, body.chunks. */
 must_check
@@ -230,7 +235,8 @@ struct upload {
 	size_t n_refs;
 	struct content_in *in; /* for upload_read once settled */
 	struct files_lock lock;
-	bool has_lock; /* it was asked for */
+	bool has_lock;              /* it was asked for */
+	char line[FILES_LINE_SIZE]; /* of a part */
 	bool is_settled;
 	bool is_committed; /* the chunks are the vault's, or may be */
 };

@@ -152,14 +152,16 @@ write_part(struct upload *u, struct vault *v, int64_t body, unsigned number,
 	if (upload_content(u, &text, &kind, &data, e) < 0 || drop_part(v, body, number, e) < 0)
 		return -1;
 	q = vault_query(v,
-	    "INSERT INTO part(body,number,size,etag,modified_ms,chunks,content)"
-	    " VALUES(?1,?2,?3,?4,?5,?6,?7)");
+	    "INSERT INTO part(body,number,size,etag,modified_ms,chunks,content,line)"
+	    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8)");
 	query_int(q, 1, body);
 	query_int(q, 2, number);
 	query_int(q, 3, (int64_t)upload_bytes(u));
 	query_blob(q, 4, digest, MD5_BYTES);
 	query_int(q, 5, (int64_t)now_ms);
 	query_blob(q, kind == KIND_CHUNKS ? 6 : 7, data.data, data.len);
+	if (u->line[0])
+		query_blob(q, 8, u->line, strlen(u->line));
 	if (query_run(q, e) < 0)
 		return -1;
 	return upload_hand_over(u, v, e);
@@ -256,17 +258,17 @@ static int
 match_row(struct matching *m, struct query *q, struct err *e)
 {
 	const struct part_info *p = &m->parts[m->at];
-	struct span md5 = column_blob(q, 2);
-	uint64_t size = (uint64_t)column_int(q, 1);
-	char etag[64];
+	const struct part_info is = part_of_row(q, 0);
+	struct span md5 = column_blob(q, 3);
 
-	etag_text(md5.data, md5.len, etag);
-	if (strcmp(etag, p->etag))
+	if (strcmp(is.etag, p->etag))
 		return refuse(m->reason, "InvalidPart", p->number, "its ETag is another one", e);
-	if (size < PART_MIN && m->at + 1 < m->n)
+	if (p->line[0] && strcmp(is.line, p->line))
+		return refuse(m->reason, "InvalidPart", p->number, "it has changed just now", e);
+	if (is.size < PART_MIN && m->at + 1 < m->n)
 		return refuse(m->reason, "EntityTooSmall", p->number,
 		    "only the last part may have less than 5 MiB", e);
-	m->size += size;
+	m->size += is.size;
 	if (m->size > FILES_OBJECT_MAX)
 		return refuse(
 		    m->reason, "EntityTooLarge", p->number, "an object has at most 5 TiB", e);
@@ -279,7 +281,7 @@ static int
 match_parts(struct vault *v, int64_t body, struct matching *m, struct err *e)
 {
 	struct query *q = vault_query(
-	    v, "SELECT number,size,etag FROM part WHERE body=?1 ORDER BY number");
+	    v, "SELECT number,size,modified_ms,etag,line FROM part WHERE body=?1 ORDER BY number");
 	int r, bad = 0;
 
 	query_int(q, 1, body);
@@ -361,7 +363,7 @@ recall(struct vault *v, const struct upload_row *r, const char *key, struct obje
 	return step;
 }
 
-/* Everything within the transaction; W has the key. */
+/* Everything within the transaction; W has the key, and perhaps headers. */
 static int
 complete(struct vault *v, const char *bucket, struct upload_row *r, struct matching *m,
     const struct files_condition *c, struct object_write *w, uint8_t etag[static ETAG_BYTES],
@@ -390,8 +392,10 @@ complete(struct vault *v, const char *bucket, struct upload_row *r, struct match
 	w->etag_len = ETAG_BYTES;
 	w->kind = KIND_PARTS;
 	w->body = r->body;
-	w->headers = (const char *)r->headers.data;
-	w->headers_len = r->headers.len;
+	if (!w->headers) {
+		w->headers = (const char *)r->headers.data;
+		w->headers_len = r->headers.len;
+	}
 	if (object_row_write(v, r->bucket, w, e) < 0 || forget_upload(v, r, w->key, e) < 0)
 		return -1;
 	return remember(v, r, w, e);
@@ -412,12 +416,13 @@ complete_again(struct files *f, struct vault *v, const struct upload_row *r, con
 
 static int
 complete_taken(struct files *f, struct vault *v, const char *bucket, struct upload_row *r,
-    struct matching *m, const char *key, const struct files_condition *c, struct object_info *out,
-    struct err *e)
+    struct matching *m, const char *key, const struct files_condition *c, const char *headers,
+    struct object_info *out, struct err *e)
 {
-	struct object_write w = { .key = key };
+	struct object_write w = { .key = key, .headers = headers };
 	uint8_t etag[ETAG_BYTES];
 
+	w.headers_len = headers ? strlen(headers) : 0;
 	if (complete(v, bucket, r, m, c, &w, etag, e) < 0 || files_commit(f, v, e) < 0)
 		return -1;
 	object_write_info(f, v, &w, out);
@@ -426,7 +431,7 @@ complete_taken(struct files *f, struct vault *v, const char *bucket, struct uplo
 
 int
 multipart_complete(struct files *f, const char *bucket, const char *key, const char *upload_id,
-    const struct part_info *parts, size_t n, const struct files_condition *c,
+    const struct part_info *parts, size_t n, const struct files_condition *c, const char *headers,
     struct object_info *out, const char **reason, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
@@ -449,7 +454,7 @@ multipart_complete(struct files *f, const char *bucket, const char *key, const c
 	if (upload_row_find(v, bucket, key, upload_id, &r, &why) < 0)
 		result = complete_again(f, v, &r, key, &why, out, e);
 	else
-		result = complete_taken(f, v, bucket, &r, &m, key, c, out, e);
+		result = complete_taken(f, v, bucket, &r, &m, key, c, headers, out, e);
 	buf_free(&r.headers);
 	buf_free(&m.left);
 	return result;

@@ -4,6 +4,24 @@
 #include <string.h>
 
 int
+multipart_headers(struct files *f, const char *bucket, const char *key, const char *upload_id,
+    struct buf *headers, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	struct upload_row r = { .headers = BUF_INIT(0) };
+	int found;
+
+	if (!v)
+		return -1;
+	files_wait_for(f, vault_ticket(v));
+	found = upload_row_find(v, bucket, key, upload_id, &r, e);
+	if (found == 0)
+		buf_add(headers, r.headers.data, r.headers.len);
+	buf_free(&r.headers);
+	return found < 0 ? -1 : buf_check(headers, e);
+}
+
+int
 multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
     unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e)
 {
@@ -21,19 +39,12 @@ multipart_parts(struct files *f, const char *bucket, const char *key, const char
 	if (found < 0)
 		return -1;
 	q = vault_query(v,
-	    "SELECT number,size,modified_ms,etag FROM part WHERE body=?1 AND number>?2"
+	    "SELECT number,size,modified_ms,etag,line FROM part WHERE body=?1 AND number>?2"
 	    " ORDER BY number");
 	query_int(q, 1, r.body);
 	query_int(q, 2, after);
-	while ((step = query_step(q, e)) == 1 && n < max) {
-		struct span etag = column_blob(q, 3);
-
-		out[n].number = (unsigned)column_int(q, 0);
-		out[n].size = (uint64_t)column_int(q, 1);
-		out[n].modified_ms = (uint64_t)column_int(q, 2);
-		etag_text(etag.data, etag.len, out[n].etag);
-		n++;
-	}
+	while ((step = query_step(q, e)) == 1 && n < max)
+		out[n++] = part_of_row(q, 0);
 	query_end(q);
 	*more = step == 1;
 	return step < 0 ? -1 : (int)n;

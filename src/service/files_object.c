@@ -11,6 +11,7 @@ struct object {
 	struct object_info info;
 	struct content_in *in; /* what lies in chunks; NULL: nothing does */
 	uint64_t chunked;      /* bytes of it */
+	struct buf parts;      /* of struct part_info */
 	size_t tail_len;
 	uint8_t tail[]; /* what lies in the vault, copied: comes after the chunks */
 };
@@ -246,6 +247,7 @@ object_free(struct memo_value *m)
 
 	content_in_close(o->in);
 	object_info_free(&o->info);
+	buf_free(&o->parts);
 	free(o);
 }
 
@@ -317,6 +319,7 @@ object_of_row(struct query *q, struct span content, struct err *e)
 	o->info.modified_ms = (uint64_t)column_int(q, 2);
 	etag_text(etag.data, etag.len, o->info.etag);
 	o->info.headers = BUF_INIT(FILES_HEADERS_MAX + 1);
+	o->parts = BUF_INIT(FILES_PART_MAX * sizeof(struct part_info));
 	if (headers.len)
 		buf_add(&o->info.headers, headers.data, headers.len);
 	o->tail_len = content.len;
@@ -403,6 +406,46 @@ object_of_query(struct vault *v, struct query *q, bool with_content, struct err 
 	    open_content(v, &o, kind, column_int(q, 5), column_blob(q, 7), &refs, e) < 0)
 		return NULL;
 	return take(&o);
+}
+
+struct part_info
+part_of_row(struct query *q, int i)
+{
+	struct part_info p = {
+		.number = (unsigned)column_int(q, i),
+		.size = (uint64_t)column_int(q, i + 1),
+		.modified_ms = (uint64_t)column_int(q, i + 2),
+	};
+	struct span etag = column_blob(q, i + 3), line = column_blob(q, i + 4);
+
+	etag_text(etag.data, etag.len, p.etag);
+	if (line.len && line.len < sizeof(p.line))
+		memcpy(p.line, line.data, line.len);
+	return p;
+}
+
+int
+object_read_parts(struct vault *v, struct object *o, int64_t body, struct err *e)
+{
+	struct query *q = vault_query(
+	    v, "SELECT number,size,modified_ms,etag,line FROM part WHERE body=?1 ORDER BY number");
+	int r;
+
+	query_int(q, 1, body);
+	while ((r = query_step(q, e)) == 1) {
+		struct part_info p = part_of_row(q, 0);
+
+		buf_add(&o->parts, &p, sizeof(p));
+	}
+	query_end(q);
+	return r < 0 ? -1 : buf_check(&o->parts, e);
+}
+
+const struct part_info *
+object_parts(const struct object *o, size_t *n)
+{
+	*n = o->parts.len / sizeof(struct part_info);
+	return (const struct part_info *)o->parts.data;
 }
 
 struct object_info *

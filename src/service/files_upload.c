@@ -242,6 +242,12 @@ write_object(struct upload *u, struct vault *v, struct object_row *old, struct o
 }
 
 void
+upload_line(struct upload *u, const char *line)
+{
+	snprintf(u->line, sizeof(u->line), "%s", line);
+}
+
+void
 upload_lock(struct upload *u, const struct files_lock *l)
 {
 	u->lock = *l;

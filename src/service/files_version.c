@@ -343,28 +343,31 @@ is_wanted(const struct wanted *w, int64_t seq, bool is_null)
 
 /* The object of Q's row. */
 static struct object *
-open_row(struct vault *v, struct query *q, bool with_content, struct err *e)
+open_row(struct vault *v, struct query *q, unsigned want, struct err *e)
 {
-	struct object *o = object_of_query(v, q, with_content, e);
+	_cleanup_(object_closep) struct object *o = object_of_query(v, q, want & OBJECT_CONTENT, e);
 	struct object_info *i;
 
 	if (!o)
+		return NULL;
+	if (want & OBJECT_PARTS && column_int(q, 0) == KIND_PARTS &&
+	    object_read_parts(v, o, column_int(q, 5), e) < 0)
 		return NULL;
 	i = object_info_to_fill(o);
 	i->lock = lock_column(q, 10);
 	i->is_marker = column_int(q, 13) != 0;
 	if (column_int(q, 12) != VERSIONING_OFF)
 		version_text(column_int(q, 8), column_int(q, 9) != 0, i->version);
-	return o;
+	return take(&o);
 }
 
 /* 1: *OUT, and *RULES_BUCKET as in object_write; 0: the current object is not there or another one; -1. */
 static int
 open_current(struct vault *v, const char *bucket, const char *key, const struct wanted *w,
-    bool with_content, struct object **out, int64_t *rules_bucket, struct object_absence *why,
+    unsigned want, struct object **out, int64_t *rules_bucket, struct object_absence *why,
     struct err *e)
 {
-	struct query *q = vault_query(v, read_current[with_content]);
+	struct query *q = vault_query(v, read_current[want & OBJECT_CONTENT]);
 	int r;
 
 	query_text(q, 1, bucket, strlen(bucket));
@@ -381,7 +384,7 @@ open_current(struct vault *v, const char *bucket, const char *key, const struct 
 		    : 0;
 	} else if (r == 1) {
 		*rules_bucket = column_int(q, 14);
-		*out = open_row(v, q, with_content, e);
+		*out = open_row(v, q, want, e);
 		r = *out ? 1 : -1;
 	}
 	query_end(q);
@@ -404,7 +407,7 @@ no_object(const struct wanted *w, struct object_absence *why, const struct aside
 
 static struct object *
 open_aside(struct vault *v, const char *bucket, const char *key, const struct wanted *w,
-    bool with_content, struct object_absence *why, struct err *e)
+    unsigned want, struct object_absence *why, struct err *e)
 {
 	struct object *o = NULL;
 	struct aside a;
@@ -421,7 +424,9 @@ open_aside(struct vault *v, const char *bucket, const char *key, const struct wa
 			no_object(w, why, NULL, 0, e);
 		return NULL;
 	}
-	q = vault_query(v, read_aside[with_content && !a.is_marker]);
+	if (a.is_marker)
+		want = 0;
+	q = vault_query(v, read_aside[want & OBJECT_CONTENT]);
 	query_text(q, 1, bucket, strlen(bucket));
 	query_blob(q, 2, key, strlen(key));
 	query_int(q, 3, a.seq);
@@ -429,7 +434,7 @@ open_aside(struct vault *v, const char *bucket, const char *key, const struct wa
 	if (r == 1 && w->is_any)
 		no_object(w, why, &a, (uint64_t)column_int(q, 2), e);
 	else if (r == 1)
-		o = open_row(v, q, with_content && !a.is_marker, e);
+		o = open_row(v, q, want, e);
 	else if (r == 0)
 		err_set(e, ERR_FORGED, "a version has gone while it was looked at");
 	query_end(q);
@@ -438,7 +443,7 @@ open_aside(struct vault *v, const char *bucket, const char *key, const struct wa
 
 struct object *
 object_open_version(struct files *f, const char *bucket, const char *key, const char *version,
-    bool with_content, struct object_absence *why, struct err *e)
+    unsigned want, struct object_absence *why, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
 	_cleanup_(object_closep) struct object *o = NULL;
@@ -455,12 +460,12 @@ object_open_version(struct files *f, const char *bucket, const char *key, const 
 	if (!v)
 		return NULL;
 	files_wait_for(f, vault_ticket(v));
-	o = version ? NULL : object_kept(v, bucket, key);
+	o = version || want & OBJECT_PARTS ? NULL : object_kept(v, bucket, key);
 	if (o)
 		return take(&o);
-	r = open_current(v, bucket, key, &w, with_content, &o, &rules_bucket, why, e);
+	r = open_current(v, bucket, key, &w, want, &o, &rules_bucket, why, e);
 	if (r == 0)
-		return open_aside(v, bucket, key, &w, with_content, why, e);
+		return open_aside(v, bucket, key, &w, want, why, e);
 	if (r < 0)
 		return NULL;
 	i = object_info_to_fill(o);
@@ -468,7 +473,7 @@ object_open_version(struct files *f, const char *bucket, const char *key, const 
 	    rules_expiry(f, v, rules_bucket, key, (struct span){ i->headers.data, i->headers.len },
 	        i, e) < 0)
 		return NULL;
-	if (!version && with_content)
+	if (!version && want == OBJECT_CONTENT)
 		object_keep(v, bucket, key, o);
 	return take(&o);
 }
@@ -478,7 +483,8 @@ object_open(struct files *f, const char *bucket, const char *key, bool with_cont
     bool *missing_bucket, struct err *e)
 {
 	struct object_absence why;
-	struct object *o = object_open_version(f, bucket, key, NULL, with_content, &why, e);
+	struct object *o = object_open_version(
+	    f, bucket, key, NULL, with_content ? OBJECT_CONTENT : 0, &why, e);
 
 	*missing_bucket = why.is_bucket;
 	return o;

@@ -1,8 +1,15 @@
 """What else the S3 API has: settings with one value, ACLs, pages of buckets, attributes, parts, checksums."""
+import base64
+import hashlib
+import random
+import zlib
+
 import pytest
 from botocore.exceptions import ClientError
 
 from domicile import Plain, Region, code_of
+
+MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +175,218 @@ def test_buckets_come_in_pages_and_by_prefix(s3, plain):
     for query in ("max-buckets=0", "max-buckets=x", "continuation-token=%21"):
         status, _, body = plain.request("GET", "/", query)
         assert (status, code_of(body)) == (400, "InvalidArgument"), query
+
+
+# --- checksums of objects in parts, and parts by themselves ---
+
+ALGORITHMS = {"CRC32": lambda b: zlib.crc32(b).to_bytes(4, "big"), "SHA1": lambda b: hashlib.sha1(b).digest(),
+              "SHA256": lambda b: hashlib.sha256(b).digest()}
+PIECES = [random.Random(n).randbytes(size) for n, size in enumerate((5 * MIB, 5 * MIB + 3, 7))]
+
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def upload(s3, key="parts", numbers=(1, 2, 3), pieces=PIECES, begin=None, part=None, done=None, named=True):
+    """Complete an upload of PIECES; the checksum that each part's answer had goes into the list if NAMED."""
+    words = {"Bucket": "photos", "Key": key}
+    upload_id = s3.create_multipart_upload(**words, **(begin or {}))["UploadId"]
+    parts = []
+    for number, piece in zip(numbers, pieces):
+        answer = s3.upload_part(UploadId=upload_id, PartNumber=number, Body=piece, **words, **(part or {}))
+        sums = {n: v for n, v in answer.items() if n.startswith("Checksum")} if named else {}
+        parts.append({"PartNumber": number, "ETag": answer["ETag"], **sums})
+    listed = s3.list_parts(UploadId=upload_id, **words)
+    return s3.complete_multipart_upload(UploadId=upload_id, MultipartUpload={"Parts": parts}, **words,
+                                        **(done or {})), listed, upload_id
+
+
+def header(answer, name):
+    return answer["ResponseMetadata"]["HTTPHeaders"].get(name)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_object_in_parts_has_a_composite_checksum(s3, algorithm):
+    digest = ALGORITHMS[algorithm]
+    expected = b64(digest(b"".join(map(digest, PIECES)))) + "-3"
+    name = "Checksum" + algorithm
+    how = {"ChecksumAlgorithm": algorithm}
+    for key, part, named in (("sent", how, True), ("found", {}, False)):
+        made, listed, _ = upload(s3, key, begin=how, part=part, done={name: expected}, named=named)
+        assert made[name] == expected
+        assert listed["ChecksumAlgorithm"] == algorithm
+        assert [p[name] for p in listed["Parts"]] == [b64(digest(piece)) for piece in PIECES]
+        for call in (s3.head_object, s3.get_object):
+            answer = call(Bucket="photos", Key=key, ChecksumMode="ENABLED")
+            assert answer[name] == expected and header(answer, "x-amz-checksum-type") == "COMPOSITE"
+            assert name not in call(Bucket="photos", Key=key)
+            assert header(call(Bucket="photos", Key=key), "x-amz-checksum-algorithm") is None
+        second = s3.head_object(Bucket="photos", Key=key, PartNumber=2, ChecksumMode="ENABLED")
+        assert second[name] == b64(digest(PIECES[1]))
+    copy = s3.copy_object(Bucket="photos", Key="copy", CopySource="photos/sent")["CopyObjectResult"]
+    assert copy[name] == b64(digest(b"".join(PIECES)))
+    assert s3.head_object(Bucket="photos", Key="copy", ChecksumMode="ENABLED")[name] == copy[name]
+
+
+def test_a_crc_of_the_whole_comes_from_those_of_the_parts(s3, plain):
+    whole = b64(zlib.crc32(b"".join(PIECES)).to_bytes(4, "big"))
+    status, _, body = plain.request("POST", "/photos/full", "uploads=", x_amz_checksum_algorithm="CRC32",
+                                    x_amz_checksum_type="FULL_OBJECT")
+    assert status == 200
+    upload_id = body.decode().partition("<UploadId>")[2].partition("<")[0]
+    words = {"Bucket": "photos", "Key": "full", "UploadId": upload_id}
+    etags = [s3.upload_part(PartNumber=n, Body=piece, ChecksumAlgorithm="CRC32", **words)["ETag"]
+             for n, piece in enumerate(PIECES, 1)]
+    parts = {"Parts": [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, 1)]}
+    assert refused(s3.complete_multipart_upload, MultipartUpload=parts, ChecksumCRC32="AAAAAA==", **words) == \
+        (400, "BadDigest")
+    assert refused(s3.complete_multipart_upload, MultipartUpload=parts, ChecksumSHA1=b64(bytes(20)), **words) == \
+        (400, "InvalidRequest")
+    assert s3.complete_multipart_upload(MultipartUpload=parts, ChecksumCRC32=whole, **words)["ChecksumCRC32"] == whole
+    head = s3.head_object(Bucket="photos", Key="full", ChecksumMode="ENABLED")
+    assert head["ChecksumCRC32"] == whole and header(head, "x-amz-checksum-type") == "FULL_OBJECT"
+    again = s3.complete_multipart_upload(MultipartUpload=parts, **words)
+    assert again["ETag"] == head["ETag"]
+
+
+def test_checksums_that_do_not_fit_together_are_refused(s3, plain):
+    for algorithm, kind in (("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE"), ("CRC32", "HALF"), ("MD5", "COMPOSITE")):
+        status, _, body = plain.request("POST", "/photos/k", "uploads=", x_amz_checksum_algorithm=algorithm,
+                                        x_amz_checksum_type=kind)
+        assert (status, code_of(body)) == (400, "InvalidRequest"), (algorithm, kind)
+    words = {"Bucket": "photos", "Key": "k"}
+    words["UploadId"] = s3.create_multipart_upload(ChecksumAlgorithm="SHA1", **words)["UploadId"]
+    assert refused(s3.upload_part, PartNumber=1, Body=b"x", ChecksumAlgorithm="CRC32", **words) == (400, "InvalidRequest")
+    etag = s3.upload_part(PartNumber=1, Body=b"x", ChecksumAlgorithm="SHA1", **words)["ETag"]
+
+    def complete(part=None, **more):
+        parts = {"Parts": [{"PartNumber": 1, "ETag": etag, **(part or {})}]}
+        return refused(s3.complete_multipart_upload, MultipartUpload=parts, **words, **more)
+
+    assert complete({"ChecksumSHA1": b64(hashlib.sha1(b"y").digest())}) == (400, "InvalidPart")
+    assert complete({"ChecksumCRC32": "AAAAAA=="}) == (400, "InvalidPart")
+    assert complete({"ChecksumSHA1": "none"}) == (400, "MalformedXML")
+    assert complete(ChecksumSHA1=b64(hashlib.sha1(b"x").digest()) + "-1") == (400, "BadDigest")
+    status, _, body = plain.request(
+        "POST", "/photos/k", f"uploadId={words['UploadId']}",
+        f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+        .encode(), x_amz_mp_object_size="2")
+    assert (status, code_of(body)) == (400, "InvalidRequest")
+    assert refused(s3.head_object, Key="k") == (404, "404")
+
+
+def test_a_copied_part_has_the_uploads_checksum(s3):
+    s3.put_object(Bucket="photos", Key="source", Body=PIECES[0] + PIECES[2])
+    words = {"Bucket": "photos", "Key": "copied"}
+    words["UploadId"] = s3.create_multipart_upload(ChecksumAlgorithm="SHA256", **words)["UploadId"]
+    ranges = f"bytes=0-{5 * MIB - 1}", f"bytes={5 * MIB}-{5 * MIB + 6}"
+    parts = []
+    for n, span in enumerate(ranges, 1):
+        made = s3.upload_part_copy(PartNumber=n, CopySource="photos/source", CopySourceRange=span, **words)["CopyPartResult"]
+        parts.append({"PartNumber": n, "ETag": made["ETag"], "ChecksumSHA256": made["ChecksumSHA256"]})
+    assert [p["ChecksumSHA256"] for p in parts] == [b64(hashlib.sha256(p).digest()) for p in (PIECES[0], PIECES[2])]
+    made = s3.complete_multipart_upload(MultipartUpload={"Parts": parts}, **words)
+    assert made["ChecksumSHA256"].endswith("-2")
+
+
+def test_a_copy_gets_the_checksum_it_asks_for(s3):
+    s3.put_object(Bucket="photos", Key="k", Body=PIECES[0], ChecksumAlgorithm="CRC32")
+    for algorithm in ALGORITHMS:
+        made = s3.copy_object(Bucket="photos", Key="copy", CopySource="photos/k", ChecksumAlgorithm=algorithm)
+        expected = b64(ALGORITHMS[algorithm](PIECES[0]))
+        assert made["CopyObjectResult"]["Checksum" + algorithm] == expected
+        head = s3.head_object(Bucket="photos", Key="copy", ChecksumMode="ENABLED")
+        assert {n: v for n, v in head.items() if n.startswith("Checksum")} == {"Checksum" + algorithm: expected}
+
+
+def test_a_part_can_be_read_by_its_number(s3):
+    upload(s3, numbers=(1, 2, 9))
+    s3.put_object(Bucket="photos", Key="whole", Body=b"whole")
+    s3.put_object(Bucket="photos", Key="empty", Body=b"")
+    for number, piece, start in ((1, PIECES[0], 0), (2, PIECES[1], 5 * MIB), (9, PIECES[2], 10 * MIB + 3)):
+        got = s3.get_object(Bucket="photos", Key="parts", PartNumber=number)
+        assert got["Body"].read() == piece and got["PartsCount"] == 3 and got["ResponseMetadata"]["HTTPStatusCode"] == 206
+        assert got["ContentRange"] == f"bytes {start}-{start + len(piece) - 1}/{10 * MIB + 10}"
+        head = s3.head_object(Bucket="photos", Key="parts", PartNumber=number)
+        assert (head["ContentLength"], head["PartsCount"], head["ETag"]) == (len(piece), 3, got["ETag"])
+    one = s3.get_object(Bucket="photos", Key="whole", PartNumber=1)
+    assert one["Body"].read() == b"whole" and "PartsCount" not in one and one["ContentRange"] == "bytes 0-4/5"
+    assert s3.get_object(Bucket="photos", Key="empty", PartNumber=1)["Body"].read() == b""
+    for key, number in (("parts", 3), ("parts", 10), ("whole", 2)):
+        assert refused(s3.get_object, Key=key, PartNumber=number) == (416, "InvalidPartNumber")
+    for number in (0, 10001):
+        assert refused(s3.get_object, Key="parts", PartNumber=number) == (400, "InvalidArgument")
+    assert refused(s3.get_object, Key="parts", PartNumber=1, Range="bytes=0-1") == (400, "InvalidRequest")
+    assert refused(s3.get_object, Key="not-there", PartNumber=1) == (404, "NoSuchKey")
+    assert refused(s3.get_object, Key="parts", PartNumber=1, IfMatch='"0"') == (412, "PreconditionFailed")
+
+
+EVERYTHING = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+
+
+def test_attributes_are_told_as_far_as_they_are_asked_for(s3):
+    made, _, _ = upload(s3, begin={"ChecksumAlgorithm": "SHA256"}, part={"ChecksumAlgorithm": "SHA256"})
+    s3.put_object(Bucket="photos", Key="whole", Body=b"whole", ChecksumAlgorithm="SHA1")
+
+    def attributes(key, names=EVERYTHING, **more):
+        answer = s3.get_object_attributes(Bucket="photos", Key=key, ObjectAttributes=names, **more)
+        assert answer.pop("LastModified") == s3.head_object(Bucket="photos", Key=key)["LastModified"]
+        answer.pop("ResponseMetadata")
+        return answer
+
+    got = attributes("parts")
+    assert got["ETag"] == made["ETag"].strip('"') and got["Checksum"] == {"ChecksumSHA256": made["ChecksumSHA256"]}
+    assert got["StorageClass"] == "STANDARD" and got["ObjectSize"] == 10 * MIB + 10
+    parts = got["ObjectParts"]
+    assert parts["TotalPartsCount"] == 3 and not parts["IsTruncated"] and parts["MaxParts"] == 1000
+    assert [(p["PartNumber"], p["Size"]) for p in parts["Parts"]] == [(n, len(p)) for n, p in enumerate(PIECES, 1)]
+    assert parts["Parts"][2]["ChecksumSHA256"] == b64(hashlib.sha256(PIECES[2]).digest())
+    page = attributes("parts", ["ObjectParts"], MaxParts=1, PartNumberMarker=1)
+    assert page == {"ObjectParts": {"IsTruncated": True, "MaxParts": 1, "PartNumberMarker": 1, "NextPartNumberMarker": 2,
+                                    "TotalPartsCount": 3, "Parts": [parts["Parts"][1]]}}
+    whole = attributes("whole")
+    assert "ObjectParts" not in whole and whole["Checksum"] == {"ChecksumSHA1": b64(hashlib.sha1(b"whole").digest())}
+    assert attributes("whole", ["ObjectSize"]) == {"ObjectSize": 5}
+    assert refused(s3.get_object_attributes, Key="whole", ObjectAttributes=["Colour"]) == (400, "InvalidArgument")
+    assert refused(s3.get_object_attributes, Key="not-there", ObjectAttributes=["ETag"]) == (404, "NoSuchKey")
+
+
+def test_attributes_and_parts_are_those_of_a_version(s3):
+    s3.put_bucket_versioning(Bucket="photos", VersioningConfiguration={"Status": "Enabled"})
+    upload(s3, "k")
+    first = s3.head_object(Bucket="photos", Key="k")["VersionId"]
+    s3.put_object(Bucket="photos", Key="k", Body=b"second")
+    marker = s3.delete_object(Bucket="photos", Key="k")["VersionId"]
+    old = s3.get_object_attributes(Bucket="photos", Key="k", VersionId=first, ObjectAttributes=["ObjectParts"])
+    assert old["ObjectParts"]["TotalPartsCount"] == 3 and old["VersionId"] == first
+    assert s3.get_object(Bucket="photos", Key="k", VersionId=first, PartNumber=3)["Body"].read() == PIECES[2]
+    assert refused(s3.get_object_attributes, Key="k", ObjectAttributes=["ETag"]) == (404, "NoSuchKey")
+    assert refused(s3.get_object_attributes, Key="k", VersionId=marker, ObjectAttributes=["ETag"]) == \
+        (405, "MethodNotAllowed")
+
+
+def test_an_upload_goes_on_with_its_checksum_where_its_account_moves(region):
+    account = region.account()
+    here = region.client(account)
+    here.create_bucket(Bucket="photos")
+    words = {"Bucket": "photos", "Key": "moved"}
+    words["UploadId"] = here.create_multipart_upload(ChecksumAlgorithm="SHA256", **words)["UploadId"]
+    parts = []
+
+    def add(number, piece):
+        made = here.upload_part(PartNumber=number, Body=piece, ChecksumAlgorithm="SHA256", **words)
+        parts.append({"PartNumber": number, "ETag": made["ETag"], "ChecksumSHA256": made["ChecksumSHA256"]})
+
+    add(1, PIECES[0])
+    other = Region(region.folder, "hk", "HK", beside=region).start()
+    try:
+        region.wait_wave(region.wave_to(other))
+        add(2, PIECES[2])
+        made = here.complete_multipart_upload(MultipartUpload={"Parts": parts}, **words)
+        digest = ALGORITHMS["SHA256"]
+        assert made["ChecksumSHA256"] == b64(digest(digest(PIECES[0]) + digest(PIECES[2]))) + "-2"
+        got = other.client(account).get_object(Bucket="photos", Key="moved", PartNumber=2, ChecksumMode="ENABLED")
+        assert got["Body"].read() == PIECES[2] and got["ChecksumSHA256"] == b64(digest(PIECES[2]))
+    finally:
+        other.stop()

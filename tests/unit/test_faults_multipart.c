@@ -118,7 +118,8 @@ complete(struct files *f, struct err *e)
 	struct object_info out;
 	const char *reason;
 
-	return multipart_complete(f, "photos", "k", upload_id, parts, 2, NULL, &out, &reason, e);
+	return multipart_complete(
+	    f, "photos", "k", upload_id, parts, 2, NULL, NULL, &out, &reason, e);
 }
 
 static bool

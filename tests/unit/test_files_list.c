@@ -282,17 +282,20 @@ parts_become_one_object_and_twice_gives_the_same(void **state)
 	parts[1] = put_part(&f, "k", id, 7, a + 5 * MIB, 6 * MIB);
 	put_part(&f, "k", id, 8, old, 70000);
 	CHECK(has(&f, "photos", "k", old, 100000));
-	CHECK_OK(multipart_complete(&f, "photos", "k", id, parts, 3, NULL, &out, &reason, &e), &e);
+	CHECK_OK(
+	    multipart_complete(&f, "photos", "k", id, parts, 3, NULL, NULL, &out, &reason, &e), &e);
 	etag_of(parts, 3, etag);
 	CHECK_STR(out.etag, etag);
 	CHECK(out.size == n);
 	CHECK(has(&f, "photos", "k", a, n));
 	CHECK(chunks_become(&f, SERVICE_FILES, 4));
 	CHECK_OK(
-	    multipart_complete(&f, "photos", "k", id, parts, 3, NULL, &again, &reason, &e), &e);
+	    multipart_complete(&f, "photos", "k", id, parts, 3, NULL, NULL, &again, &reason, &e),
+	    &e);
 	CHECK_STR(again.etag, out.etag);
 	CHECK(again.size == out.size && again.modified_ms == out.modified_ms);
-	CHECK(multipart_complete(&f, "photos", "l", id, parts, 3, NULL, &again, &reason, &e) < 0);
+	CHECK(multipart_complete(&f, "photos", "l", id, parts, 3, NULL, NULL, &again, &reason, &e) <
+	    0);
 	CHECK(e.kind == ERR_MISSING);
 	o = get(&f, "photos", "k");
 	CHECK_STR(object_info(o)->etag, etag);
@@ -320,12 +323,14 @@ small_single_parts_and_removal_work(void **state)
 	begin(&f, "small", id);
 	parts[0] = put_part(&f, "small", id, 1, a, 10);
 	CHECK_OK(
-	    multipart_complete(&f, "photos", "small", id, parts, 1, NULL, &out, &reason, &e), &e);
+	    multipart_complete(&f, "photos", "small", id, parts, 1, NULL, NULL, &out, &reason, &e),
+	    &e);
 	CHECK(has(&f, "photos", "small", a, 10));
 	begin(&f, "k", id);
 	parts[0] = put_part(&f, "k", id, 1, a, 6 * MIB);
 	parts[1] = put_part(&f, "k", id, 2, a, 0);
-	CHECK_OK(multipart_complete(&f, "photos", "k", id, parts, 2, NULL, &out, &reason, &e), &e);
+	CHECK_OK(
+	    multipart_complete(&f, "photos", "k", id, parts, 2, NULL, NULL, &out, &reason, &e), &e);
 	CHECK(has(&f, "photos", "k", a, 6 * MIB));
 	CHECK_OK(files_remove(&f, "photos", "k", &e), &e);
 	CHECK_OK(files_remove(&f, "photos", "small", &e), &e);
@@ -342,7 +347,8 @@ check_refused(
 	const char *reason = NULL;
 	struct err e = { 0 };
 
-	CHECK(multipart_complete(f, "photos", "k", id, parts, n, NULL, &out, &reason, &e) < 0);
+	CHECK(
+	    multipart_complete(f, "photos", "k", id, parts, n, NULL, NULL, &out, &reason, &e) < 0);
 	CHECK(e.kind == ERR_BAD);
 	CHECK_STR(reason, code);
 }
@@ -380,11 +386,13 @@ completing_names_what_is_wrong(void **state)
 	CHECK(!has(&f, "photos", "k", a, 1));
 
 	put(&f, "photos", "k", "v", 1);
-	CHECK(multipart_complete(&f, "photos", "k", id, parts, 2, &none, &out, &reason, &e) < 0);
+	CHECK(multipart_complete(&f, "photos", "k", id, parts, 2, &none, NULL, &out, &reason, &e) <
+	    0);
 	CHECK(e.kind == ERR_STALE);
 	CHECK(has(&f, "photos", "k", "v", 1));
 	/* Nothing of that was carried out. */
-	CHECK_OK(multipart_complete(&f, "photos", "k", id, parts, 2, NULL, &out, &reason, &e), &e);
+	CHECK_OK(
+	    multipart_complete(&f, "photos", "k", id, parts, 2, NULL, NULL, &out, &reason, &e), &e);
 	CHECK(out.size == 10 * MIB - 1);
 	free(a);
 }
@@ -408,7 +416,8 @@ an_aborted_upload_leaves_nothing(void **state)
 	CHECK_OK(multipart_abort(&f, "photos", "k", id, &e), &e);
 	CHECK(chunks_become(&f, SERVICE_FILES, 0));
 	CHECK(multipart_abort(&f, "photos", "k", id, &e) < 0 && e.kind == ERR_MISSING);
-	CHECK(multipart_complete(&f, "photos", "k", id, &part, 1, NULL, &out, &reason, &e) < 0);
+	CHECK(
+	    multipart_complete(&f, "photos", "k", id, &part, 1, NULL, NULL, &out, &reason, &e) < 0);
 	CHECK(e.kind == ERR_MISSING);
 	u = upload_begin(&f, "photos", &e);
 	CHECK_OK(upload_add(u, a, MIB, &e), &e);
@@ -518,21 +527,21 @@ only_the_last_completed_uploads_are_remembered(void **state)
 
 	begin(&f, "k", first_id);
 	first = put_part(&f, "k", first_id, 1, "a", 1);
-	CHECK_OK(
-	    multipart_complete(&f, "photos", "k", first_id, &first, 1, NULL, &out, &reason, &e),
+	CHECK_OK(multipart_complete(
+	             &f, "photos", "k", first_id, &first, 1, NULL, NULL, &out, &reason, &e),
 	    &e);
 	for (int i = 0; i < 100; i++) {
 		CHECK_OK(multipart_complete(
-		             &f, "photos", "k", first_id, &first, 1, NULL, &out, &reason, &e),
+		             &f, "photos", "k", first_id, &first, 1, NULL, NULL, &out, &reason, &e),
 		    &e);
 		begin(&f, "l", id);
 		part = put_part(&f, "l", id, 1, "a", 1);
-		CHECK_OK(
-		    multipart_complete(&f, "photos", "l", id, &part, 1, NULL, &out, &reason, &e),
+		CHECK_OK(multipart_complete(
+		             &f, "photos", "l", id, &part, 1, NULL, NULL, &out, &reason, &e),
 		    &e);
 	}
-	CHECK(multipart_complete(&f, "photos", "k", first_id, &first, 1, NULL, &out, &reason, &e) <
-	    0);
+	CHECK(multipart_complete(
+	          &f, "photos", "k", first_id, &first, 1, NULL, NULL, &out, &reason, &e) < 0);
 	CHECK(e.kind == ERR_MISSING);
 }
 

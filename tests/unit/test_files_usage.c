@@ -96,7 +96,7 @@ complete(const char *bucket, const char *key, const char *id, const struct part_
 	struct err e = { 0 };
 	const char *reason;
 
-	CHECK_OK(multipart_complete(&f, bucket, key, id, p, n, NULL, &out, &reason, &e), &e);
+	CHECK_OK(multipart_complete(&f, bucket, key, id, p, n, NULL, NULL, &out, &reason, &e), &e);
 }
 
 /* --- by hand --- */

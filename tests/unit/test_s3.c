@@ -353,6 +353,57 @@ published_checksums_come_out(void **state)
 	}
 }
 
+/* Of N bytes in pieces of PIECE. */
+static void
+joint_of(enum checksum_kind kind, bool is_full, const uint8_t *p, size_t n, size_t piece,
+    char out[static CHECKSUM_TEXT])
+{
+	struct checksum_joint j;
+	char text[CHECKSUM_TEXT];
+	struct err e;
+
+	CHECK_OK(checksum_joint_open(&j, kind, is_full, &e), &e);
+	for (size_t at = 0; at < n; at += piece) {
+		size_t len = n - at < piece ? n - at : piece;
+		struct checksum s;
+
+		CHECK_OK(checksum_open(&s, kind, &e), &e);
+		checksum_add(&s, p + at, len);
+		checksum_end(&s, text);
+		checksum_free(&s);
+		CHECK(checksum_joint_add(&j, text, len));
+	}
+	CHECK(!checksum_joint_add(&j, "", 0) && !checksum_joint_add(&j, "nonsense", 1));
+	checksum_joint_end(&j, out);
+	checksum_joint_free(&j);
+}
+
+static void
+checksums_of_parts_join_to_that_of_the_whole(void **state)
+{
+	static const enum checksum_kind crcs[] = { CHECKSUM_CRC32, CHECKSUM_CRC32C,
+		CHECKSUM_CRC64NVME };
+	char whole[CHECKSUM_TEXT], joint[CHECKSUM_TEXT];
+	uint8_t bytes[3000];
+
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)(i * i >> 3);
+	for (size_t i = 0; i < ARRAY_LEN(crcs); i++) {
+		joint_of(crcs[i], true, bytes, sizeof bytes, sizeof bytes, whole);
+		for (size_t piece = 1; piece < sizeof bytes; piece += 1 + piece) {
+			joint_of(crcs[i], true, bytes, sizeof bytes, piece, joint);
+			CHECK_STR(joint, whole);
+		}
+		CHECK(checksum_can_join(crcs[i], true));
+	}
+	/* SHA-256 of SHA-256("a"), SHA-256("b"). */
+	joint_of(CHECKSUM_SHA256, false, (const uint8_t *)"ab", 2, 1, joint);
+	CHECK_STR(joint, "5aAf7hTg7VxIcU8iGA8lrYNltT+XefedxKPX6Tlj+Uo=-2");
+	CHECK(checksum_can_join(CHECKSUM_SHA1, false) && !checksum_can_join(CHECKSUM_SHA1, true));
+	CHECK(!checksum_can_join(CHECKSUM_CRC64NVME, false));
+	CHECK(!checksum_can_join(CHECKSUM_NONE, false) && !checksum_can_join(CHECKSUM_NONE, true));
+}
+
 static void
 checksums_have_names_and_a_form(void **state)
 {
@@ -604,6 +655,7 @@ main(void)
 		cmocka_unit_test(a_token_gives_back_the_key_for_any_bytes),
 		cmocka_unit_test(a_token_that_is_not_ours_is_refused),
 		cmocka_unit_test(published_checksums_come_out),
+		cmocka_unit_test(checksums_of_parts_join_to_that_of_the_whole),
 		cmocka_unit_test(checksums_have_names_and_a_form),
 		cmocka_unit_test(aws_example_trailer),
 		cmocka_unit_test(trailers_are_taken_as_clients_write_them),
