@@ -136,10 +136,11 @@ static const struct s3_operation operations[] = {
 
 /* Arguments that change what a request means. One that the row found does not know makes it an
  * operation that is not there; ignoring it would do something else than was asked. */
-static const char *const subresources[] = { "accelerate", "acl", "analytics", "append",
+static const char *const subresources[] = { "abac", "accelerate", "acl", "analytics", "append",
 	"attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory",
-	"legal-hold", "lifecycle", "location", "logging", "metadataConfiguration", "metadataTable",
-	"metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+	"legal-hold", "lifecycle", "location", "logging", "metadataConfiguration",
+	"metadataInventoryTable", "metadataJournalTable", "metadataTable", "metrics",
+	"notification", "object-lock", "ownershipControls", "policy", "policyStatus",
 	"publicAccessBlock", "renameObject", "replication", "requestPayment", "restore",
 	"retention", "select", "session", "tagging", "torrent", "uploadId", "uploads", "versioning",
 	"versions", "website" };
@@ -452,6 +453,37 @@ decode_collected(struct s3_call *c, struct span raw, struct err *e)
 	return 0;
 }
 
+/* What x-amz-checksum-* says of a body that is XML. Of one that is content s3_put.c sees to it, and
+ * completing an upload it says something of the object. */
+static int
+check_sum(struct s3_call *c, struct err *e)
+{
+	_cleanup_(checksum_free) struct checksum sum = { .kind = CHECKSUM_NONE };
+	char found[CHECKSUM_TEXT], claimed[CHECKSUM_TEXT];
+	enum checksum_kind kind;
+	const char *text;
+
+	if (!c->body.len || c->op->takes_body || c->op->fn == s3_multipart_complete)
+		return 0;
+	if (checksum_claim(c->r, &kind, &text, e) < 0)
+		return s3_refuse(c, e, 400, "InvalidRequest",
+		    "there is more than one checksum, or one that is not known here");
+	if (kind == CHECKSUM_NONE)
+		return 0;
+	if (!checksum_parse(kind, text, claimed))
+		return s3_refuse(c, e, 400, "InvalidRequest", "Value for %s header is invalid.",
+		    checksum_header(kind));
+	if (checksum_open(&sum, kind, e) < 0)
+		return -1;
+	checksum_add(&sum, c->body.data, c->body.len);
+	checksum_end(&sum, found);
+	if (strcmp(found, claimed) != 0)
+		return s3_refuse(c, e, 400, "BadDigest",
+		    "The %s you specified did not match the calculated checksum.",
+		    checksum_name(kind));
+	return 0;
+}
+
 static int
 check_collected(struct s3_call *c, struct err *e)
 {
@@ -465,7 +497,7 @@ check_collected(struct s3_call *c, struct err *e)
 		sha256(c->body.data, c->body.len, sha);
 	if (request_header(c->r, "content-md5"))
 		md5(c->body.data, c->body.len, sum);
-	return s3_check_digests(c, sha, sum, e);
+	return s3_check_digests(c, sha, sum, e) < 0 ? -1 : check_sum(c, e);
 }
 
 /* --- all together --- */

@@ -471,8 +471,11 @@ find_refused(void *arg, const char *name, const char *value)
 	};
 	static const char *const acls[] = { "private", "bucket-owner-read",
 		"bucket-owner-full-control" };
+	static const char *const classes[] = { "STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA",
+		"ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "GLACIER_IR" };
 	struct refused_header *found = arg;
 	bool is_acl = !strcasecmp(name, "x-amz-acl");
+	bool is_class = !strcasecmp(name, "x-amz-storage-class");
 
 	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
 		if (!strncasecmp(name, prefixes[i], strlen(prefixes[i])))
@@ -482,6 +485,10 @@ find_refused(void *arg, const char *name, const char *value)
 		*found = (struct refused_header){ name, "NotImplemented" };
 	for (size_t i = 0; is_acl && i < ARRAY_LEN(acls); i++)
 		is_acl = strcmp(value, acls[i]) != 0;
+	for (size_t i = 0; is_class && i < ARRAY_LEN(classes); i++)
+		is_class = strcmp(value, classes[i]) != 0;
+	if (is_class)
+		*found = (struct refused_header){ name, "InvalidStorageClass" };
 	if (is_acl || !strncasecmp(name, "x-amz-grant-", 12))
 		*found = (struct refused_header){ name, "AccessControlListNotSupported" };
 }

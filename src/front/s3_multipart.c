@@ -320,17 +320,21 @@ list_uploads(struct upload_listing *l, struct err *e)
 int
 s3_multipart_uploads(struct s3_call *c, struct err *e)
 {
+	const char *encoding = request_arg(c->r, "encoding-type");
 	struct upload_listing l = {
 		.c = c,
 		.prefix = s3_arg(c->r, "prefix"),
 		.delimiter = s3_arg(c->r, "delimiter"),
 		.after_key = s3_arg(c->r, "key-marker"),
 		.max = PAGE_MAX,
-		.is_url = !strcmp(s3_arg(c->r, "encoding-type"), "url"),
+		.is_url = encoding && !strcmp(encoding, "url"),
 		.prefixes = BUF_INIT(S3_ANSWER_MAX),
 	};
-	int rc = list_uploads(&l, e);
+	int rc;
 
+	if (encoding && !l.is_url)
+		return s3_refuse(c, e, 400, "InvalidArgument", "encoding-type can only be url");
+	rc = list_uploads(&l, e);
 	buf_free(&l.prefixes);
 	if (rc < 0)
 		return -1;

@@ -1,10 +1,13 @@
 """What else the S3 API has: settings with one value, ACLs, pages of buckets, attributes, parts, checksums."""
 import base64
+import datetime
 import hashlib
 import random
+import socket
 import zlib
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 from domicile import Plain, Region, code_of
@@ -206,7 +209,7 @@ def header(answer, name):
     return answer["ResponseMetadata"]["HTTPHeaders"].get(name)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
 def test_an_object_in_parts_has_a_composite_checksum(s3, algorithm):
     digest = ALGORITHMS[algorithm]
     expected = b64(digest(b"".join(map(digest, PIECES)))) + "-3"
@@ -257,7 +260,9 @@ def test_checksums_that_do_not_fit_together_are_refused(s3, plain):
         assert (status, code_of(body)) == (400, "InvalidRequest"), (algorithm, kind)
     words = {"Bucket": "photos", "Key": "k"}
     words["UploadId"] = s3.create_multipart_upload(ChecksumAlgorithm="SHA1", **words)["UploadId"]
-    assert refused(s3.upload_part, PartNumber=1, Body=b"x", ChecksumAlgorithm="CRC32", **words) == (400, "InvalidRequest")
+    status, _, body = plain.request("PUT", "/photos/k", f"partNumber=1&uploadId={words['UploadId']}", b"x",
+                                    x_amz_checksum_crc32=b64(zlib.crc32(b"x").to_bytes(4, "big")))
+    assert (status, code_of(body)) == (400, "InvalidRequest")
     etag = s3.upload_part(PartNumber=1, Body=b"x", ChecksumAlgorithm="SHA1", **words)["ETag"]
 
     def complete(part=None, **more):
@@ -390,3 +395,157 @@ def test_an_upload_goes_on_with_its_checksum_where_its_account_moves(region):
         assert got["Body"].read() == PIECES[2] and got["ChecksumSHA256"] == b64(digest(PIECES[2]))
     finally:
         other.stop()
+
+
+# --- uploads in pages ---
+
+def test_uploads_come_in_pages_and_fold(s3, plain):
+    keys = ["a/1", "a/2", "a/3", "b", "b", "c d/x", "c d/y", "e&<"]
+    ids = [s3.create_multipart_upload(Bucket="photos", Key=key)["UploadId"] for key in keys]
+
+    def walk(**words):
+        seen, folded, pages = [], [], 0
+        while True:
+            page = s3.list_multipart_uploads(Bucket="photos", **words)
+            seen += [(u["Key"], u["UploadId"]) for u in page.get("Uploads", [])]
+            folded += [p["Prefix"] for p in page.get("CommonPrefixes", [])]
+            pages += 1
+            if not page["IsTruncated"]:
+                return seen, folded, pages
+            words.update(KeyMarker=page["NextKeyMarker"], UploadIdMarker=page["NextUploadIdMarker"])
+
+    everything = sorted(zip(keys, ids))
+    assert walk() == (everything, [], 1)
+    assert walk(MaxUploads=3) == (everything, [], 3)
+    assert walk(MaxUploads=1)[0] == everything
+    for most, pages in ((1, 5), (2, 3), (1000, 1)):
+        assert walk(Delimiter="/", MaxUploads=most) == ([u for u in everything if "/" not in u[0]], ["a/", "c d/"], pages)
+    assert walk(Prefix="a/", MaxUploads=2) == (everything[:3], [], 2)
+    assert walk(Prefix="c d/", Delimiter="/")[0] == everything[5:7]
+    assert walk(Prefix="nothing") == ([], [], 1)
+    status, _, body = plain.request("GET", "/photos", "encoding-type=url&prefix=c%20d&uploads=")
+    assert status == 200 and b"<Key>c%20d/x</Key>" in body and b"<Prefix>c%20d</Prefix>" in body
+    for query in ("encoding-type=xml&uploads=", "max-uploads=x&uploads="):
+        status, _, body = plain.request("GET", "/photos", query)
+        assert (status, code_of(body)) == (400, "InvalidArgument")
+
+
+def test_parts_come_in_pages_in_whatever_order_they_went(s3):
+    words = {"Bucket": "photos", "Key": "k"}
+    words["UploadId"] = s3.create_multipart_upload(**words)["UploadId"]
+    numbers = [7, 10000, 1, 30, 2]
+    for number in numbers:
+        s3.upload_part(PartNumber=number, Body=b"%d" % number, **words)
+    seen, marker = [], 0
+    while True:
+        page = s3.list_parts(MaxParts=2, PartNumberMarker=marker, **words)
+        seen += [p["PartNumber"] for p in page["Parts"]]
+        if not page["IsTruncated"]:
+            break
+        marker = page["NextPartNumberMarker"]
+    assert seen == sorted(numbers)
+
+
+# --- what requests say ---
+
+def test_writing_on_condition(s3, plain):
+    def put(body=b"x", path="/photos/k", **headers):
+        status, _, answer = plain.request("PUT", path, "", body, **headers)
+        return status, code_of(answer)
+
+    assert put(if_match="*") == put(if_match='"0"') == (404, "NoSuchKey")
+    assert put(path="/not-there/k", if_match="*") == (404, "NoSuchBucket")
+    assert put(if_none_match="*") == (200, "") and put(if_none_match="*") == (412, "PreconditionFailed")
+    assert put(if_match='"0"') == (412, "PreconditionFailed") and put(if_match="*") == (200, "")
+    s3.delete_object(Bucket="photos", Key="k")
+    words = {"Bucket": "photos", "Key": "k"}
+    upload_id = s3.create_multipart_upload(**words)["UploadId"]
+    etag = s3.upload_part(UploadId=upload_id, PartNumber=1, Body=b"x", **words)["ETag"]
+    done = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    for header, expected in (("if_match", (404, "NoSuchKey")), ("if_none_match", (200, ""))):
+        status, _, answer = plain.request("POST", "/photos/k", f"uploadId={upload_id}", done.encode(), **{header: "*"})
+        assert (status, code_of(answer)) == expected
+
+
+DAYS = [("RFC 1123", "%a, %d %b %Y %H:%M:%S GMT"), ("RFC 850", "%A, %d-%b-%y %H:%M:%S GMT"), ("asctime", "%a %b %e %H:%M:%S %Y")]
+
+
+@pytest.mark.parametrize("form", [form for _, form in DAYS], ids=[name for name, _ in DAYS])
+def test_a_date_counts_in_each_of_its_forms(s3, plain, form):
+    s3.put_object(Bucket="photos", Key="k", Body=b"x")
+    now = s3.head_object(Bucket="photos", Key="k")["LastModified"]
+    before, after = ((now + datetime.timedelta(days=days)).strftime(form) for days in (-1, 1))
+    for header, value, expected in (("if_modified_since", before, 200), ("if_modified_since", after, 304),
+                                    ("if_unmodified_since", before, 412), ("if_unmodified_since", after, 200),
+                                    ("if_modified_since", "yesterday", 200), ("if_unmodified_since", "", 200)):
+        assert plain.request("GET", "/photos/k", **{header: value})[0] == expected, (header, value)
+
+
+def test_the_checksum_of_an_xml_body_is_compared(s3, plain):
+    s3.put_object(Bucket="photos", Key="k", Body=b"x")
+    body = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    right, wrong = (b64(hashlib.sha256(b).digest()) for b in (body, b"other"))
+    for headers, code in (({"x_amz_checksum_sha256": wrong}, "BadDigest"),
+                          ({"x_amz_checksum_sha256": "none"}, "InvalidRequest"),
+                          ({"x_amz_checksum_sha256": right, "x_amz_checksum_crc32": "AAAAAA=="}, "InvalidRequest"),
+                          ({"content_md5": b64(bytes(16))}, "BadDigest")):
+        status, _, answer = plain.request("POST", "/photos", "delete=", body, **headers)
+        assert (status, code_of(answer)) == (400, code), headers
+        assert s3.head_object(Bucket="photos", Key="k")
+    assert plain.request("POST", "/photos", "delete=", body, x_amz_checksum_sha256=right)[0] == 200
+    assert refused(s3.head_object, Key="k") == (404, "404")
+
+
+def test_a_storage_class_is_one_of_s3s_and_makes_no_difference(s3):
+    s3.put_object(Bucket="photos", Key="k", Body=b"x", StorageClass="DEEP_ARCHIVE")
+    assert s3.list_objects_v2(Bucket="photos")["Contents"][0]["StorageClass"] == "STANDARD"
+    for call, words in ((s3.put_object, {"Body": b"y"}), (s3.create_multipart_upload, {}),
+                        (s3.copy_object, {"CopySource": "photos/k"})):
+        assert refused(call, Key="k", StorageClass="ATTIC", **words) == (400, "InvalidStorageClass")
+    assert s3.get_object(Bucket="photos", Key="k")["Body"].read() == b"x"
+
+
+def test_presigned_urls_do_what_they_say_and_nothing_else(region, s3):
+    def send(url, method, **words):
+        return requests.request(method, url, verify=str(region.ca), timeout=30, **words)
+
+    s3.put_object(Bucket="photos", Key="k", Body=b"body")
+    words = {"Bucket": "photos", "Key": "k"}
+    head = s3.generate_presigned_url("head_object", words)
+    assert send(head, "HEAD").headers["Content-Length"] == "4" and send(head, "GET").status_code == 403
+    get = s3.generate_presigned_url("get_object", {**words, "ResponseContentType": "text/x", "Range": "bytes=1-2"})
+    assert send(get, "GET", headers={"Range": "bytes=1-2"}).content == b"od"
+    assert send(get, "GET").status_code == 403       # what was signed has to be there
+    plain_get = s3.generate_presigned_url("get_object", words)
+    assert send(plain_get, "GET").content == b"body"
+    for more in ("&response-content-type=text/x", "&versionId=null", "&partNumber=1"):
+        assert send(plain_get + more, "GET").status_code == 403
+    begin = s3.generate_presigned_url("create_multipart_upload", words, HttpMethod="POST")
+    upload_id = send(begin, "POST").text.partition("<UploadId>")[2].partition("<")[0]
+    part = s3.generate_presigned_url("upload_part", {**words, "UploadId": upload_id, "PartNumber": 1})
+    etag = send(part, "PUT", data=b"new").headers["ETag"]
+    done = s3.generate_presigned_url("complete_multipart_upload", {**words, "UploadId": upload_id}, HttpMethod="POST")
+    listed = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    assert send(done, "POST", data=listed).status_code == 200
+    assert send(plain_get, "GET").content == b"new"
+    delete = s3.generate_presigned_url("delete_object", words)
+    assert send(delete, "GET").status_code == 403 and send(delete, "DELETE").status_code == 204
+    assert send(plain_get, "GET").status_code == 404
+
+
+def test_a_refusal_comes_before_the_body(plain, region, s3):
+    def ask(path, **extra):
+        headers = plain.signer().headers("PUT", path, "", "UNSIGNED-PAYLOAD", **extra)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        with socket.create_connection(("127.0.0.1", region.plain_port), 20) as c:
+            c.sendall(f"PUT {path} HTTP/1.1\r\n{lines}Expect: 100-continue\r\nContent-Length: 100000\r\n\r\n".encode())
+            first = c.recv(4096)
+            if b" 100 " not in first.partition(b"\r\n")[0]:
+                return first
+            c.sendall(bytes(100000))
+            return c.recv(4096)
+
+    assert b" 404 " in ask("/not-there/k").partition(b"\r\n")[0]
+    assert b" 501 " in ask("/photos/k", x_amz_server_side_encryption="aws:kms").partition(b"\r\n")[0]
+    assert b" 200 " in ask("/photos/k").partition(b"\r\n")[0]
+    assert s3.head_object(Bucket="photos", Key="k")["ContentLength"] == 100000
