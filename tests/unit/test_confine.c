@@ -77,7 +77,8 @@ calls(const char *folder)
 	EXPECT(prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2);
 	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 	EXPECT(unshare(CLONE_NEWUSER) < 0 && errno == EPERM);
-	EXPECT(syscall(SYS_setgid, 0) < 0 && errno == EPERM); /* of this thread: TSan has one more */
+	EXPECT(
+	    syscall(SYS_setgid, 0) < 0 && errno == EPERM); /* of this thread: TSan has one more */
 	EXPECT(socket(AF_PACKET, SOCK_RAW, 0) < 0 && errno == EAFNOSUPPORT);
 	EXPECT(socket(40 /* vsock */, SOCK_STREAM, 0) < 0 && errno == EAFNOSUPPORT);
 	EXPECT(syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0) < 0 && errno == EPERM);
