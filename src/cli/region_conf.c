@@ -133,7 +133,10 @@ read_limits(struct region_conf *c, struct err *e)
 	    conf_size(f, "", "connections_per_address", 0, 4, 1000000, &c->connections_per_address,
 	        e) < 0 ||
 	    conf_size(f, "", "requests_memory", 0, 16 * MIB, UINT64_MAX, &c->requests_memory, e) <
-	        0)
+	        0 ||
+	    /* One stream with the largest item that there can be has to find room. */
+	    conf_size(
+	        f, "", "moves_memory", 512 * MIB, 512 * MIB, UINT64_MAX, &c->moves_memory, e) < 0)
 		return -1;
 	return 0;
 }

@@ -36,7 +36,8 @@ struct region_conf {
 	uint64_t scrub_every_ms, scrub_rate; /* 0: off; 0: no limit */
 	uint64_t lifecycle_day_ms;
 	/* 0: the front's own default */
-	uint64_t workers, threads, connections, connections_per_address, requests_memory;
+	uint64_t workers, threads, connections, connections_per_address, requests_memory,
+	    moves_memory;
 	enum log_level log_level;
 };
 

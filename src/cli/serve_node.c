@@ -297,6 +297,7 @@ start_services(struct serving *s, struct err *e)
 		.node = n,
 		.stream_at = s->conf.stream_listen,
 		.read_lease_ms = s->conf.read_lease_ms,
+		.memory = s->conf.moves_memory,
 	};
 	const struct rotation_config rotation = { .node = n, .step = step };
 	struct scrub_config scrub = {

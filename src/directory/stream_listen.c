@@ -6,6 +6,7 @@
 #include "directory/stream_private.h"
 #include "base/host.h"
 #include "base/log.h"
+#include "base/refused.h"
 
 #include <fcntl.h>
 #include <netdb.h>
@@ -246,6 +247,7 @@ welcome(struct stream_listener *l, int fd)
 	pthread_mutex_unlock(&l->lock);
 	if (is_full) {
 		close(fd);
+		refused_count(REFUSED_CONNECTIONS);
 		log_warn("stream.refused", NULL, "there are %u streams", l->max_streams);
 		return;
 	}

@@ -26,6 +26,8 @@ struct mover {
 	atomic_uint group;  /* accounts that are fenced and sealed together */
 	atomic_uint nudges; /* counts mover_nudge, for those who wait */
 
+	_Atomic uint64_t arriving_bytes; /* arriving.c */
+
 	pthread_mutex_t lock;   /* of all below */
 	pthread_cond_t changed; /* something to do, or stopping */
 	struct job *jobs;
@@ -51,6 +53,25 @@ int jobs_start(struct mover *m, const struct wave *w, struct err *e);
 void jobs_stop(struct mover *m);
 /* A wave's item has a new state; kept until the directory has it. WAVE "" is fine (no wave). */
 void job_item(struct mover *m, const char *wave, const struct wave_item *item);
+
+/* --- arriving.c --- */
+
+/* One stream's. The stream itself keeps room for the largest frame that came. */
+struct arriving_share {
+	uint64_t held;
+	size_t frame_bytes, import_bytes;
+};
+/* WANT bytes instead of the *HELD ones; fewer are always granted. ERR_MEMORY, counted as refused: *HELD stays. */
+must_check
+int arriving_hold(struct mover *m, uint64_t *held, uint64_t want, struct err *e);
+/* Before the two buffers grow to so many bytes, if they do; also counts anew what else the stream holds. */
+must_check
+int arriving_grow(struct mover *m, struct arriving_share *s, const struct buf *packed,
+    size_t packed_len, const struct buf *raw, size_t raw_len, struct err *e);
+/* Both are done with: empty, and what one large item needed is not kept for all that follow. */
+void arriving_shrink(
+    struct mover *m, struct arriving_share *s, struct buf *packed, struct buf *raw);
+void arriving_let_go(struct mover *m, struct arriving_share *s);
 
 /* --- claims.c --- */
 

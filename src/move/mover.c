@@ -302,6 +302,8 @@ set_defaults(struct mover_config *c)
 		c->answer_wait_ms = 5000;
 	if (!c->compact_every_ms)
 		c->compact_every_ms = 30000;
+	if (!c->memory)
+		c->memory = (uint64_t)512 << 20;
 }
 
 static int

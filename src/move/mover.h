@@ -24,6 +24,7 @@ struct mover_config {
 	uint64_t
 	    compact_every_ms;   /* erased bytes are compacted away at the latest after; 0: 30 s */
 	uint64_t read_lease_ms; /* as given to homes */
+	uint64_t memory;        /* of arriving moves, all together; 0: 512 MiB */
 };
 
 /* Recover from what is durable, then start. */

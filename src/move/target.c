@@ -31,6 +31,8 @@ struct target {
 	size_t n;
 	struct buf packed, raw;
 	ZSTD_DCtx *zstd;
+	struct arriving_share memory;
+	bool is_skipping; /* there was no memory for the unit: its data is not looked at */
 };
 
 static bool
@@ -91,6 +93,24 @@ find_arrival(struct target *t, const struct account_id *id)
 		if (account_equal(&t->arrivals[i].opening.account, id))
 			return &t->arrivals[i];
 	return NULL;
+}
+
+/* --- memory --- */
+
+/* WHY there is no memory for the unit: it is refused with the next verdicts, so that its source hears why. */
+static void
+skip_unit(struct target *t, const struct err *why)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		if (is_arriving(&t->arrivals[i]))
+			refuse(&t->arrivals[i], why);
+		close_imports(&t->arrivals[i]);
+	}
+	log_warn("move.refused", t->wave, "from=%s accounts=%zu error=\"%s\"",
+	    stream_peer(t->stream), t->n, why->text);
+	t->memory.import_bytes = 0;
+	t->is_skipping = true;
+	arriving_shrink(t->mover, &t->memory, &t->packed, &t->raw);
 }
 
 /* --- opening --- */
@@ -197,6 +217,7 @@ open_imports(struct target *t, struct arrival *a, struct err *e)
 		    n->engine, n->keys, n->chunks, &id, a->opening.epoch + 1, e);
 		if (!a->imports[s])
 			return -1;
+		t->memory.import_bytes += import_memory(a->imports[s]);
 	}
 	return 0;
 }
@@ -237,7 +258,8 @@ on_open(struct target *t, struct span p, struct err *e)
 
 	end_unit(t);
 	t->failures = flusher_failures(t->mover->node->flusher);
-	if (open_read(p, &t->unit, t->wave, o, &n, e) < 0)
+	if (open_read(p, &t->unit, t->wave, o, &n, e) < 0 ||
+	    arriving_grow(t->mover, &t->memory, &t->packed, 0, &t->raw, 0, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		struct arrival *a = &t->arrivals[i];
@@ -280,8 +302,10 @@ take_section(struct target *t, const struct section *s, struct err *e)
 		return 0;
 	if (!a->imports[s->service])
 		return err_set(e, ERR_BAD, "data of a service that was not opened");
+	t->memory.import_bytes -= import_memory(a->imports[s->service]);
 	if (import_take(a->imports[s->service], s->items.data, s->items.len, &ae) < 0)
 		refuse(a, &ae);
+	t->memory.import_bytes += import_memory(a->imports[s->service]);
 	return 0;
 }
 
@@ -297,6 +321,7 @@ check_unit(const struct target *t, uint32_t unit, struct err *e)
 static int
 on_data(struct target *t, struct err *e)
 {
+	struct err why = { 0 };
 	struct reader head = READER(t->packed.data, t->packed.len), r;
 	uint32_t unit = read_u32(&head), raw_len = read_u32(&head);
 	struct section s;
@@ -311,6 +336,11 @@ on_data(struct target *t, struct err *e)
 	if (check_unit(t, unit, e) < 0)
 		return -1;
 	buf_clear(&t->raw);
+	if (arriving_grow(t->mover, &t->memory, &t->packed, t->packed.len, &t->raw, raw_len, &why) <
+	    0) {
+		skip_unit(t, &why);
+		return 0;
+	}
 	room = buf_room(&t->raw, raw_len ? raw_len : 1);
 	if (!room)
 		return buf_check(&t->raw, e);
@@ -321,9 +351,13 @@ on_data(struct target *t, struct err *e)
 	while ((more = section_read(&r, &s, e)) == 1)
 		if (take_section(t, &s, e) < 0)
 			return -1;
-	buf_clear(&t->packed);
 	step("target.taken");
-	return more;
+	if (more < 0)
+		return -1;
+	arriving_shrink(t->mover, &t->memory, &t->packed, &t->raw);
+	if (arriving_grow(t->mover, &t->memory, &t->packed, 0, &t->raw, 0, &why) < 0)
+		skip_unit(t, &why); /* for what the imports hold by now */
+	return 0;
 }
 
 /* Bring what was taken to the engine and the disk now, so that the fence has little to wait for. */
@@ -639,6 +673,8 @@ end_unit(struct target *t)
 		if (t->arrivals[i].is_claimed)
 			claim_drop(t->mover, &t->arrivals[i].opening.account);
 	t->n = 0;
+	t->memory.import_bytes = 0;
+	t->is_skipping = false;
 	buf_clear(&t->packed);
 }
 
@@ -663,6 +699,24 @@ on_drop(struct target *t, struct span p, struct err *e)
 }
 
 static int
+on_piece(struct target *t, uint8_t type, struct span p, struct err *e)
+{
+	struct err why = { 0 };
+
+	if (t->n == 0)
+		return err_set(e, ERR_BAD, "data before a unit was opened");
+	if (t->is_skipping)
+		return 0;
+	if (arriving_grow(
+	        t->mover, &t->memory, &t->packed, t->packed.len + p.len, &t->raw, 0, &why) < 0) {
+		skip_unit(t, &why);
+		return 0;
+	}
+	buf_add(&t->packed, p.data, p.len);
+	return type == FRAME_DATA ? on_data(t, e) : buf_check(&t->packed, e);
+}
+
+static int
 on_frame(struct target *t, uint8_t type, struct span p, struct err *e)
 {
 	switch (type) {
@@ -670,10 +724,7 @@ on_frame(struct target *t, uint8_t type, struct span p, struct err *e)
 		return on_open(t, p, e);
 	case FRAME_MORE:
 	case FRAME_DATA:
-		if (t->n == 0)
-			return err_set(e, ERR_BAD, "data before a unit was opened");
-		buf_add(&t->packed, p.data, p.len);
-		return type == FRAME_DATA ? on_data(t, e) : buf_check(&t->packed, e);
+		return on_piece(t, type, p, e);
 	case FRAME_SYNC:
 		return on_sync(t, p, e);
 	case FRAME_SEAL:
@@ -722,6 +773,8 @@ target_serve(void *mover, struct stream *s)
 		r = stream_receive(s, t.n ? UNIT_WAIT_MS : IDLE_WAIT_MS, &type, &p, &e);
 		if (r < 0)
 			log_info("move.stream", t.wave, "%s", e.text);
+		else if (p.len > t.memory.frame_bytes)
+			t.memory.frame_bytes = p.len; /* the stream keeps the room for it */
 		if (r == 0 && on_frame(&t, type, p, &e) < 0) {
 			log_warn("move.refused", t.wave, "from=%s frame=%c error=\"%s\"",
 			    stream_peer(s), type >= 32 && type < 127 ? type : '?', e.text);
@@ -734,5 +787,6 @@ target_serve(void *mover, struct stream *s)
 	free(t.arrivals);
 	buf_wipe(&t.raw);
 	buf_wipe(&t.packed);
+	arriving_let_go(t.mover, &t.memory);
 	ZSTD_freeDCtx(t.zstd);
 }

@@ -69,6 +69,13 @@ import_close(struct import *i)
 	free(i);
 }
 
+size_t
+import_memory(const struct import *i)
+{
+	return sizeof(*i) + HASH_COUNT(i->wanted) * sizeof(struct wanted) +
+	    (i->s ? sealed_memory(i->s) : 0);
+}
+
 /* --- what is wanted --- */
 
 static struct wanted *

@@ -66,7 +66,8 @@ int import_root(
 /* The vault may be opened from now on. Not yet flushed. */
 must_check
 int import_finish(struct import *i, struct err *e);
-void import_close(struct import *i); /* leaves what is stored; transfer_erase removes it */
+size_t import_memory(const struct import *i); /* bytes in use, roughly */
+void import_close(struct import *i);          /* leaves what is stored; transfer_erase removes it */
 CLEANUP(struct import, import_close)
 
 /* Evict the vault and delete its header, the only copy of its wrapped key: once that is flushed, the rest
