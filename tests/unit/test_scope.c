@@ -52,7 +52,8 @@ may_below(const struct s3_operation *o, const char *key, const char *prefix)
 
 	if (o->level == LEVEL_ROOT)
 		return true;
-	if (o->level == LEVEL_KEY)
+	/* A form names its key in its body. */
+	if (o->level == LEVEL_KEY || (!strcmp(o->method, "POST") && !*query))
 		return !strncmp(key, "2031/", 5);
 	if (is_get && is_any(query, listings))
 		return !strncmp(prefix, "2031/", 5);
