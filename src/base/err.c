@@ -29,6 +29,7 @@ static const struct {
 	[ERR_PEER] = { "peer", 15 },
 	[ERR_TIMEOUT] = { "timeout", 16 },
 	[ERR_CANCELLED] = { "cancelled", 17 },
+	[ERR_QUOTA] = { "quota", 18 },
 };
 _Static_assert(sizeof(kinds) / sizeof *kinds == ERR_KINDS, "a row for every kind");
 

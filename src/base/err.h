@@ -34,6 +34,7 @@ enum err_kind {
 	ERR_PEER,      /* another region can't be reached or broke the protocol */
 	ERR_TIMEOUT,   /* waited long enough */
 	ERR_CANCELLED, /* by command, or by shutting down */
+	ERR_QUOTA,     /* the account has as much as it may */
 	ERR_KINDS
 };
 

@@ -11,6 +11,7 @@ static struct counter counters[REFUSED_KINDS] = {
 	[REFUSED_FILES] = REFUSED("files"),
 	[REFUSED_CONNECTIONS] = REFUSED("connections"),
 	[REFUSED_WORKERS] = REFUSED("workers"),
+	[REFUSED_QUOTA] = REFUSED("quota"),
 };
 
 void
@@ -26,6 +27,8 @@ refused_count_err(const struct err *e)
 		refused_count(REFUSED_DISK);
 	else if (e->kind == ERR_MEMORY)
 		refused_count(REFUSED_MEMORY);
+	else if (e->kind == ERR_QUOTA)
+		refused_count(REFUSED_QUOTA);
 }
 
 void

@@ -10,6 +10,7 @@ enum refused {
 	REFUSED_FILES,       /* descriptors */
 	REFUSED_CONNECTIONS, /* all of them, or those of one address, are taken */
 	REFUSED_WORKERS,     /* all are busy, and so many requests wait */
+	REFUSED_QUOTA,       /* the account has as much as it may */
 	REFUSED_KINDS
 };
 

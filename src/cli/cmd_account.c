@@ -203,3 +203,81 @@ cmd_account_remove(const struct args *a, struct err *e)
 	return call_once(
 	    a, "/v1/account/remove", json_pack("{s:s}", "account", arg_operand(a, 0)), &answer, e);
 }
+
+/* --- quota --- */
+
+/* What --bytes and --objects say, as the call has it. */
+static int
+set_limit(const struct args *a, const char *name, json_t *set, struct err *e)
+{
+	const char *text = arg_text(a, name);
+	uint64_t n = 0;
+	json_t *value;
+
+	if (arg_flag(a, "none") || (text && strcmp(text, "none") == 0)) {
+		value = json_integer(-1);
+	} else if (arg_flag(a, "default")) {
+		value = json_null();
+	} else if (text) {
+		if ((strcmp(name, "bytes") == 0 ? arg_size(a, name, 0, &n, e)
+		                                : arg_u64(a, name, 0, 0, INT64_MAX, &n, e)) < 0)
+			return -1;
+		value = json_integer((json_int_t)n);
+	} else {
+		return 0;
+	}
+	json_object_set_new(set, name, value);
+	return 0;
+}
+
+static int
+quota_arguments(const struct args *a, json_t *in, struct err *e)
+{
+	const char *service = arg_text(a, "service");
+	bool has_number = arg_text(a, "bytes") || arg_text(a, "objects");
+	json_t *set;
+
+	if (has_number + arg_flag(a, "none") + arg_flag(a, "default") > 1)
+		return err_set(
+		    e, ERR_USAGE, "either limits (--bytes, --objects), or --none, or --default");
+	if (!has_number && !arg_flag(a, "none") && !arg_flag(a, "default"))
+		return service ? err_set(e, ERR_USAGE, "--service without what to set there") : 0;
+	set = json_pack("{s:s}", "service", service ? service : "all");
+	json_object_set_new(in, "set", json_pack("[o]", set));
+	return set_limit(a, "bytes", set, e) < 0 ? -1 : set_limit(a, "objects", set, e);
+}
+
+static void
+print_quota(json_t *list)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+	{
+		char bytes[16] = "any", objects[24] = "any";
+
+		if (!json_is_null(json_object_get(one, "bytes")))
+			text_bytes((uint64_t)get_number(one, "bytes"), bytes);
+		if (!json_is_null(json_object_get(one, "objects")))
+			snprintf(objects, sizeof(objects), "%" PRId64, get_number(one, "objects"));
+		printf("%s\tcontent %s\tobjects %s\n", get_text(one, "service"), bytes, objects);
+	}
+	if (!i)
+		puts("no limits");
+}
+
+int
+cmd_account_quota(const struct args *a, struct err *e)
+{
+	_cleanup_json_ json_t *in = json_pack("{s:s}", "account", arg_operand(a, 0)),
+	                      *answer = NULL;
+
+	if (quota_arguments(a, in, e) < 0 ||
+	    call_once(a, "/v1/account/quota", json_incref(in), &answer, e) < 0)
+		return -1;
+	if (arg_flag(a, "json"))
+		return print_json(answer, e);
+	print_quota(json_object_get(answer, "quota"));
+	return 0;
+}

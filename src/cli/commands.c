@@ -210,6 +210,24 @@ const struct command commands[] = {
 	    { CONFIG, JSON },
 	},
 	{
+	    "account quota",
+	    "ID",
+	    cmd_account_quota,
+	    "what an account may keep: content and objects; sets it if something is given",
+	    "Refuses what adds beyond it; what is there stays. What is not given stays as it is. It goes with the\n"
+	    "account when it moves. A version that is kept, a delete marker and an upload under way count as\n"
+	    "objects, the parts of unfinished uploads as content.",
+	    {
+	        CONFIG,
+	        { "service", "NAME", "files or backup: only there (all together)" },
+	        { "bytes", "SIZE", "content, such as 50GiB; `none`: as much as there is room for" },
+	        { "objects", "N", "how many; `none`: any number" },
+	        { "none", NULL, "no limits, whatever the region or the country has" },
+	        { "default", NULL, "as the country's policy or the region says" },
+	        JSON,
+	    },
+	},
+	{
 	    "account suspend",
 	    "ID",
 	    cmd_account_suspend,

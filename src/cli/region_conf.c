@@ -138,7 +138,7 @@ read_limits(struct region_conf *c, struct err *e)
 	    conf_size(
 	        f, "", "moves_memory", 512 * MIB, 512 * MIB, UINT64_MAX, &c->moves_memory, e) < 0)
 		return -1;
-	return 0;
+	return quota_conf(f, "", QUOTA_NONE, &c->quota, e);
 }
 
 /* What confines the process. */

@@ -8,6 +8,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "directory/peer.h"
+#include "service/quota.h"
 
 #define REGIONS_MAX   64
 #define MAY_WRITE_MAX 16
@@ -29,6 +30,7 @@ struct region_conf {
 	/* NULL if not there */
 	const char *s3_listen, *s3_plain_listen, *peer_listen, *stream_listen, *metrics_listen;
 	uint64_t vaults_open, vaults_memory, engine_cache, engine_write_buffer;
+	struct quota_limit quota; /* of accounts that have none of their own */
 	uint64_t hold_ms, read_lease_ms;
 	const char *standby; /* HOST:PORT of the standby's stream listener; NULL: none */
 	bool standby_waits;

@@ -31,6 +31,7 @@
 #include "service/backup.h"
 #include "service/lifecycle.h"
 #include "service/policy.h"
+#include "service/quota.h"
 #include "service/routes.h"
 #include "standby/follower.h"
 #include "standby/marker.h"
@@ -309,7 +310,8 @@ start_services(struct serving *s, struct err *e)
 	};
 
 	n->access = access_new(n, ACCESS_ENTRIES, e);
-	if (!n->access || reconcile_store(s, e) < 0 || recover_accounts(s, e) < 0)
+	n->quota = n->access ? quota_new(n, s->conf.quota, ACCESS_ENTRIES, e) : NULL;
+	if (!n->quota || reconcile_store(s, e) < 0 || recover_accounts(s, e) < 0)
 		return -1;
 	n->applications = applications_open(n, e);
 	if (!n->applications)
@@ -474,6 +476,7 @@ serving_close(struct serving *s)
 	routes_free(n->routes);
 	applications_close(n->applications);
 	access_free(n->access);
+	quota_free(n->quota);
 	homes_close(n->homes);
 	pool_close(n->pool);
 	flusher_stop(n->flusher);
@@ -504,6 +507,9 @@ serving_reload(struct serving *s, struct err *e)
 	region_conf_close(fresh);
 	if (load_regions(s, e) < 0)
 		return -1;
+	/* The policy may say something else about it. */
+	if (s->node.quota)
+		quota_forget(s->node.quota, NULL);
 	log_set_level(level);
 	return 0;
 }

@@ -22,6 +22,7 @@ static const struct admin_route routes[] = {
 	{ "/v1/app/key/create", admin_app_key_create },
 	{ "/v1/app/key/list", admin_app_key_list },
 	{ "/v1/app/key/revoke", admin_app_key_revoke },
+	{ "/v1/account/quota", admin_account_quota },
 	{ "/v1/wave/plan", admin_wave_plan },
 	{ "/v1/wave/list", admin_wave_list },
 	{ "/v1/wave/status", admin_wave_status },
@@ -67,6 +68,7 @@ static const unsigned statuses[ERR_KINDS] = {
 	[ERR_PEER] = 502,
 	[ERR_TIMEOUT] = 504,
 	[ERR_CANCELLED] = 503,
+	[ERR_QUOTA] = 403,
 };
 
 static void

@@ -120,6 +120,12 @@ admin_account_suspend(struct request *r, json_t *in, json_t **out, struct err *e
 }
 
 int
+admin_account_quota(struct request *r, json_t *in, json_t **out, struct err *e)
+{
+	return accounts_quota(r->node, in, out, e);
+}
+
+int
 admin_account_remove(struct request *r, json_t *in, json_t **out, struct err *e)
 {
 	struct account_id id;

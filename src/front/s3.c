@@ -311,12 +311,15 @@ pass_gate(struct s3_call *c, enum gate_how how, struct gate_pass *pass, struct e
 int
 s3_write_begin(struct s3_call *c, struct err *e)
 {
-	return pass_gate(c, GATE_WRITE, &c->write, e);
+	if (pass_gate(c, GATE_WRITE, &c->write, e) < 0)
+		return -1;
+	return files_quota_begin(&c->files, e);
 }
 
 void
 s3_write_end(struct s3_call *c)
 {
+	files_quota_end(&c->files);
 	gate_leave(c->r->node, &c->write);
 }
 

@@ -96,6 +96,8 @@ copy_content(struct s3_call *c, const struct source *s, uint64_t offset, uint64_
 	if ((n == UINT64_MAX ? s->size : n) > FILES_PUT_MAX)
 		return s3_refuse(
 		    c, e, 400, "InvalidRequest", "more than 5 GiB have to be copied in parts");
+	if (s3_check_quota(c, n == UINT64_MAX ? s->size : n, e) < 0)
+		return -1;
 	c->upload = files_copy_begin(&c->files, s->bucket, s->key, s->named[0] ? s->named : NULL,
 	    s->etag[0] ? &same : NULL, offset, n, c->bucket, headers, e);
 	if (!c->upload) {

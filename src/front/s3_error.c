@@ -32,6 +32,7 @@ static const struct form {
 	[ERR_PEER] = { 503, "ServiceUnavailable", true },
 	[ERR_TIMEOUT] = { 503, "SlowDown", false },
 	[ERR_CANCELLED] = { 503, "ServiceUnavailable", false },
+	[ERR_QUOTA] = { 403, "QuotaExceeded", false },
 };
 
 /* What the client reads of an error whose own text is for our log. */

@@ -295,6 +295,10 @@ int s3_commit_part(struct s3_call *c, unsigned number, const struct s3_sum *sum,
 must_check
 int s3_check_digests(struct s3_call *c, const uint8_t sha[static SHA256_BYTES],
     const uint8_t md5[static MD5_BYTES], struct err *e);
+/* ERR_QUOTA if BYTES more of the object or part that C names are more than the account may keep; before they
+ * are received. */
+must_check
+int s3_check_quota(struct s3_call *c, uint64_t bytes, struct err *e);
 must_check
 int s3_part_number(struct s3_call *c, unsigned *out, struct err *e);
 /* s3_list.c */

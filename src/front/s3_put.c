@@ -138,6 +138,17 @@ check_checksum(struct receiving *g, struct s3_sum *found, struct err *e)
 	return 0;
 }
 
+int
+s3_check_quota(struct s3_call *c, uint64_t bytes, struct err *e)
+{
+	struct files_place to = { .bucket = c->bucket, .key = c->key };
+
+	to.upload_id = request_arg(c->r, "uploadId");
+	if (to.upload_id && s3_part_number(c, &to.part, e) < 0)
+		return -1;
+	return files_check_quota(&c->files, &to, bytes, e);
+}
+
 static int
 receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
 {
@@ -155,7 +166,8 @@ receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
 	        c->form                         ? request_length(c->r)
 	            : g->expected == UINT64_MAX ? 0
 	                                        : g->expected,
-	        e) < 0)
+	        e) < 0 ||
+	    (!c->form && g->expected != UINT64_MAX && s3_check_quota(c, g->expected, e) < 0))
 		return -1;
 	g->bytes = c->is_stream ? malloc(READ_BYTES) : NULL;
 	if (c->is_stream && !g->bytes)

@@ -9,6 +9,7 @@
 #include "base/host.h"
 #include "service/applications.h"
 #include "service/lru_internal.h"
+#include "service/quota.h"
 #include "vault/pool.h"
 
 #define ACCESS_KEY_LEN (2 + 2 * ACCOUNT_ID_BYTES + 4)
@@ -281,6 +282,8 @@ read_secret(struct access *a, struct secret *s, bool may_block, struct err *e)
 		return -1;
 	}
 	r = read_row(v, s, e);
+	if (r == 0 && a->node->quota)
+		quota_learn(a->node->quota, &s->account, v);
 	pool_give(v);
 	/* The secret is kept here; an open profile would cost more memory than opening it again. */
 	pool_evict(a->node->pool, &id);
@@ -347,4 +350,6 @@ access_forget(struct access *a, const struct account_id *id)
 		wipe(&a->secrets[i], sizeof(a->secrets[i]));
 	}
 	pthread_mutex_unlock(&a->lock);
+	if (a->node->quota)
+		quota_forget(a->node->quota, id);
 }

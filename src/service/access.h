@@ -39,4 +39,5 @@ must_check
 int access_signing_key(struct access *a, const char *access_key, const char *date,
     const char *region, const char *service, bool may_block, uint8_t out[static SHA256_BYTES],
     struct key_scope *scope, struct err *e);
+/* All that is kept of its profile: also its quota (service/quota.h). */
 void access_forget(struct access *a, const struct account_id *id);

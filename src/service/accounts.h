@@ -25,6 +25,7 @@ int accounts_create_here(struct node *n, const char *country, unsigned services,
 /* What the directory knows and what the home knows, which is asked if it is another region. Nothing
  * personal. JSON { "account", "country", "home", "epoch", "attempt", "suspended", and from the home
  * "state", "reason" (held and lost ones), "services": "files,backup", "vaults": [{ "service", "pages", "version", "objects", "bytes" }],
+ * "quota": [{ "service" ("all": together), "bytes", "objects" (null: no limit) }],
  * "applications": [{ "key", "last_used_ms" }] if any has acted for it; or
  * "home_error" }. Objects and bytes as in struct files_usage. ERR_MISSING. */
 must_check
@@ -32,6 +33,11 @@ int accounts_show(struct node *n, const struct account_id *id, json_t **out, str
 /* A suspended account is refused every request; its data stays and can be moved. Asks the home. */
 must_check
 int accounts_suspend(struct node *n, const struct account_id *id, bool on, struct err *e);
+/* What the account may keep (service/quota.h). Asks the home. ARGUMENTS { "account", "set": [{ "service":
+ * "all" or one, "bytes", "objects": a number, -1 no limit, null as the region says; without the word as it
+ * is }] }; nothing is set without "set". JSON { "account", "quota": as in accounts_show }. */
+must_check
+int accounts_quota(struct node *n, json_t *arguments, json_t **out, struct err *e);
 /* Erase everything of the account and its directory row. Asks the home. ERR_BUSY while it moves. */
 must_check
 int accounts_remove(struct node *n, const struct account_id *id, struct err *e);

@@ -34,6 +34,14 @@ must_check
 int account_ask(struct node *n, const char *region, const char *op, json_t *arguments,
     uint64_t wait_ms, json_t **answer, struct err *e);
 bool account_is_here(const struct node *n, const char *region);
+must_check
+int accounts_quota_here(
+    struct node *n, const struct account_id *id, json_t *set, json_t **out, struct err *e);
+/* The arguments of accounts_quota. *SET is theirs, or NULL. */
+must_check
+int accounts_quota_unpack(json_t *in, struct account_id *id, json_t **set, struct err *e);
+/* The limits that there are, as a list; NULL with *E. */
+json_t *accounts_quota_json(struct node *n, const struct account_id *id, struct err *e);
 
 /* accounts_new.c: the vaults of a new account; *TICKET is at least their last commit's. Applied, not
  * yet durable. OUT gets the credentials. */

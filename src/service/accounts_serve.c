@@ -233,12 +233,18 @@ vault_json(struct node *n, const struct home *home, enum service s)
 	    "bytes", (json_int_t)usage.bytes);
 }
 
+static bool
+has_vaults(const struct home *home)
+{
+	return home->state == HOME_HERE || home->state == HOME_FENCED;
+}
+
 static json_t *
 vaults_json(struct node *n, const struct home *home)
 {
 	json_t *list = json_array();
 
-	if (home->state != HOME_HERE && home->state != HOME_FENCED)
+	if (!has_vaults(home))
 		return list;
 	for (enum service s = SERVICE_PROFILE; s < SERVICES; s++)
 		if (home->services & BIT(s))
@@ -288,9 +294,11 @@ accounts_show_here(struct node *n, const struct account_id *id, json_t **out, st
 	if (r == 0)
 		return err_set(e, ERR_MISSING, "%s knows no such account", n->region);
 	services_text(home.services, services);
-	return made(json_pack("{s:s, s:s, s:o, s:s*, s:o*}", "state", home_state_name(home.state),
-	                "services", services, "vaults", vaults_json(n, &home), "reason",
-	                reason_of(&home, reason), "applications", applications_json(n, &home)),
+	return made(
+	    json_pack("{s:s, s:s, s:o, s:o*, s:s*, s:o*}", "state", home_state_name(home.state),
+	        "services", services, "vaults", vaults_json(n, &home), "quota",
+	        has_vaults(&home) ? accounts_quota_json(n, id, NULL) : NULL, "reason",
+	        reason_of(&home, reason), "applications", applications_json(n, &home)),
 	    out, e);
 }
 
@@ -441,6 +449,17 @@ serve_key_revoke(struct node *n, json_t *in, json_t **out, struct err *e)
 	return accounts_key_here(n, "revoke", false, in, out, e);
 }
 
+static int
+serve_quota(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	struct account_id id;
+	json_t *set;
+
+	return accounts_quota_unpack(in, &id, &set, e) < 0
+	    ? -1
+	    : accounts_quota_here(n, &id, set, out, e);
+}
+
 static const struct {
 	const char *op;
 	int (*serve)(struct node *n, json_t *in, json_t **out, struct err *e);
@@ -453,6 +472,7 @@ static const struct {
 	{ "key/create", serve_key_create, true },
 	{ "key/list", serve_key_list, false },
 	{ "key/revoke", serve_key_revoke, true },
+	{ "quota", serve_quota, true },
 };
 
 static int

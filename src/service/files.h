@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/frame.h"
 #include "service/node.h"
+#include "service/quota.h"
 
 #define FILES_KEY_MAX     1024
 #define FILES_BUCKET_MAX  63
@@ -21,6 +22,23 @@
 #define FILES_OBJECT_MAX  ((uint64_t)5 << 40)
 #define FILES_PUT_MAX     ((uint64_t)5 << 30)
 
+/* --- how much there is ---
+ *
+ * Objects are current objects, versions that are kept, delete markers, and uploads under way. Bytes are
+ * those of content, parts of unfinished uploads too. Kept in the vault with each change (vault/schema.c).
+ */
+struct files_usage {
+	uint64_t objects, bytes;
+};
+
+/* A change of an account with limits; see files_quota_begin. */
+struct quota_pass {
+	struct quota_limits limits;
+	struct files_usage before; /* of the vault that the transaction is of */
+	bool is_adding;            /* it is still to be compared with the limits */
+	pthread_mutex_t *lock;
+};
+
 struct files {
 	struct node *node;
 	struct account_id account;
@@ -28,7 +46,25 @@ struct files {
 	bool may_block;
 	bool would_block; /* out */
 	uint64_t ticket;  /* out: the highest that the answer must wait for */
+	struct quota_pass quota;
 };
+
+/* Around what changes an account as its user asks: until files_quota_end what adds is ERR_QUOTA past the
+ * account's limits. Without it there are none. Before any of its vaults is taken. */
+must_check
+int files_quota_begin(struct files *f, struct err *e);
+void files_quota_end(struct files *f); /* what was not begun is fine */
+
+/* A place where BYTES are about to be written. */
+struct files_place {
+	const char *bucket, *key;
+	const char *upload_id; /* NULL: an object */
+	unsigned part;         /* of the upload */
+};
+/* ERR_QUOTA if they are more than the account may keep, when what they replace has gone: asked before
+ * anything of them is taken; what counts is what the commit finds. What is missing is not told here. */
+must_check
+int files_check_quota(struct files *f, const struct files_place *to, uint64_t bytes, struct err *e);
 
 /* ERR_FULL if BYTES of content, and what goes with them, are more than there is room for: asked
  * before anything of them is taken. */
@@ -346,14 +382,6 @@ must_check
 int multipart_list(struct files *f, const char *bucket, const char *prefix, const char *after_key,
     const char *after_id, bool *more, multipart_fn *fn, void *arg, struct err *e);
 
-/* --- how much there is ---
- *
- * Objects are current objects, versions that are kept, delete markers, and uploads under way. Bytes are
- * those of content, parts of unfinished uploads too. Kept in the vault with each change (vault/schema.c).
- */
-struct files_usage {
-	uint64_t objects, bytes;
-};
 /* In the vault of one service. */
 must_check
 int files_usage(struct files *f, enum service s, struct files_usage *out, struct err *e);

@@ -92,6 +92,7 @@ files_take(struct files *f, enum service s, struct err *e)
 	struct vault *v;
 
 	f->would_block = false;
+	f->quota.is_adding = false;
 	if (files_granted(f, s, e) < 0)
 		return NULL;
 	v = pool_take(f->node->pool, &id, f->may_block, &why);
@@ -114,9 +115,12 @@ files_check_room(const struct files *f, uint64_t bytes, struct err *e)
 }
 
 int
-files_begin(const struct files *f, struct vault *v, struct err *e)
+files_begin(struct files *f, struct vault *v, struct err *e)
 {
-	return files_check_room(f, 0, e) < 0 ? -1 : vault_begin(v, e);
+	if (files_check_room(f, 0, e) < 0 || vault_begin(v, e) < 0)
+		return -1;
+	f->quota.is_adding = f->quota.limits.is_limited;
+	return f->quota.is_adding ? usage_read(v, &f->quota.before, e) : 0;
 }
 
 void
@@ -132,6 +136,8 @@ files_commit(struct files *f, struct vault *v, struct err *e)
 	struct err why = { .kind = ERR_NONE };
 	uint64_t ticket;
 
+	if (quota_allows(f, v, e) < 0)
+		return -1;
 	if (vault_commit(v, &ticket, &why) == 0) {
 		files_wait_for(f, ticket);
 		return 0;

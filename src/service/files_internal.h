@@ -28,7 +28,7 @@ int files_granted(const struct files *f, enum service s, struct err *e);
 /* vault_begin for what needs room; ERR_FULL. Refused here, the vault stays open; a commit that fails
  * closes it. */
 must_check
-int files_begin(const struct files *f, struct vault *v, struct err *e);
+int files_begin(struct files *f, struct vault *v, struct err *e);
 /* The answer has to wait for TICKET. */
 void files_wait_for(struct files *f, uint64_t ticket);
 /* Commit, and wait for it in F. */
@@ -135,6 +135,8 @@ void version_text(int64_t seq, bool is_null, char out[static FILES_VERSION_SIZE]
  * four below. */
 must_check
 int version_make_way(struct vault *v, struct object_row *r, struct object_write *w, struct err *e);
+/* Whether the bucket keeps what R is about when its key is written anew. */
+bool version_is_kept(const struct object_row *r);
 /* The seq of VERSION, for what comes after it; of a null version that has gone meanwhile, the lowest
  * there is. ERR_BAD. */
 must_check
@@ -208,6 +210,13 @@ int version_place(struct vault *v, const char *bucket, const char *key, const ch
 must_check
 int usage_read(struct vault *v, struct files_usage *out, struct err *e);
 
+/* --- files_quota.c --- */
+
+/* ERR_QUOTA if the transaction of V, begun with files_begin, adds and is past a limit. Once: files_commit
+ * does not look again. */
+must_check
+int quota_allows(struct files *f, struct vault *v, struct err *e);
+
 /* --- files_digest.c: MD5 of a body, beside the caller's thread once the body is large --- */
 
 struct digest;
@@ -246,9 +255,9 @@ struct upload {
 must_check
 int upload_content(
     struct upload *u, struct buf *text, enum content_kind *kind, struct span *data, struct err *e);
-/* Put the chunks into the transaction, just before its end. */
+/* Put the chunks into the transaction, just before its end. ERR_QUOTA: they are not. */
 must_check
-int upload_hand_over(struct upload *u, struct vault *v, struct err *e);
+int upload_hand_over(struct upload *u, struct files *f, struct vault *v, struct err *e);
 
 /* --- files_multipart.c --- */
 

@@ -141,7 +141,7 @@ drop_part(struct vault *v, int64_t body, unsigned number, struct err *e)
 }
 
 static int
-write_part(struct upload *u, struct vault *v, int64_t body, unsigned number,
+write_part(struct upload *u, struct files *f, struct vault *v, int64_t body, unsigned number,
     const uint8_t digest[static MD5_BYTES], uint64_t now_ms, struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT(0);
@@ -164,7 +164,7 @@ write_part(struct upload *u, struct vault *v, int64_t body, unsigned number,
 		query_blob(q, 8, u->line, strlen(u->line));
 	if (query_run(q, e) < 0)
 		return -1;
-	return upload_hand_over(u, v, e);
+	return upload_hand_over(u, f, v, e);
 }
 
 int
@@ -187,7 +187,7 @@ upload_part(struct upload *u, struct files *f, const char *key, const char *uplo
 	files_wait_for(f, vault_ticket(v));
 	found = upload_row_find(v, u->bucket, key, upload_id, &r, e);
 	buf_free(&r.headers);
-	if (found < 0 || write_part(u, v, r.body, number, digest, now_ms, e) < 0 ||
+	if (found < 0 || write_part(u, f, v, r.body, number, digest, now_ms, e) < 0 ||
 	    files_commit(f, v, e) < 0)
 		return -1;
 	*out = (struct object_info){ .size = upload_bytes(u), .modified_ms = now_ms };

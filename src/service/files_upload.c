@@ -195,9 +195,9 @@ upload_content(
 }
 
 int
-upload_hand_over(struct upload *u, struct vault *v, struct err *e)
+upload_hand_over(struct upload *u, struct files *f, struct vault *v, struct err *e)
 {
-	if (vault_add_chunks(v, u->refs, u->n_refs, e) < 0)
+	if (quota_allows(f, v, e) < 0 || vault_add_chunks(v, u->refs, u->n_refs, e) < 0)
 		return -1;
 	/* From here on the row may be there even if the commit fails: never remove its chunks. */
 	u->is_committed = true;
@@ -226,8 +226,8 @@ write_body(struct vault *v, const struct object_row *old, enum content_kind kind
 }
 
 static int
-write_object(struct upload *u, struct vault *v, struct object_row *old, struct object_write *w,
-    struct err *e)
+write_object(struct upload *u, struct files *f, struct vault *v, struct object_row *old,
+    struct object_write *w, struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT(0);
 	struct span data;
@@ -238,7 +238,7 @@ write_object(struct upload *u, struct vault *v, struct object_row *old, struct o
 	    write_body(v, old, w->kind, data, &w->body, e) < 0 ||
 	    object_row_write(v, old->bucket, w, e) < 0)
 		return -1;
-	return upload_hand_over(u, v, e);
+	return upload_hand_over(u, f, v, e);
 }
 
 void
@@ -288,7 +288,7 @@ upload_put(struct upload *u, struct files *f, const char *key, const char *heade
 	if (object_row_find(v, u->bucket, key, &old, e) < 0 || object_row_meets(&old, c, e) < 0)
 		return -1;
 	w.modified_ms = host_wall_ms();
-	if (write_object(u, v, &old, &w, e) < 0 || files_commit(f, v, e) < 0)
+	if (write_object(u, f, v, &old, &w, e) < 0 || files_commit(f, v, e) < 0)
 		return -1;
 	object_write_info(f, v, &w, out);
 	return 0;

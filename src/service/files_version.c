@@ -285,12 +285,16 @@ drop_null(struct vault *v, int64_t bucket, const char *key, struct err *e)
 	return r <= 0 ? r : aside_remove(v, bucket, key, &a, e);
 }
 
+bool
+version_is_kept(const struct object_row *r)
+{
+	return r->versioning == VERSIONING_ON ||
+	    (r->versioning == VERSIONING_SUSPENDED && !r->is_null);
+}
+
 int
 version_make_way(struct vault *v, struct object_row *r, struct object_write *w, struct err *e)
 {
-	bool is_kept = r->versioning == VERSIONING_ON ||
-	    (r->versioning == VERSIONING_SUSPENDED && !r->is_null);
-
 	w->rules_bucket = r->has_rules ? r->bucket : 0;
 	w->is_versioned = r->versioning != VERSIONING_OFF;
 	w->is_null = r->versioning != VERSIONING_ON;
@@ -299,7 +303,7 @@ version_make_way(struct vault *v, struct object_row *r, struct object_write *w, 
 		return 0;
 	if (next_seq(v, r, w->key, &w->seq, e) < 0)
 		return -1;
-	if (r->exists && is_kept && put_aside(v, r, w->key, e) < 0)
+	if (r->exists && version_is_kept(r) && put_aside(v, r, w->key, e) < 0)
 		return -1;
 	return w->is_null ? drop_null(v, r->bucket, w->key, e) : 0;
 }

@@ -18,6 +18,7 @@ struct peers;
 struct policy;
 struct access;
 struct applications;
+struct quota;
 struct routes;
 struct mover;
 struct standby;
@@ -42,6 +43,7 @@ struct node {
 	struct policy *policy;             /* service/policy.h; has its own lock */
 	struct access *access;             /* service/access.h */
 	struct applications *applications; /* service/applications.h */
+	struct quota *quota;               /* service/quota.h; NULL in tools: nothing is limited */
 	struct routes *routes;             /* service/routes.h */
 	struct mover *mover;               /* move/mover.h; NULL in tools */
 	struct standby *standby;           /* standby/standby.h; NULL: this node has none */

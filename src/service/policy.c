@@ -12,6 +12,7 @@
 struct rule {
 	char country[3]; /* "*": all others */
 	enum transit transit;
+	struct quota_limit quota;
 	size_t n;
 	char regions[REGIONS_MAX][REGION_NAME_SIZE];
 };
@@ -103,6 +104,8 @@ load_rule(struct conf *c, const char *country, struct rule *r, struct err *e)
 	snprintf(section, sizeof(section), "policy %s", country);
 	snprintf(r->country, sizeof(r->country), "%s", country);
 	if (conf_need(c, section, "regions", &regions, e) < 0 || load_regions(r, regions, e) < 0)
+		return -1;
+	if (quota_conf(c, section, QUOTA_DEFAULT, &r->quota, e) < 0)
 		return -1;
 	transit = conf_get(c, section, "transit");
 	if (!transit || strcmp(transit, "proxy") == 0)
@@ -240,6 +243,20 @@ policy_allows(struct policy *p, const char *country, const char *region, struct 
 	return allowed ? 0
 	               : err_set(e, ERR_DENIED, "accounts of %s may not live in %s, only in %s",
 	                     country, region, regions);
+}
+
+void
+policy_quota(struct policy *p, const char *country, struct quota_limit *out)
+{
+	const struct rule *r;
+
+	pthread_rwlock_rdlock(&p->lock);
+	r = find(p, country);
+	if (r && r->quota.bytes != QUOTA_DEFAULT)
+		out->bytes = r->quota.bytes;
+	if (r && r->quota.objects != QUOTA_DEFAULT)
+		out->objects = r->quota.objects;
+	pthread_rwlock_unlock(&p->lock);
 }
 
 enum transit

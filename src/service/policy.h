@@ -1,13 +1,14 @@
 /* policy.h - for each jurisdiction, where its accounts may live, and how requests from elsewhere go.
  *
  * From the regions file, sections [policy XX]:  regions = in-mum, sg   (in order of preference)
- * transit = proxy | redirect.  [policy *] is for the countries that have none of their own.
+ * transit = proxy | redirect,  quota_bytes, quota_objects = a number or none.  [policy *] is for the countries that have none of their own.
  * Replaced as a whole on reload. Any thread.
  */
 #pragma once
 #include "base/cleanup.h"
 #include "base/conf.h"
 #include "base/id.h"
+#include "service/quota.h"
 
 enum transit { TRANSIT_PROXY, TRANSIT_REDIRECT };
 
@@ -28,4 +29,6 @@ int policy_home(struct policy *p, const char *country,
 /* 0, or ERR_DENIED saying which regions are allowed. */
 must_check
 int policy_allows(struct policy *p, const char *country, const char *region, struct err *e);
+/* What [policy XX] says an account of COUNTRY may keep; what it does not say stays as it is in *OUT. */
+void policy_quota(struct policy *p, const char *country, struct quota_limit *out);
 enum transit policy_transit(struct policy *p, const char *country);
