@@ -7,10 +7,12 @@
 enum refused {
 	REFUSED_DISK,
 	REFUSED_MEMORY,
-	REFUSED_FILES,       /* descriptors */
-	REFUSED_CONNECTIONS, /* all of them, or those of one address, are taken */
-	REFUSED_WORKERS,     /* all are busy, and so many requests wait */
-	REFUSED_QUOTA,       /* the account has as much as it may */
+	REFUSED_FILES,        /* descriptors */
+	REFUSED_CONNECTIONS,  /* all of them, or those of one address, are taken */
+	REFUSED_WORKERS,      /* all are busy, and so many requests wait */
+	REFUSED_QUOTA,        /* the account has as much as it may */
+	REFUSED_ACCOUNT_RATE, /* requests of one account, of one address: too many a second */
+	REFUSED_ADDRESS_RATE,
 	REFUSED_KINDS
 };
 

@@ -64,6 +64,21 @@ print_key(json_t *key)
 }
 
 static void
+print_limits(json_t *it)
+{
+	char text[16];
+
+	text_bytes((uint64_t)get_number(it, "requests_memory"), text);
+	printf("limits: %" PRId64 " connections, %" PRId64 " an address, %s of requests",
+	    get_number(it, "connections"), get_number(it, "connections_per_address"), text);
+	if (get_number(it, "address_rate"))
+		printf(", %" PRId64 " requests/s an address", get_number(it, "address_rate"));
+	if (get_number(it, "account_rate"))
+		printf(", %" PRId64 " requests/s an account", get_number(it, "account_rate"));
+	putchar('\n');
+}
+
+static void
 print_region(json_t *it)
 {
 	json_t *list = json_object_get(it, "regions"), *moving = json_object_get(it, "moving"),
@@ -77,6 +92,7 @@ print_region(json_t *it)
 	    get_number(it, "requests_waiting"), text);
 	print_standby(it);
 	print_key(json_object_get(it, "key"));
+	print_limits(json_object_get(it, "limits"));
 	if (moving)
 		printf("moving: %" PRId64 " sending, %" PRId64 " erasing, %" PRId64 " resolving\n",
 		    sending(moving), get_number(moving, "erasing"),

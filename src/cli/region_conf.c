@@ -141,6 +141,25 @@ read_limits(struct region_conf *c, struct err *e)
 	return quota_conf(f, "", QUOTA_NONE, &c->quota, e);
 }
 
+static int
+read_rates(struct region_conf *c, struct err *e)
+{
+	const struct {
+		const char *word;
+		uint64_t *out;
+	} rates[] = {
+		{ "account_rate", &c->account_rate },
+		{ "account_burst", &c->account_burst },
+		{ "address_rate", &c->address_rate },
+		{ "address_burst", &c->address_burst },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rates); i++)
+		if (conf_size(c->conf, "", rates[i].word, 0, 0, 1000000, rates[i].out, e) < 0)
+			return -1;
+	return 0;
+}
+
 /* What confines the process. */
 static int
 read_confinement(struct region_conf *c, const char *file, struct err *e)
@@ -205,8 +224,9 @@ read_all(struct region_conf *c, const char *file, struct err *e)
 		    "%s: log_level = %.40s: expected debug, info, warn or error", file, level);
 	if (read_names(c, file, e) < 0 || read_paths(c, file, e) < 0 ||
 	    read_directory_at(c, file, e) < 0 || read_listeners(c, file, e) < 0 ||
-	    read_limits(c, e) < 0 || read_scrub(c, e) < 0 || read_lifecycle(c, e) < 0 ||
-	    read_standby(c, file, e) < 0 || read_confinement(c, file, e) < 0)
+	    read_limits(c, e) < 0 || read_rates(c, e) < 0 || read_scrub(c, e) < 0 ||
+	    read_lifecycle(c, e) < 0 || read_standby(c, file, e) < 0 ||
+	    read_confinement(c, file, e) < 0)
 		return -1;
 	if (!*c->store && !*c->directory)
 		return err_set(e, ERR_BAD, "%s: needs 'store', 'directory' or both", file);

@@ -40,6 +40,8 @@ struct region_conf {
 	/* 0: the front's own default */
 	uint64_t workers, threads, connections, connections_per_address, requests_memory,
 	    moves_memory;
+	/* requests a second, and at once; 0: no limit, of two seconds */
+	uint64_t account_rate, account_burst, address_rate, address_burst;
 	enum log_level log_level;
 };
 

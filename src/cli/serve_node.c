@@ -13,6 +13,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/rate.h"
 #include "cli/region_conf.h"
 #include "cli/serve_confine.h"
 #include "cli/sign_key.h"
@@ -46,6 +47,7 @@
 #define ACCESS_ENTRIES 20000
 #define FILES_OTHERS   128
 #define ROUTES_ENTRIES 100000
+#define RATE_PLACES    65536
 
 struct serving {
 	char *config;
@@ -310,6 +312,13 @@ start_services(struct serving *s, struct err *e)
 	};
 
 	n->access = access_new(n, ACCESS_ENTRIES, e);
+	if (s->conf.account_rate) {
+		n->account_rate = rate_new(s->conf.account_rate,
+		    s->conf.account_burst ? s->conf.account_burst : 2 * s->conf.account_rate,
+		    RATE_PLACES, e);
+		if (!n->account_rate)
+			return -1;
+	}
 	n->quota = n->access ? quota_new(n, s->conf.quota, ACCESS_ENTRIES, e) : NULL;
 	if (!n->quota || reconcile_store(s, e) < 0 || recover_accounts(s, e) < 0)
 		return -1;
@@ -351,6 +360,8 @@ start_front(struct serving *s, struct err *e)
 		.workers = (unsigned)c->workers,
 		.connections = (unsigned)c->connections,
 		.connections_per_address = (unsigned)c->connections_per_address,
+		.address_rate = c->address_rate,
+		.address_burst = c->address_burst,
 		.files = files_for_connections(),
 		.memory = c->requests_memory,
 	};
@@ -477,6 +488,7 @@ serving_close(struct serving *s)
 	applications_close(n->applications);
 	access_free(n->access);
 	quota_free(n->quota);
+	rate_free(n->account_rate);
 	homes_close(n->homes);
 	pool_close(n->pool);
 	flusher_stop(n->flusher);

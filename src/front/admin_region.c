@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/host.h"
+#include "base/rate.h"
 #include "directory/peer.h"
+#include "front/front.h"
 #include "move/mover.h"
 #include "service/gauges.h"
 #include "service/rotation.h"
@@ -61,6 +63,22 @@ follower_json(struct node *n)
 	    f.whole_at <= f.next);
 }
 
+static json_t *
+limits_json(const struct request *r)
+{
+	const struct rate *account = r->node->account_rate;
+	struct front_limits l;
+
+	front_limits(r->front, &l);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "connections",
+	    (json_int_t)l.connections, "connections_per_address",
+	    (json_int_t)l.connections_per_address, "requests_memory", (json_int_t)l.requests_memory,
+	    "idle_ms", (json_int_t)l.idle_ms, "address_rate", (json_int_t)l.address_rate,
+	    "address_burst", (json_int_t)l.address_burst, "account_rate",
+	    account ? (json_int_t)rate_per_s(account) : 0, "account_burst",
+	    account ? (json_int_t)rate_burst(account) : 0);
+}
+
 int
 admin_region_status(struct request *r, json_t *in, json_t **out, struct err *e)
 {
@@ -76,6 +94,8 @@ admin_region_status(struct request *r, json_t *in, json_t **out, struct err *e)
 	    (int)n->serves_directory, "vaults_open", (json_int_t)g.vaults_open, "requests_waiting",
 	    (json_int_t)g.requests_waiting, "store_bytes", (json_int_t)g.store_bytes, "regions",
 	    regions_json(n));
+	if (status)
+		json_object_set_new(status, "limits", limits_json(r));
 	if (status && n->mover)
 		json_object_set_new(status, "moving", mover_status(n->mover));
 	if (status && n->rotation) {

@@ -17,6 +17,8 @@ struct front_config {
 	unsigned workers;                 /* most worker threads; 0: 512 */
 	unsigned connections;             /* most of users; 0: 4096. Regions: a quarter more */
 	unsigned connections_per_address; /* of users; 0: half of all */
+	uint64_t address_rate;            /* requests a second of one address of users; 0: any */
+	uint64_t address_burst;           /* and so many at once; 0: of two seconds */
 	uint64_t files;                   /* descriptors that connections may use; 0: enough */
 	uint64_t memory;                  /* of bodies and answers on their way; 0: 512 MiB */
 	uint64_t idle_ms;                 /* a client's time to do what it owes; 0: 60 s */
@@ -25,5 +27,12 @@ must_check
 struct front *front_start(const struct front_config *c, struct err *e);
 /* Stop accepting, let requests that are inside finish (at most GRACE_MS), close. NULL is fine. */
 void front_stop(struct front *f, uint64_t grace_ms);
+/* What it was started with, with its own defaults put in. */
+struct front_limits {
+	unsigned connections, connections_per_address;
+	uint64_t requests_memory, idle_ms;
+	uint64_t address_rate, address_burst; /* 0: any */
+};
+void front_limits(const struct front *f, struct front_limits *out);
 unsigned front_port(
     const struct front *f, const char *which); /* "s3", "s3_plain", "peer", "metrics" */

@@ -134,6 +134,7 @@ struct front {
 	/* http_limits.c */
 	unsigned users_max, peers_max, address_max;
 	uint64_t memory_max;
+	struct rate *address_rate; /* NULL: no limit */
 	_Atomic uint64_t memory;
 	_Atomic int users, peers; /* connections accepted */
 	uint64_t swept_ms;        /* the acceptor's, and so are the next three */
@@ -314,6 +315,9 @@ unsigned limits_of_mhd(const struct listener *l);
 /* A connection begins and ends, on its HTTP thread. NULL: no memory, it has no limits. */
 struct connection *limits_enter(struct listener *l, struct MHD_Connection *conn);
 void limits_leave(struct connection *c);
+/* Whether its address may ask once more now. */
+must_check
+bool limits_may_ask(const struct listener *l, struct MHD_Connection *conn);
 /* The client has to do something now, of about so many bytes; has done so many; has nothing to do. */
 void limits_owes(struct connection *c, uint64_t bytes);
 void limits_gave(struct connection *c, uint64_t bytes);

@@ -5,6 +5,9 @@
  * taken all the same, SURPLUS_MAX of them, for the sake of a clear answer: 503, and closed. What is
  * beyond these waits in the backlog.
  *
+ * Requests. One address of users may have so many a second (base/rate.h), where that is configured.
+ * Regions may ask as often as they like: what they pass on was counted where it came in.
+ *
  * Time. A client owes the server something whenever the server waits for it: a handshake and a
  * head, the rest of a body, room for an answer. It has `until_ms` for that, and each byte that
  * comes or goes buys it a millisecond more, so that a byte a minute keeps nothing for long.
@@ -23,6 +26,7 @@
 
 #include "base/host.h"
 #include "base/log.h"
+#include "base/rate.h"
 #include "base/refused.h"
 #include "base/stats.h"
 
@@ -35,7 +39,8 @@
 #define SWEEP_EVERY_MS  500
 #define FILES_PER_USER  2 /* the socket, and a chunk or a connection to another region */
 #define CONNECTIONS_MIN 16
-#define PEERS_SHARE     4 /* regions: a quarter as many as users */
+#define PEERS_SHARE     4                 /* regions: a quarter as many as users */
+#define RATE_PLACES     ((size_t)1 << 16) /* 512 KiB */
 
 struct address {
 	uint8_t b[16]; /* IPv4: mapped; IPv6: the first half, which is one customer's */
@@ -78,7 +83,11 @@ limits_init(struct front *f, const struct front_config *c, struct err *e)
 	f->address_max = c->connections_per_address ? c->connections_per_address : (most + 1) / 2;
 	f->memory_max = c->memory ? c->memory : HTTP_MEMORY;
 	pthread_mutex_init(&f->limits_lock, NULL);
-	return 0;
+	if (!c->address_rate)
+		return 0;
+	f->address_rate = rate_new(c->address_rate,
+	    c->address_burst ? c->address_burst : 2 * c->address_rate, RATE_PLACES, e);
+	return f->address_rate ? 0 : -1;
 }
 
 void
@@ -90,7 +99,21 @@ limits_free(struct front *f)
 		HASH_DEL(f->addresses, a);
 		free(a);
 	}
+	rate_free(f->address_rate);
 	pthread_mutex_destroy(&f->limits_lock);
+}
+
+void
+front_limits(const struct front *f, struct front_limits *out)
+{
+	*out = (struct front_limits){
+		.connections = f->users_max,
+		.connections_per_address = f->address_max,
+		.requests_memory = f->memory_max,
+		.idle_ms = f->idle_ms,
+		.address_rate = f->address_rate ? rate_per_s(f->address_rate) : 0,
+		.address_burst = f->address_rate ? rate_burst(f->address_rate) : 0,
+	};
 }
 
 static bool
@@ -240,6 +263,17 @@ limits_leave(struct connection *c)
 	pthread_mutex_unlock(&f->limits_lock);
 	free(c->tls);
 	free(c);
+}
+
+/* Not at the plain listener: whoever comes there has come through some proxy of this host. */
+bool
+limits_may_ask(const struct listener *l, struct MHD_Connection *conn)
+{
+	uint8_t address[16];
+
+	if (l->kind != LISTEN_S3 || !l->front->address_rate || !address_of(conn, address))
+		return true;
+	return rate_take(l->front->address_rate, address);
 }
 
 /* --- time --- */

@@ -15,6 +15,7 @@
 #include "base/refused.h"
 #include "directory/peer.h"
 
+#define HTTP_OFTEN   "there are too many requests a second from this address"
 #define HTTP_CROWDED "too much is on its way at once; come back later"
 
 /* --- coming and going --- */
@@ -378,6 +379,23 @@ refuse_crowded(struct http_request *h)
 	return refuse(h, 0, ERR_BUSY, HTTP_CROWDED);
 }
 
+/* A new connection would cost more than the answer: it is kept, unless a body would have to be read. */
+static enum MHD_Result
+refuse_often(struct http_request *h)
+{
+	struct err e;
+
+	refused_count(REFUSED_ADDRESS_RATE);
+	if (h->length > HTTP_SMALL_BODY)
+		return refuse(h, 0, ERR_BUSY, HTTP_OFTEN);
+	err_set(&e, ERR_BUSY, HTTP_OFTEN);
+	http_answer_error(h, 0, &e);
+	if (h->length)
+		limits_owes(connection_of(h->conn), 0);
+	h->phase = PHASE_REFUSE;
+	return MHD_YES;
+}
+
 /* A refusal here closes the connection: what follows it is not to be trusted, or not wanted. */
 static enum MHD_Result
 begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
@@ -399,6 +417,8 @@ begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
 		return refuse(h, status, ERR_BAD, why_bad(status));
 	if (is_surplus(conn))
 		return refuse_surplus(h);
+	if (!limits_may_ask(h->listener, conn))
+		return refuse_often(h);
 	if (h->r.is_peer && !is_region(h))
 		return refuse(h, 403, ERR_DENIED, "only regions may call here");
 	if (ops->is_stream && ops->is_stream(&h->r))

@@ -59,7 +59,8 @@ struct request {
 	/* set by the router for S3 requests */
 	struct account_id account;
 	char access_key[48];
-	void *internal; /* http.c's */
+	bool is_counted; /* against its account's rate; a handler may run twice */
+	void *internal;  /* http.c's */
 };
 
 /* A request header or NULL; NAME in any case. */

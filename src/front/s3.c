@@ -14,6 +14,8 @@
 #include <strings.h>
 
 #include "base/host.h"
+#include "base/rate.h"
+#include "base/refused.h"
 #include "directory/directory.h"
 #include "directory/peer.h"
 #include "front/form.h"
@@ -431,6 +433,24 @@ check_owner(struct s3_call *c, struct err *e)
 	return 0;
 }
 
+/* Once, at the home, and only of who has shown that it is the account that asks. */
+static int
+check_rate(struct s3_call *c, struct err *e)
+{
+	struct request *r = c->r;
+	struct rate *rate = r->node->account_rate;
+
+	if (!rate || r->is_counted)
+		return 0;
+	r->is_counted = true;
+	if (rate_take(rate, r->account.b))
+		return 0;
+	refused_count(REFUSED_ACCOUNT_RATE);
+	return s3_refuse(c, e, 503, "SlowDown",
+	    "the account asks too often: more than %llu requests a second",
+	    (unsigned long long)rate_per_s(rate));
+}
+
 /* --- collected bodies --- */
 
 static int
@@ -540,7 +560,7 @@ carry_out(struct s3_call *c, struct err *e)
 	if (pass_gate(c, c->op->changes ? GATE_UPLOAD : GATE_READ, &c->pass, e) < 0)
 		return -1;
 	if (s3_cors_look(c, e) < 0 || check_signature(c, e) < 0 || s3_application_check(c, e) < 0 ||
-	    s3_scope_check(c, e) < 0 || check_owner(c, e) < 0)
+	    s3_scope_check(c, e) < 0 || check_owner(c, e) < 0 || check_rate(c, e) < 0)
 		return -1;
 	c->is_stream = s3_is_stream(r);
 	if (!c->is_stream && check_collected(c, e) < 0)

@@ -26,6 +26,7 @@ int accounts_create_here(struct node *n, const char *country, unsigned services,
  * personal. JSON { "account", "country", "home", "epoch", "attempt", "suspended", and from the home
  * "state", "reason" (held and lost ones), "services": "files,backup", "vaults": [{ "service", "pages", "version", "objects", "bytes" }],
  * "quota": [{ "service" ("all": together), "bytes", "objects" (null: no limit) }],
+ * "rate": { "requests_per_s", "burst" } if there is one,
  * "applications": [{ "key", "last_used_ms" }] if any has acted for it; or
  * "home_error" }. Objects and bytes as in struct files_usage. ERR_MISSING. */
 must_check

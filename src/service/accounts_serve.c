@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/rate.h"
 #include "directory/peer.h"
 #include "service/access.h"
 #include "service/applications.h"
@@ -282,6 +283,16 @@ reason_of(const struct home *home, char out[static 160])
 	return out;
 }
 
+/* Of each account here; NULL: any. */
+static json_t *
+rate_json(const struct node *n)
+{
+	if (!n->account_rate)
+		return NULL;
+	return json_pack("{s:I, s:I}", "requests_per_s", (json_int_t)rate_per_s(n->account_rate),
+	    "burst", (json_int_t)rate_burst(n->account_rate));
+}
+
 int
 accounts_show_here(struct node *n, const struct account_id *id, json_t **out, struct err *e)
 {
@@ -294,11 +305,11 @@ accounts_show_here(struct node *n, const struct account_id *id, json_t **out, st
 	if (r == 0)
 		return err_set(e, ERR_MISSING, "%s knows no such account", n->region);
 	services_text(home.services, services);
-	return made(
-	    json_pack("{s:s, s:s, s:o, s:o*, s:s*, s:o*}", "state", home_state_name(home.state),
-	        "services", services, "vaults", vaults_json(n, &home), "quota",
-	        has_vaults(&home) ? accounts_quota_json(n, id, NULL) : NULL, "reason",
-	        reason_of(&home, reason), "applications", applications_json(n, &home)),
+	return made(json_pack("{s:s, s:s, s:o, s:o*, s:o*, s:s*, s:o*}", "state",
+	                home_state_name(home.state), "services", services, "vaults",
+	                vaults_json(n, &home), "rate", rate_json(n), "quota",
+	                has_vaults(&home) ? accounts_quota_json(n, id, NULL) : NULL, "reason",
+	                reason_of(&home, reason), "applications", applications_json(n, &home)),
 	    out, e);
 }
 

@@ -19,6 +19,7 @@ struct policy;
 struct access;
 struct applications;
 struct quota;
+struct rate;
 struct routes;
 struct mover;
 struct standby;
@@ -52,6 +53,7 @@ struct node {
 	struct backup *backup;             /* service/backup.h; NULL in tools */
 	struct rotation *rotation;         /* service/rotation.h; NULL in tools */
 	struct lifecycle *lifecycle;       /* service/lifecycle.h; NULL in tools */
+	struct rate *account_rate;         /* base/rate.h, requests of an account; NULL: no limit */
 	uint64_t rules_day_ms; /* how long a day is for lifecycle rules; 0: as long as everywhere */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
 	uint8_t *sign_secret; /* SIGN_SECRET_BYTES in locked memory */

@@ -1,0 +1,63 @@
+"""Requests a second of an account and of an address: who asks too often is told, and others are served."""
+import http.client
+import json
+import urllib.request
+
+from domicile import Plain, Region, code_of, tls_context
+
+
+def started(folder, words):
+    region = Region(folder)
+    with open(region.config, "a") as conf:
+        conf.write(words)
+    return region.start()
+
+
+def refused_total(region, why):
+    with urllib.request.urlopen(f"http://127.0.0.1:{region.port + 3}/metrics") as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(f'domicile_refused_total{{why="{why}"}}'):
+                return int(line.split()[-1])
+    raise AssertionError("no such metric")
+
+
+def test_an_account_that_asks_too_often_waits_and_others_do_not(tmp_path):
+    region = started(tmp_path, "\naccount_rate = 1\naccount_burst = 10\n")
+    try:
+        often, other = region.account(), region.account()
+        answers = [Plain(region, often).request("GET", "/") for _ in range(30)]
+        assert sum(a[0] == 200 for a in answers) in range(10, 20)
+        late = [a for a in answers if a[0] != 200]
+        assert late and all(a[0] == 503 and code_of(a[2]) == "SlowDown" and a[1]["Retry-After"] == "1" for a in late)
+        assert Plain(region, other).request("GET", "/")[0] == 200
+        # Only who has the secret is counted: nobody can use up another's.
+        wrong = dict(other, secret_key="x" * 40)
+        assert all(Plain(region, wrong).request("GET", "/")[0] == 403 for _ in range(20))
+        assert Plain(region, other).request("GET", "/")[0] == 200
+        assert refused_total(region, "account-rate") == len(late)
+        shown = json.loads(region.command("account", "show", often["account"]))
+        assert shown["rate"] == {"requests_per_s": 1, "burst": 10}
+    finally:
+        region.stop()
+
+
+def test_an_address_that_asks_too_often_is_told_on_the_connection_that_it_has(tmp_path):
+    region = started(tmp_path, "\naddress_rate = 1\naddress_burst = 8\n")
+    try:
+        account = region.account()
+        host = f"127.0.0.1:{region.port}"
+        connection = http.client.HTTPSConnection("127.0.0.1", region.port, context=tls_context(region), timeout=30)
+        signer = Plain(region, account).signer()
+        signer.host = host
+        statuses = []
+        for _ in range(20):
+            connection.request("GET", "/", headers=signer.headers("GET", "/"))
+            answer = connection.getresponse()
+            statuses.append((answer.status, code_of(answer.read())))
+            assert connection.sock is not None                  # it was kept
+        assert statuses[:8] == [(200, "")] * 8 and (503, "SlowDown") in statuses
+        assert Plain(region, account).request("GET", "/")[0] == 200     # through a proxy of this host
+        assert refused_total(region, "address-rate") == statuses.count((503, "SlowDown"))
+        assert "1 requests/s an address" in region.command("region", "status")
+    finally:
+        region.stop()
