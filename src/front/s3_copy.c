@@ -276,12 +276,12 @@ s3_copy_part(struct s3_call *c, struct err *e)
 	unsigned number;
 	uint64_t offset, n;
 
-	if (s3_part_number(c, &number, e) < 0 || source_name(c, &s, e) < 0 ||
-	    s3_upload_sum(c, &wanted, NULL, e) < 0)
+	if (s3_part_number(c, &number, e) < 0 || source_name(c, &s, e) < 0)
 		return -1;
 	if (source_look(c, &s, e) < 0 || copy_range(c, &offset, &n, e) < 0)
 		return -1;
-	if (copy_content(c, &s, offset, n, NULL, e) < 0 || sum_copy(c, wanted.kind, &sum, e) < 0)
+	if (copy_content(c, &s, offset, n, NULL, e) < 0 || s3_upload_sum(c, &wanted, NULL, e) < 0 ||
+	    sum_copy(c, wanted.kind, &sum, e) < 0)
 		return -1;
 	if (s3_commit_part(c, number, &sum, &info, e) < 0) {
 		drop_if_moved(c);

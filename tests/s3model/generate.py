@@ -298,7 +298,7 @@ class Generator:
             there = [one for one in there if self.chance(0.7)]
         if there and self.chance(0.7):  # all but the last have to be large
             there = [one for one in there[:-1] if len(one[1][1]) >= 5 << 20] + there[-1:]
-        op["parts"] = [[n, f'"{hashlib.md5(body).hexdigest()}"'] for n, (_, body) in there]
+        op["parts"] = [[n, f'"{hashlib.md5(body).hexdigest()}"'] for n, (_, body, _) in there]
         if self.chance(0.15):
             self.spoil(op["parts"])
         bucket = self.account.buckets.get(op["bucket"])

@@ -227,7 +227,8 @@ class Account:
         if source_id:
             answer["x-amz-copy-source-version-id"] = source_id
         return Expected(200, headers=answer,
-                        xml={"CopyObjectResult": {"LastModified": [v.time], "ETag": [quoted(v.etag)]}})
+                        xml={"CopyObjectResult": {"LastModified": [v.time], "ETag": [quoted(v.etag)],
+                                                  **sum_elements(v.checksum)}})
 
     # --- reading objects ---
 
@@ -394,7 +395,7 @@ class Account:
         body = body_of(op)
         _, upload = self.upload(op)
         checksum = self.check_claims(op, body)
-        upload.parts[op["number"]] = (sym("m", op["id"]), body)
+        upload.parts[op["number"]] = (sym("m", op["id"]), body, checksum)
         answer = {"etag": quoted(hashlib.md5(body).hexdigest())}
         if checksum:
             answer["x-amz-checksum-" + checksum[0]] = checksum[1]
@@ -412,7 +413,7 @@ class Account:
             body = body[first:last + 1]
         _, upload = self.upload(op)
         time = sym("m", op["id"])
-        upload.parts[op["number"]] = (time, body)
+        upload.parts[op["number"]] = (time, body, None)
         answer = self.id_headers(from_bucket, source)
         if answer:
             answer = {"x-amz-copy-source-version-id": answer["x-amz-version-id"]}
@@ -472,7 +473,7 @@ class Account:
         if told:
             result["Part"] = [{"PartNumber": [str(n)], "LastModified": [upload.parts[n][0]],
                                "ETag": [quoted(hashlib.md5(upload.parts[n][1]).hexdigest())],
-                               "Size": [str(len(upload.parts[n][1]))]} for n in told]
+                               "Size": [str(len(upload.parts[n][1]))], **part_sum(upload.parts[n][2])} for n in told]
         return Expected(200, xml={"ListPartsResult": result})
 
     def list_uploads(self, op):
@@ -487,6 +488,16 @@ class Account:
         if op.get("version_marker") and not op.get("after"):
             raise Expected(400, "InvalidArgument")
         return Expected(200, xml={"ListVersionsResult": page_of_versions(self, op)})
+
+
+def part_sum(checksum):
+    """How XML tells a checksum."""
+    return {"Checksum" + checksum[0].upper(): [checksum[1]]} if checksum else {}
+
+
+def sum_elements(checksum):
+    """The same of an object in one piece."""
+    return {**part_sum(checksum), "ChecksumType": ["FULL_OBJECT"]} if checksum else {}
 
 
 def checksum_of(kind, body):

@@ -5,7 +5,7 @@ PART_MIN = 5 << 20
 
 
 def check_parts(there, named):
-    """(S3's code or None, the body, its ETag) for parts {number: (time, body)} and a list of (number, etag)."""
+    """(S3's code or None, the body, its ETag) for parts {number: (time, body, checksum)} and a list of (number, etag)."""
     pieces = []
     for i, (number, etag) in enumerate(named):
         if number not in there or hashlib.md5(there[number][1]).hexdigest() != etag.strip('"'):
