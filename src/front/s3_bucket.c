@@ -216,3 +216,33 @@ s3_get_constant(struct s3_call *c, struct err *e)
 		i++;
 	return s3_refuse(c, e, 404, constants[i].code, "the bucket has no such setting");
 }
+
+/* --- what is set for a bucket --- */
+
+int
+s3_setting_put(struct s3_call *c, const char *name, struct span value, struct err *e)
+{
+	int rc;
+
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = files_setting_put(&c->files, c->bucket, name, value, e);
+	s3_write_end(c);
+	if (rc == 0)
+		c->r->status = 200;
+	return rc;
+}
+
+int
+s3_setting_remove(struct s3_call *c, const char *name, struct err *e)
+{
+	int rc;
+
+	if (s3_write_begin(c, e) < 0)
+		return -1;
+	rc = files_setting_remove(&c->files, c->bucket, name, e);
+	s3_write_end(c);
+	if (rc == 0)
+		c->r->status = 204;
+	return rc;
+}

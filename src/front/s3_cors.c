@@ -52,16 +52,10 @@ int
 s3_put_cors(struct s3_call *c, struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT(8 * CORS_BYTES_MAX);
-	int rc;
 
-	if (read_rules(c, &text, e) < 0 || s3_write_begin(c, e) < 0)
+	if (read_rules(c, &text, e) < 0)
 		return -1;
-	rc = files_setting_put(
-	    &c->files, c->bucket, SETTING, (struct span){ text.data, text.len }, e);
-	s3_write_end(c);
-	if (rc == 0)
-		c->r->status = 200;
-	return rc;
+	return s3_setting_put(c, SETTING, (struct span){ text.data, text.len }, e);
 }
 
 int
@@ -81,15 +75,7 @@ s3_get_cors(struct s3_call *c, struct err *e)
 int
 s3_delete_cors(struct s3_call *c, struct err *e)
 {
-	int rc;
-
-	if (s3_write_begin(c, e) < 0)
-		return -1;
-	rc = files_setting_remove(&c->files, c->bucket, SETTING, e);
-	s3_write_end(c);
-	if (rc == 0)
-		c->r->status = 204;
-	return rc;
+	return s3_setting_remove(c, SETTING, e);
 }
 
 /* --- what answers say --- */

@@ -183,6 +183,11 @@ bool s3_has_condition(const struct files_condition *c);
 s3_fn s3_list_buckets, s3_create_bucket, s3_head_bucket, s3_delete_bucket, s3_get_location,
     s3_get_constant;
 void s3_put_owner(struct s3_call *c, const char *tag);
+/* Keep or drop what is set under NAME for the bucket as a whole: an answer without a body. */
+must_check
+int s3_setting_put(struct s3_call *c, const char *name, struct span value, struct err *e);
+must_check
+int s3_setting_remove(struct s3_call *c, const char *name, struct err *e);
 /* s3_acl.c */
 s3_fn s3_get_bucket_acl, s3_put_bucket_acl, s3_get_object_acl, s3_put_object_acl;
 /* s3_fixed.c */

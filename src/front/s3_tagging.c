@@ -237,32 +237,14 @@ int
 s3_put_bucket_tagging(struct s3_call *c, struct err *e)
 {
 	_cleanup_(tags_free) struct tags t = TAGS_INIT(TAGS_OF_BUCKET);
-	int rc;
 
 	if (read_tags(c, &t, e) < 0)
 		return -1;
-	if (s3_write_begin(c, e) < 0)
-		return -1;
-	rc = files_setting_put(
-	    &c->files, c->bucket, SETTING, (struct span){ t.text.data, t.text.len }, e);
-	s3_write_end(c);
-	if (rc < 0)
-		return -1;
-	c->r->status = 200;
-	return 0;
+	return s3_setting_put(c, SETTING, (struct span){ t.text.data, t.text.len }, e);
 }
 
 int
 s3_delete_bucket_tagging(struct s3_call *c, struct err *e)
 {
-	int rc;
-
-	if (s3_write_begin(c, e) < 0)
-		return -1;
-	rc = files_setting_remove(&c->files, c->bucket, SETTING, e);
-	s3_write_end(c);
-	if (rc < 0)
-		return -1;
-	c->r->status = 204;
-	return 0;
+	return s3_setting_remove(c, SETTING, e);
 }

@@ -17,22 +17,12 @@ import botocore.config
 import botocore.exceptions
 import pytest
 
-from test_30_move import Pair, PORT
+from test_30_move import pair               # a fixture
 
 BUCKET = "files-zebrafinch"
 NAMES = ["Wiedehopf-Urlaub 2026/Strand.jpg", "Wiedehopf-Urlaub 2026/ключ ёлка", "Pirol.einzeln", "Kiebitz-Tag",
          "Kiebitz-Wert", "Rohrdommel-Meta", "zebrafinch"]
 CONTENT = b"Ziegenmelker, in the dusk of a long evening, counted "
-
-
-@pytest.fixture
-def pair(tmp_path):
-    PORT[0] += 40
-    p = Pair(tmp_path, PORT[0])
-    try:
-        yield p
-    finally:
-        p.world.stop()
 
 
 def boto(pair, region, account):
