@@ -94,15 +94,14 @@ write_file(const char *path, const struct starts *s, struct err *e)
 }
 
 static int
-mark_copied(struct engine *g, struct flusher *f, struct err *e)
+mark_copied(struct engine *g, struct flusher *f, const char *why, struct err *e)
 {
 	const struct reconcile_mark mark = { .why = RECONCILE_COPIED };
 	int marked = reconcile_marked(g, NULL, e);
 
 	if (marked)
 		return marked < 0 ? -1 : 0;
-	log_warn("store.copied", NULL,
-	    "this is not the store of the last start: it was put back, or is new");
+	log_warn("store.copied", NULL, "%s", why);
 	return reconcile_mark(g, f, &mark, e);
 }
 
@@ -119,8 +118,14 @@ store_starts(struct engine *g, struct flusher *f, const char *store, struct err 
 	has_file = has_record < 0 ? -1 : read_file(path, &file, e);
 	if (has_file < 0)
 		return -1;
+	/* First, since the engine forgets it with the next flush. */
+	if (engine_has_lost(g) &&
+	    mark_copied(g, f,
+	        "its last changes were lost: every account is compared with the directory", e) < 0)
+		return -1;
 	if ((has_record != has_file || memcmp(&record, &file, sizeof(record)) != 0) &&
-	    mark_copied(g, f, e) < 0)
+	    mark_copied(
+	        g, f, "this is not the store of the last start: it was put back, or is new", e) < 0)
 		return -1;
 	if (!has_record)
 		host_random(record.id, ID_SIZE);

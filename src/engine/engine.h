@@ -79,6 +79,9 @@ struct engine_ops {
 	uint64_t (*size)(struct engine *g);
 	/* Bytes that puts may still take; 0: they are answered ERR_FULL. UINT64_MAX: no bound. */
 	uint64_t (*room)(struct engine *g);
+	/* Whether some of what had been durable was gone when it was opened: its files were damaged. NULL:
+	 * it can't tell. */
+	bool (*has_lost)(struct engine *g);
 	void (*close)(struct engine *g);
 	const struct engine_tail_ops *tail; /* tail.h; NULL: its changes can't be read */
 };
@@ -97,6 +100,12 @@ struct engine {
 #define engine_compact(g, e) ((g)->ops->compact((g), (e)))
 #define engine_size(g)       ((g)->ops->size((g)))
 #define engine_room(g)       ((g)->ops->room((g)))
+
+static inline bool
+engine_has_lost(struct engine *g)
+{
+	return g->ops->has_lost && g->ops->has_lost(g);
+}
 
 static inline void
 engine_close(struct engine *g)

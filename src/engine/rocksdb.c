@@ -393,10 +393,12 @@ rocks_flush(struct engine *g, struct err *e)
 	}
 	before = rocksdb_get_latest_sequence_number(r->db);
 	rocksdb_flush_wal(r->db, 1, &text);
-	if (text)
+	if (text) {
 		rc = rocks_broke(r, e, text, "flush");
-	else
+	} else {
 		rocks_raise(&r->durable, before);
+		rocks_mark_put(r, before);
+	}
 	rocks_leave(r);
 	return rc;
 }
@@ -407,12 +409,20 @@ rocks_room(struct engine *g)
 	return space_room(&rocks_of(g)->space);
 }
 
+static bool
+rocks_has_lost(struct engine *g)
+{
+	return rocks_of(g)->has_lost;
+}
+
 static void
 rocks_close(struct engine *g)
 {
 	struct rocks *r = rocks_of(g);
 
 	rocks_shut(r);
+	if (r->mark_fd >= 0)
+		close(r->mark_fd);
 	rocksdb_writeoptions_destroy(r->later);
 	rocksdb_writeoptions_destroy(r->now);
 	rocksdb_readoptions_destroy(r->reading);
@@ -439,6 +449,7 @@ static const struct engine_ops rocks_ops = {
 	.compact = rocks_compact,
 	.size = rocks_size,
 	.room = rocks_room,
+	.has_lost = rocks_has_lost,
 	.close = rocks_close,
 	.tail = &rocks_tail_ops,
 };
@@ -460,6 +471,7 @@ open_engine(const char *path, uint64_t block_cache_bytes, uint64_t write_buffer_
 		return NULL;
 	}
 	r->engine.ops = &rocks_ops;
+	r->mark_fd = -1;
 	r->buffer_bytes = write_buffer_bytes;
 	space_init(&r->space, r->path, "records", ENGINE_KEPT_BUFFERS * write_buffer_bytes);
 	r->options = rocks_options(block_cache_bytes, write_buffer_bytes, keep_bytes != NULL);

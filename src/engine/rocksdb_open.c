@@ -128,12 +128,15 @@ rocks_open(struct rocks *r, struct err *e)
 		r->is_readonly = true;
 		r->db = rocksdb_open_for_read_only(r->options, r->path, 0, &text);
 	}
-	if (!text) {
-		rocks_tail_begin(r);
-		return 0;
+	if (text) {
+		r->db = NULL;
+		return rocks_err(e, text, "open the storage");
 	}
-	r->db = NULL;
-	return rocks_err(e, text, "open the storage");
+	rocks_mark_open(r);
+	if (!r->is_readonly && rocks_mark_is_beyond(r))
+		r->has_lost = true;
+	rocks_tail_begin(r);
+	return 0;
 }
 
 /* Whether the call that begins has to open the database anew first. */

@@ -23,6 +23,8 @@ struct rocks {
 	bool is_readonly;
 	uint64_t reopened_ms;
 	_Atomic bool is_broken;
+	int mark_fd; /* -1: not there */
+	bool has_lost;
 
 	struct space space;
 	uint64_t buffer_bytes; /* less than this is for deletes alone */
@@ -65,6 +67,16 @@ rocks_of(struct engine *g)
 {
 	return container_of(g, struct rocks, engine);
 }
+
+/* --- rocksdb_mark.c --- */
+
+#define ROCKS_MARK "DURABLE"
+/* Have the file at hand, if it can be made; it was not until the first flush. */
+void rocks_mark_open(struct rocks *r);
+/* Whether the open database ends before what is known to have been durable. It is logged and counted. */
+bool rocks_mark_is_beyond(struct rocks *r);
+/* Everything up to change NUMBER is durable. One thread at a time. */
+void rocks_mark_put(struct rocks *r, uint64_t number);
 
 /* --- rocksdb_open.c --- */
 
