@@ -9,6 +9,7 @@
 #include "service/accounts.h"
 #include "service/files.h"
 #include "service/policy.h"
+#include "service/quota.h"
 #include "service/routes.h"
 #include "vault/homes.h"
 
@@ -76,6 +77,7 @@ region_stop(struct region *r)
 	policy_free(r->node.policy);
 	access_free(r->node.access);
 	routes_free(r->node.routes);
+	quota_free(r->node.quota); /* a test may have made one */
 }
 
 static inline void

@@ -79,15 +79,15 @@ a_name_may_be_quoted_or_not(void **state)
 {
 	_cleanup_(form_closep) struct form *f = form_open(
 	    "Multipart/Form-Data ; charset=x; BOUNDARY=abc", NULL);
-	struct got g = { .e.kind = ERR_NONE };
-
-	CHECK(f);
-	feed(f,
+	static const char text[] =
 	    "--abc \r\ncontent-disposition: form-data; name=a\r\n\r\n1\r\n"
 	    "--abc\r\nX: y\r\nContent-Disposition: form-data; x=\"; name=no\"; name=\"b\\\"c\"\r\n\r\n"
 	    "2\r\n--abc\r\nContent-Disposition: form-data; name=\"file\"; "
-	    "filename=\"C:\\d\\e\"\r\n\r\n",
-	    500, 500, &g);
+	    "filename=\"C:\\d\\e\"\r\n\r\n";
+	struct got g = { .e.kind = ERR_NONE };
+
+	CHECK(f);
+	feed(f, text, sizeof text - 1, 500, &g);
 	buf_free(&g.file);
 	CHECK_OK(g.e.kind ? -1 : 0, &g.e);
 	CHECK_STR(form_value(f, "a"), "1");

@@ -54,7 +54,6 @@ teardown(void **state)
 {
 	(void)state;
 	free(content);
-	quota_free(r.node.quota);
 	region_close(&r);
 	return 0;
 }
@@ -390,10 +389,7 @@ fault_begin(void **state)
 static int
 fault_end(void **state)
 {
-	struct region *own = *state;
-
 	free(content);
-	quota_free(own->node.quota);
 	return fault_teardown(state);
 }
 
