@@ -311,6 +311,7 @@ start_services(struct serving *s, struct err *e)
 		.erase = mover_erase_leftover,
 	};
 
+	n->set_removed = mover_removed;
 	n->access = access_new(n, ACCESS_ENTRIES, e);
 	if (s->conf.account_rate) {
 		n->account_rate = rate_new(s->conf.account_rate,

@@ -1,4 +1,5 @@
-/* Erases what has moved away and what was given up; looks again; signs for it (promise `gone`).
+/* Erases what has moved away, what was given up, and what removed accounts leave in the files; looks again;
+ * signs for what has moved (promise `gone`).
  *
  * Keys first (one flush for a batch), then records, then chunks, then a compaction for all that was
  * removed since the last one. Only when nothing is found any more does a record become `erased`. All of it
@@ -246,13 +247,14 @@ finish_batch(struct mover *m, struct erasing **x, size_t n, struct err *e)
 {
 	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
 	struct erasing *moved[BATCH];
-	size_t k = 0;
+	size_t k = 0, of_moves = 0;
 
 	if (!b)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		if (x[i]->record.was_home)
 			moved[k++] = x[i];
+		of_moves += x[i]->record.peer[0] != 0;
 		region_delete(b, REGION_ERASE, x[i]->record.account.b, ACCOUNT_ID_BYTES);
 		region_delete(b, REGION_DAMAGE, x[i]->record.account.b, ACCOUNT_ID_BYTES);
 		region_delete_rules(b, &x[i]->record.account);
@@ -261,7 +263,7 @@ finish_batch(struct mover *m, struct erasing **x, size_t n, struct err *e)
 		return -1;
 	if (region_apply(m->node->engine, m->node->flusher, b, e) < 0)
 		return -1;
-	counter_add(&moves_erased, (int64_t)n);
+	counter_add(&moves_erased, (int64_t)of_moves);
 	step("eraser.erased");
 	for (size_t i = 0; i < k; i++) {
 		struct wave_item item = { .account = moved[i]->record.account,
@@ -381,9 +383,21 @@ wait_for_work(struct mover *m)
 	pthread_mutex_unlock(&m->lock);
 }
 
-#define FINISH_MAX  4096
-#define REST_MS     500
-#define REST_MAX_MS 10000
+#define FINISH_MAX          4096
+#define REST_MS             500
+#define REST_MAX_MS         10000
+/* A compaction rewrites the store: where that takes long it is not done for every account that is removed. */
+#define COMPACT_SHARE       10
+#define COMPACT_REST_MAX_MS 60000
+
+/* How long not to compact after one that took TOOK_MS. */
+static uint64_t
+rest_of(uint64_t took_ms)
+{
+	uint64_t rest = took_ms * (COMPACT_SHARE - 1);
+
+	return rest < COMPACT_REST_MAX_MS ? rest : COMPACT_REST_MAX_MS;
+}
 
 void *
 eraser_run(void *mover)
@@ -391,7 +405,7 @@ eraser_run(void *mover)
 	struct mover *m = mover;
 	struct erasing **removed = calloc(FINISH_MAX, sizeof *removed), *batch[BATCH];
 	uint64_t last_removed = 0, last_compacted = host_mono_ms();
-	uint64_t again_ms = 0, rest_ms = 0; /* after the disk has failed */
+	uint64_t again_ms = 0, rest_ms = 0; /* the latter after the disk has failed */
 
 	while (!atomic_load(&m->is_stopping) && removed) {
 		size_t n = collect(m, batch, BATCH, may_erase), done;
@@ -413,12 +427,13 @@ eraser_run(void *mover)
 		done = now < again_ms ? 0 : collect(m, removed, FINISH_MAX, is_removed);
 		if (done) {
 			int result = compact_and_finish(m, removed, done);
+			uint64_t took = host_mono_ms() - now;
 
-			last_compacted = host_mono_ms();
+			last_compacted = now + took;
 			rest_ms = result == 0 ? 0 : rest_ms * 2 + REST_MS;
 			if (rest_ms > REST_MAX_MS)
 				rest_ms = REST_MAX_MS;
-			again_ms = last_compacted + rest_ms;
+			again_ms = last_compacted + (result == 0 ? rest_of(took) : rest_ms);
 		} else if (n == 0) {
 			wait_for_work(m);
 		}

@@ -1,9 +1,10 @@
 /* What the scrub asks of moves: whether their records can be read, and to erase what was left behind of
- * accounts that live elsewhere. */
+ * accounts that live elsewhere; and of accounts that were removed. */
 #include <string.h>
 
 #include "base/host.h"
 #include "move/internal.h"
+#include "vault/homes.h"
 
 int
 mover_check_record(uint8_t kind, struct span key, struct span value, struct err *e)
@@ -64,5 +65,28 @@ mover_erase_leftover(struct node *n, const struct account_id *id, unsigned servi
 	if (r == 0)
 		eraser_add(m, &x);
 	claim_drop(m, id);
+	return r;
+}
+
+int
+mover_removed(struct node *n, const struct home *h, struct region_batch *b, struct err *e)
+{
+	/* Whatever it ever had; a service that it withdrew from may have left something in the files, too. */
+	struct erase_record x = { .account = h->account,
+		.epoch = h->epoch,
+		.services = (BIT(SERVICES) - 1) & ~BIT(SERVICE_REGION),
+		.since_ms = host_wall_ms() };
+	_cleanup_buf_ struct buf v = BUF_INIT(4096);
+	int r;
+
+	erase_record_put(&v, &x);
+	if (buf_check(&v, e) < 0)
+		return -1;
+	region_put(b, REGION_ERASE, x.account.b, ACCOUNT_ID_BYTES, v.data, v.len);
+	r = homes_set(n->homes, h, 1, b, e);
+	step("remove.recorded");
+	/* What has failed may be durable all the same. Before the mover starts the record is enough for it. */
+	if (n->mover)
+		eraser_add(n->mover, &x);
 	return r;
 }

@@ -8,6 +8,7 @@
 /* source.copying  .opened  .copied  .fenced  .tail  .sealed  .answered  .moved  .learned
  * target.arriving .taken   .sealed  .prepared .swapped .settled .answered
  * eraser.keys     .records .compacted .erased
+ * remove.recorded
  * reconcile.page .settled
  * restore.gathered .chunks
  * rotate.recorded .added  .vault  .wrapped .destroyed .compacted (service/rotation.h) */

@@ -298,7 +298,7 @@ finish_removal(struct node *n, struct home *home, struct err *e)
 	home->state = HOME_NONE;
 	region_delete(b, REGION_DAMAGE, &home->account, sizeof(home->account));
 	region_delete_rules(b, &home->account);
-	return homes_set(n->homes, home, 1, b, e);
+	return n->set_removed ? n->set_removed(n, home, b, e) : homes_set(n->homes, home, 1, b, e);
 }
 
 /* A copy under way has a record of its own, while the home's still says `here`. */

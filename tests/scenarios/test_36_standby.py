@@ -419,6 +419,37 @@ def test_what_leaves_is_gone_at_the_standby_before_it_is_called_erased(pair):
         away.stop()
 
 
+@pytest.mark.parametrize("step", [None, "remove.recorded", "eraser.compacted"])
+def test_a_removed_account_is_in_no_file_of_the_node_or_its_standby(pair, monkeypatch, step):
+    p = pair()
+    if step:
+        monkeypatch.setenv("DOMICILE_STOP_AT", step)
+    p.region.start()
+    monkeypatch.delenv("DOMICILE_STOP_AT", raising=False)
+    p.standby.follow()
+    wait_shipped(p.region)
+    account, other = p.region.account(), p.region.account()
+    kept = some_objects("kept", 4)
+    for one, objects in ((account, some_objects("mine", 8)), (other, kept)):
+        client = p.region.client(one)
+        client.create_bucket(Bucket="photos")
+        put_all(client, objects)
+    wait_shipped(p.region)
+    stores = [p.folder / "sg" / "store", p.standby.config.parent / "store"]
+    shown = json.loads(p.region.command("region", "sample", account["account"], "--json"))
+    samples = [bytes.fromhex(text) for text in find_hex(shown)]
+    assert samples and all(len(holds(store, samples)) == len(samples) for store in stores)
+    with subprocess.Popen([DOMICILE, "account", "remove", account["account"], "--yes", "--config", p.region.config],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as remove:
+        if step:
+            wait_until(lambda: f"step={step}" in p.region.log(), "it does not come to the step")
+            p.region.stop(signal.SIGKILL)
+            p.region.start()
+        assert remove.wait(60) == 0 or step
+    wait_until(lambda: not any(holds(store, samples) for store in stores), "its records are still there")
+    check_all(p.region.client(other), kept)
+
+
 def item(region, wave):
     return json.loads(region.command("wave", "items", wave, "--json"))[0]["state"]
 
