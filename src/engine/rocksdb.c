@@ -290,9 +290,8 @@ has_put(const struct engine_write *w, size_t n)
 	return false;
 }
 
-/* ERR_FULL if such puts have to leave the space that is left to others. */
-static int
-check_space(struct rocks *r, enum engine_when when, struct err *e)
+int
+rocks_check_space(struct rocks *r, enum engine_when when, struct err *e)
 {
 	if (!(when & ENGINE_RESERVE))
 		rocks_ballast_take(r);
@@ -314,7 +313,7 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 		return -1;
 	if (when & ENGINE_RESERVE || !has_put(w, n))
 		rocks_ballast_give(r);
-	if (has_put(w, n) && check_space(r, when, e) < 0)
+	if (has_put(w, n) && rocks_check_space(r, when, e) < 0)
 		return -1;
 	if (rocks_enter(r, true, e) < 0)
 		return -1;

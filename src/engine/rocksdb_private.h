@@ -78,6 +78,12 @@ bool rocks_mark_is_beyond(struct rocks *r);
 /* Everything up to change NUMBER is durable. One thread at a time. */
 void rocks_mark_put(struct rocks *r, uint64_t number);
 
+/* --- rocksdb.c --- */
+
+/* ERR_FULL if puts that are applied so have to leave the space that is left to others. */
+must_check
+int rocks_check_space(struct rocks *r, enum engine_when when, struct err *e);
+
 /* --- rocksdb_open.c --- */
 
 /* Take over RocksDB's TEXT. Returns -1. */

@@ -302,18 +302,20 @@ tail_apply(struct engine *g, struct span changes, struct err *e)
 	bool has_put = false;
 	int rc = batch_changes(batch, changes, &has_put, e);
 
+	/* Changes come in their order: what makes room behind what took it. So all may use the reserve. */
+	if (space_room(&r->space) > 0)
+		rocks_ballast_take(r);
+	else
+		rocks_ballast_give(r);
+	if (rc == 0 && has_put)
+		rc = rocks_check_space(r, ENGINE_RESERVE, e);
 	if (rc == 0)
 		rc = rocks_enter(r, true, e);
 	if (rc < 0) {
 		rocksdb_writebatch_destroy(batch);
 		return -1;
 	}
-	if (has_put && space_room(&r->space) == 0) {
-		rocksdb_writebatch_destroy(batch);
-		rc = err_set(e, ERR_FULL, "no space left");
-	} else {
-		rc = rocks_write(r, batch, ENGINE_LATER, e);
-	}
+	rc = rocks_write(r, batch, ENGINE_LATER, e);
 	rocks_leave(r);
 	return rc;
 }
