@@ -1,7 +1,8 @@
 /* stream_listen.c - making the connections of streams: to a region, and from any.
  *
  * A listener has one thread that accepts and one for each connection. A connection counts from its
- * first byte, handshake included, so that half-open ones can't add up.
+ * first byte, so that half-open ones can't add up: first among those that greet, of which an address has
+ * a share only, and once it has shown a region's certificate among the streams.
  */
 #include "directory/stream_private.h"
 #include "base/host.h"
@@ -16,6 +17,11 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#define GREETING_MAX         64
+#define GREETING_ADDRESS_MAX 16 /* of one address, or of one IPv6 network (/64) */
+#define TOLD_MAX             20 /* refusals are anybody's to cause: so many lines in */
+#define TELL_MS              10000
+
 struct stream_listener {
 	struct peers *peers;
 	stream_fn *fn;
@@ -27,9 +33,10 @@ struct stream_listener {
 
 	pthread_mutex_t lock; /* of all that follows */
 	pthread_cond_t fewer;
-	unsigned n_streams; /* threads; those in STREAMS have got as far as a stream */
+	unsigned n_threads, n_streams; /* those past their greeting are streams */
 	struct stream *streams;
-	bool is_stopping;
+	uint64_t telling_ms;
+	unsigned n_told, n_untold;
 };
 
 /* Addresses */
@@ -162,25 +169,95 @@ stream_connect(struct peers *p, const char *region, uint64_t timeout_ms, struct 
 
 /* Listening */
 
-/* Into the list, so that stopping reaches it. false: we are stopping already. */
+static void
+tell_refused(struct stream_listener *l, const char *why)
+{
+	uint64_t now_ms = host_mono_ms();
+	unsigned more;
+	bool is_told;
+
+	pthread_mutex_lock(&l->lock);
+	if (now_ms - l->telling_ms >= TELL_MS) {
+		l->telling_ms = now_ms;
+		l->n_told = 0;
+	}
+	is_told = l->n_told++ < TOLD_MAX;
+	more = l->n_untold;
+	l->n_untold = is_told ? 0 : more + 1;
+	pthread_mutex_unlock(&l->lock);
+	if (is_told)
+		log_warn("stream.refused", NULL, "%s untold=%u", why, more);
+}
+
+static void
+address_of(int fd, uint8_t out[static 16])
+{
+	struct sockaddr_storage a = { 0 };
+	socklen_t n = sizeof(a);
+
+	memset(out, 0, 16);
+	if (getpeername(fd, (struct sockaddr *)&a, &n) < 0)
+		return;
+	if (a.ss_family == AF_INET6) {
+		memcpy(out, &((struct sockaddr_in6 *)&a)->sin6_addr, 16);
+	} else {
+		memset(out + 10, 0xff, 2);
+		memcpy(out + 12, &((struct sockaddr_in *)&a)->sin_addr, 4);
+	}
+}
+
+static bool
+is_near(const uint8_t a[static 16], const uint8_t b[static 16])
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, 0xff };
+
+	return memcmp(a, b, memcmp(a, mapped, sizeof(mapped)) == 0 ? 16 : 8) == 0;
+}
+
+/* Into the list, so that stopping reaches it. false: there are too many that greet. */
 static bool
 enlist(struct stream_listener *l, struct stream *s)
 {
+	unsigned all = 0, near = 0;
 	bool is_welcome;
 
 	pthread_mutex_lock(&l->lock);
-	is_welcome = !l->is_stopping;
+	for (const struct stream *o = l->streams; o; o = o->next) {
+		all += o->is_greeting;
+		near += o->is_greeting && is_near(o->from, s->from);
+	}
+	is_welcome = all < GREETING_MAX && near < GREETING_ADDRESS_MAX;
 	if (is_welcome) {
+		s->is_greeting = true;
 		s->next = l->streams;
 		l->streams = s;
+		l->n_threads++;
 	}
 	pthread_mutex_unlock(&l->lock);
 	return is_welcome;
 }
 
-static void
-delist(struct stream_listener *l, struct stream *s)
+bool
+stream_admit(struct stream *s)
 {
+	struct stream_listener *l = s->listener;
+
+	pthread_mutex_lock(&l->lock);
+	s->is_greeting = false;
+	s->is_admitted = l->n_streams < l->max_streams;
+	l->n_streams += s->is_admitted;
+	pthread_mutex_unlock(&l->lock);
+	if (!s->is_admitted)
+		refused_count(REFUSED_CONNECTIONS);
+	return s->is_admitted;
+}
+
+/* Its thread ends, or has not begun. */
+static void
+leave(struct stream_listener *l, struct stream *s)
+{
+	bool was_stream = s->is_admitted;
+
 	pthread_mutex_lock(&l->lock);
 	for (struct stream **at = &l->streams; *at; at = &(*at)->next) {
 		if (*at == s) {
@@ -189,13 +266,10 @@ delist(struct stream_listener *l, struct stream *s)
 		}
 	}
 	pthread_mutex_unlock(&l->lock);
-}
-
-static void
-leave(struct stream_listener *l)
-{
+	stream_close(s);
 	pthread_mutex_lock(&l->lock);
-	l->n_streams--;
+	l->n_streams -= was_stream;
+	l->n_threads--;
 	pthread_cond_signal(&l->fewer);
 	pthread_mutex_unlock(&l->lock);
 }
@@ -207,15 +281,11 @@ serve_one(void *arg)
 	struct stream_listener *l = s->listener;
 	struct err e = { 0 };
 
-	if (enlist(l, s)) {
-		if (stream_greet(s, NULL, STREAM_HANDSHAKE_MS, &e) == 0)
-			l->fn(l->arg, s);
-		else
-			log_warn("stream.refused", NULL, "%s", e.text);
-		delist(l, s);
-	}
-	stream_close(s);
-	leave(l);
+	if (stream_greet(s, NULL, STREAM_HANDSHAKE_MS, &e) == 0)
+		l->fn(l->arg, s);
+	else
+		tell_refused(l, e.text);
+	leave(l, s);
 	return NULL;
 }
 
@@ -237,27 +307,22 @@ start_thread(struct stream *s, struct err *e)
 static void
 welcome(struct stream_listener *l, int fd)
 {
-	struct stream *s;
 	struct err e;
-	bool is_full;
+	struct stream *s = stream_new(l->peers, fd, NULL, &e);
 
-	pthread_mutex_lock(&l->lock);
-	is_full = l->n_streams >= l->max_streams;
-	l->n_streams += !is_full;
-	pthread_mutex_unlock(&l->lock);
-	if (is_full) {
-		close(fd);
-		refused_count(REFUSED_CONNECTIONS);
-		log_warn("stream.refused", NULL, "there are %u streams", l->max_streams);
+	if (!s) {
+		tell_refused(l, e.text);
 		return;
 	}
-	s = stream_new(l->peers, fd, NULL, &e);
-	if (s)
-		s->listener = l;
-	if (!s || start_thread(s, &e) < 0) {
-		log_warn("stream.refused", NULL, "%s", e.text);
+	s->listener = l;
+	address_of(s->fd, s->from);
+	if (!enlist(l, s)) {
+		refused_count(REFUSED_CONNECTIONS);
+		tell_refused(l, "too many connections have not shown who they are");
 		stream_close(s);
-		leave(l);
+	} else if (start_thread(s, &e) < 0) {
+		tell_refused(l, e.text);
+		leave(l, s);
 	}
 }
 
@@ -361,10 +426,9 @@ static void
 end_streams(struct stream_listener *l)
 {
 	pthread_mutex_lock(&l->lock);
-	l->is_stopping = true;
 	for (struct stream *s = l->streams; s; s = s->next)
 		stream_abort(s);
-	while (l->n_streams)
+	while (l->n_threads)
 		pthread_cond_wait(&l->fewer, &l->lock);
 	pthread_mutex_unlock(&l->lock);
 }

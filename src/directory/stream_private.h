@@ -39,6 +39,9 @@ struct stream {
 	/* the listener's */
 	struct stream_listener *listener;
 	struct stream *next;
+	uint8_t from[16]; /* whom it came from: an IPv6 address or a mapped IPv4 one */
+	bool is_greeting; /* has not shown a region's certificate yet */
+	bool is_admitted; /* has, and has a place */
 };
 
 /* A stream on the connected socket FD, which it owns from now on, even on failure. REGION: whose
@@ -48,6 +51,9 @@ struct stream *stream_new(struct peers *p, int fd, const char *region, struct er
 /* The handshake, both certificates checked, and the greeting, at most WAIT_MS altogether. */
 must_check
 int stream_greet(struct stream *s, const char *region, uint64_t wait_ms, struct err *e);
+
+/* S has shown a region's certificate: whether its listener has a place for it. */
+bool stream_admit(struct stream *s);
 
 /* Addresses of "host:port", "[v6]:port" or ":port" (any, to listen). freeaddrinfo. ERR_BAD. */
 struct addrinfo;

@@ -266,6 +266,8 @@ stream_greet(struct stream *s, const char *region, uint64_t wait_ms, struct err 
 	}
 	if (region)
 		return read_greeting(s, e);
+	if (!stream_admit(s))
+		return err_set(e, ERR_BUSY, "there are as many streams as there may be");
 	if (gnutls_record_send(s->session, GREETING, sizeof(GREETING) - 1) < 0)
 		return err_set(e, ERR_PEER, "the connection ended in the handshake");
 	return 0;
