@@ -302,19 +302,12 @@ rocks_check_space(struct rocks *r, enum engine_when when, struct err *e)
 }
 
 static int
-rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_write *w, size_t n,
+apply_once(struct rocks *r, const struct vault_id *id, const struct engine_write *w, size_t n,
     const struct engine_guard *guard, enum engine_when when, struct err *e)
 {
-	struct rocks *r = rocks_of(g);
 	rocksdb_writebatch_t *batch;
 	int rc;
 
-	if (engine_check_writes(w, n, e) < 0)
-		return -1;
-	if (when & ENGINE_RESERVE || !has_put(w, n))
-		rocks_ballast_give(r);
-	if (has_put(w, n) && rocks_check_space(r, when, e) < 0)
-		return -1;
 	if (rocks_enter(r, true, e) < 0)
 		return -1;
 	batch = batch_of(id, w, n);
@@ -327,6 +320,30 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 	pthread_mutex_unlock(stripe_of(r, id));
 	rocks_leave(r);
 	return rc;
+}
+
+static int
+rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_write *w, size_t n,
+    const struct engine_guard *guard, enum engine_when when, struct err *e)
+{
+	struct rocks *r = rocks_of(g);
+	struct err why = { 0 };
+	bool was_damaged;
+
+	if (engine_check_writes(w, n, e) < 0)
+		return -1;
+	if (when & ENGINE_RESERVE || !has_put(w, n))
+		rocks_ballast_give(r);
+	if (has_put(w, n) && rocks_check_space(r, when, e) < 0)
+		return -1;
+	was_damaged = atomic_load(&r->is_damaged);
+	if (apply_once(r, id, w, n, guard, when, &why) == 0)
+		return 0;
+	/* The damage is a compaction's: RocksDB refused this before it wrote any of it, and won't when
+	 * opened anew. Else a node that starts would fail here each time. */
+	if (!was_damaged && why.kind == ERR_IO && rocks_says_damage(why.text))
+		return apply_once(r, id, w, n, guard, when, e);
+	return err_set(e, why.kind, "%s", why.text);
 }
 
 /* Deletes of every record of the vault, or one of the whole range if there are many: a range

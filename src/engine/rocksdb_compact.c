@@ -80,7 +80,8 @@ purge(struct rocks *r, const struct buf *names, unsigned wait_ms, size_t *left, 
 {
 	uint64_t until = host_mono_ms() + wait_ms;
 
-	while ((*left = count_left(r, names)) > 0 && host_mono_ms() < until) {
+	while ((*left = count_left(r, names)) > 0 && host_mono_ms() < until &&
+	    !atomic_load(&r->is_broken)) {
 		char *text = NULL;
 
 		rocksdb_disable_file_deletions(r->db, &text);
@@ -191,6 +192,10 @@ rocks_compact(struct engine *g, struct err *e)
 	pthread_mutex_lock(&r->compacting);
 	rocks_ballast_give(r);
 	rc = rocks_enter(r, true, e);
+	if (rc == 0 && atomic_load(&r->is_damaged)) {
+		rocks_leave(r);
+		rc = err_set(e, ERR_IO, "the store is damaged, so it can't be compacted");
+	}
 	if (rc == 0) {
 		rc = compact_inside(r, e);
 		rocks_leave(r);

@@ -3,10 +3,16 @@
  * Failures. After a failed write or sync RocksDB's memory and disk may differ, so the next call
  * closes it and opens it again (with the gate held alone). When the disk is too full for that it
  * is opened for reading only, and a write tries again from time to time.
+ *
+ * Damage. A compaction that meets a block whose checksum is wrong makes RocksDB refuse every write, and so
+ * would the next one after a reopen. Without compactions nothing needs that block but those who ask for
+ * what it holds, so from then on there are none: writes and all other reads go on, no record that can
+ * be read is given up, and tables pile up (RocksDB does not hold writes up for their number while compactions are off).
  */
 #include "base/fs.h"
 #include "base/host.h"
 #include "base/log.h"
+#include "base/stats.h"
 #include "engine/rocksdb_private.h"
 
 #include <stdatomic.h>
@@ -17,6 +23,9 @@
 #define KEEP_S           (10ull * 365 * 86400)
 
 _Thread_local unsigned rocks_scan_depth;
+
+static struct counter damages = COUNTER("domicile_store_damaged_total", NULL,
+    "Stores in which a compaction met damage; they are not compacted any more");
 
 static enum err_kind
 kind_of(const char *text)
@@ -35,6 +44,12 @@ rocks_err(struct err *e, char *text, const char *what)
 	err_set(e, kind_of(text), "%s: %.180s", what, text);
 	rocksdb_free(text);
 	return -1;
+}
+
+bool
+rocks_says_damage(const char *text)
+{
+	return strstr(text, "Corruption") != NULL;
 }
 
 /* Opening and closing */
@@ -120,6 +135,8 @@ rocks_open(struct rocks *r, struct err *e)
 
 	r->reopened_ms = host_mono_ms();
 	r->is_readonly = false;
+	if (atomic_load(&r->is_damaged))
+		rocksdb_options_set_disable_auto_compactions(r->options, 1);
 	r->db = rocksdb_open(r->options, r->path, &text);
 	if (text && kind_of(text) == ERR_FULL) {
 		log_error("engine.full", NULL, "reading only, until there is space");
@@ -196,6 +213,11 @@ rocks_enter(struct rocks *r, bool is_write, struct err *e)
 int
 rocks_broke(struct rocks *r, struct err *e, char *text, const char *what)
 {
+	/* Before is_broken, which has it opened anew. */
+	if (rocks_says_damage(text) && !atomic_exchange(&r->is_damaged, true)) {
+		counter_add(&damages, 1);
+		log_error("engine.damaged", NULL, "no compactions from now on: %.180s", text);
+	}
 	atomic_store(&r->is_broken, true);
 	return rocks_err(e, text, what);
 }

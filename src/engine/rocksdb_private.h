@@ -25,6 +25,7 @@ struct rocks {
 	_Atomic bool is_broken;
 	int mark_fd; /* -1: not there */
 	bool has_lost;
+	_Atomic bool is_damaged; /* a compaction met what it can't read: none until the node ends */
 
 	struct space space;
 	uint64_t buffer_bytes; /* less than this is for deletes alone */
@@ -89,9 +90,11 @@ int rocks_check_space(struct rocks *r, enum engine_when when, struct err *e);
 /* Take over RocksDB's TEXT. Returns -1. */
 int rocks_err(struct err *e, char *text, const char *what);
 /* The same for a change that failed: RocksDB refuses more of them from now on, and so do we until it
- * is reopened. */
+ * is reopened; after damage without compactions. */
 int rocks_broke(struct rocks *r, struct err *e, char *text, const char *what);
 rocksdb_options_t *rocks_options(uint64_t cache_bytes, uint64_t buffer_bytes, bool is_tailed);
+/* Whether RocksDB's TEXT, or an error made of it, says that what it read is damaged. */
+bool rocks_says_damage(const char *text);
 /* Open the closed database, for reading only if there is no space to do otherwise. */
 must_check
 int rocks_open(struct rocks *r, struct err *e);

@@ -1,10 +1,12 @@
-"""A byte of the engine's log that had been synced is changed, and replay ends there: what was lost is told, and no
-account gets a second home by it.
+"""A byte of the engine's files that had been synced is changed. In a log replay ends there: what was lost is told, and
+no account gets a second home by it. In a table those are hit whose records it had, and nobody else.
 """
 import glob
 import os
 import signal
 import time
+
+import botocore.exceptions
 
 from domicile import Region
 
@@ -79,3 +81,39 @@ def test_a_home_that_forgot_a_move_is_none(tmp_path, monkeypatch):
         assert region.client(account).get_object(Bucket="things", Key="who")["Body"].read() == b"sg"
     for region in (source, away):
         region.stop()
+
+
+def writes(clients, key, n):
+    """How many of N writes of each are refused."""
+    refused = [0] * len(clients)
+    for i in range(n):
+        for which, client in enumerate(clients):
+            try:
+                client.put_object(Bucket="things", Key=f"{key}{i}", Body=os.urandom(30000))
+            except botocore.exceptions.ClientError:
+                refused[which] += 1
+    return refused
+
+
+def test_a_damaged_table_stops_nobody_else(tmp_path):
+    region = Region(tmp_path)
+    with open(region.config, "a") as f:
+        f.write("engine_write_buffer = 1MiB\nscrub = off\n")
+    region.start()
+    clients = [region.client(region.account()) for _ in range(8)]
+    for client in clients:
+        client.create_bucket(Bucket="things")
+    assert writes(clients, "before", 12) == [0] * 8
+    for _ in range(100):
+        tables = glob.glob(str(region.folder / region.name / "store/engine/*.sst"))
+        if tables:
+            break
+        time.sleep(0.1)
+    big = max(tables, key=os.path.getmtime)
+    flip(big, os.path.getsize(big) // 2)
+    refused = writes(clients, "new", 12)                # enough for a compaction to meet it
+    assert sum(n > 0 for n in refused) <= 2, refused    # whose records the block had
+    region.stop(signal.SIGKILL)
+    region.start()
+    assert sum(n > 0 for n in writes(clients, "after", 2)) <= 2
+    region.stop(signal.SIGKILL)
