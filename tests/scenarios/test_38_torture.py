@@ -16,6 +16,7 @@ import content
 import disk
 import history
 import linear
+import rot
 import schedule
 from linear import NEVER, read, refusal, swap, write
 
@@ -243,3 +244,24 @@ def test_a_power_cut_takes_nothing_that_was_synced(tmp_path):
         assert list(made.files()) == []
         outcomes.add(done[0][1] if done else "kept")
     assert outcomes == {"kept", "cut", "cut off", "noise", "zeros"}
+
+
+def test_rot_changes_one_finished_chunk_and_remembers_whose(tmp_path):
+    class Node:
+        dir = str(tmp_path)
+    account, content, outcomes = "ab" * 16, random.Random(1).randbytes(5000), set()
+    folder = tmp_path / "store" / "chunks" / "ab" / f"{account}.2"
+    folder.mkdir(parents=True)
+    made, chunk, part = rot.Rot(), folder / ("0" * 32), folder / ("1" * 32 + ".part")
+    part.write_bytes(content)
+    before = time.monotonic_ns()
+    assert rot.Rot().strike(Node, 0) is None
+    for seed in range(100):
+        chunk.write_bytes(content)
+        path, way = made.strike(Node, seed)
+        assert path == str(chunk) and (not chunk.exists() if way == "gone" else chunk.read_bytes() != content)
+        outcomes.add(way)
+    assert outcomes == {"bit", "sector", "cut", "gone"} and part.read_bytes() == content
+    assert made.struck == {account: 100}
+    assert not made.excuses(account, before) and made.excuses(account, time.monotonic_ns())
+    assert not made.excuses("cd" * 16, time.monotonic_ns())

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import re
+import subprocess
 import time
 
 import content
@@ -12,9 +13,18 @@ import s3
 import users
 from history import WRITES
 from schedule import REGIONS
-from world import Failure
+from world import DOMICILE, Failure
 
+FORGED = 11                             # exit code of a scrub that has found something
 CHUNK, SMALL = 4 << 20, 32 << 10        # of content.h: what is larger than SMALL is cut into chunks
+
+
+def told(node, *words, ends_with):
+    """The JSON of a command, the last line of it, also if it says with ENDS_WITH that it found something bad."""
+    done = subprocess.run([DOMICILE, *words, "--json", "--config", node.conf], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if done.returncode not in (0, ends_with):
+        raise Failure(f"{words}: exit {done.returncode}\n{done.stderr.decode(errors='replace')[-3000:]}")
+    return json.loads(done.stdout.decode() if ends_with == 1 else done.stdout.decode().splitlines()[-1])
 
 
 def chunks_of(size, is_of_parts):
@@ -24,8 +34,9 @@ def chunks_of(size, is_of_parts):
 
 
 class Checks:
-    def __init__(self, cluster, accounts, report, removed=()):
+    def __init__(self, cluster, accounts, report, removed=(), rotten=()):
         self.cluster, self.accounts, self.report, self.removed = cluster, accounts, report, removed
+        self.rotten, self.unreadable = rotten, set()    # account ids; (account number, key)
         self.living = [n for n in range(len(accounts)) if n not in removed]
         self.tls = s3.context(cluster.ca)
         self.sizes = collections.Counter()              # (account, service) -> chunks that its objects need
@@ -55,12 +66,17 @@ class Checks:
         for found in self.each(read, [(n, r) for n in self.living for r in regions]):
             for record in found:
                 out.write(json.dumps(record) + "\n")
-                if record["status"] not in (200, 404):
+                if record["status"] in (200, 404):
+                    continue
+                number, _, key = record["key"].partition("/")
+                if self.accounts[int(number)]["account"] in self.rotten:
+                    self.unreadable.add((int(number), key))
+                else:
                     self.report.violation("unreadable", f"{record['key']} by {record['via']} after all was healed: "
                                                         f"{record['status']} {record['why']}")
 
     def read(self, line, number, region, key):
-        for attempt in range(40):
+        for attempt in range(3 if (number, key) in self.unreadable else 40):
             began = time.monotonic_ns()
             status, etag, body = line.once("GET", "/" + key)
             if status in (200, 404):
@@ -147,23 +163,51 @@ class Checks:
         total = collections.Counter()
         for wave in waves:
             try:
-                told = self.cluster.nodes[wave["from"]].json("wave", "verify", wave["id"])
+                answer = told(self.cluster.nodes[wave["from"]], "wave", "verify", wave["id"], ends_with=1)
             except Failure as problem:
                 self.report.violation("provable", f"wave verify {wave['id']}: {problem}")
                 continue
-            total.update({k: told[k] for k in ("same", "changed", "left", "bad", "unknown")})
-            for item in told["items"]:
-                if item["result"] in ("bad", "unknown"):
+            total.update({k: answer[k] for k in ("same", "changed", "left", "bad", "unknown")})
+            for item in answer["items"]:
+                if item["result"] == "unknown" or item["result"] == "bad" and item["account"] not in self.rotten:
                     self.report.violation("no-loss", f"wave verify {wave['id']}: {item}")
         return dict(total)
 
     def scrub(self):
-        """Every record and chunk of every region, read again."""
+        """Every record and chunk of every region, read again: {account id: what is damaged}."""
+        found = collections.defaultdict(list)
         for region in REGIONS:
             try:
-                self.cluster.nodes[region].cli("region", "scrub", "--now", "--rate", "1GiB")
+                answer = told(self.cluster.nodes[region], "region", "scrub", "--now", "--rate", "1GiB", ends_with=FORGED)
             except Failure as problem:
                 self.report.violation("no-loss", f"region scrub at {region}: {problem}")
+                continue
+            for damage in answer["damages"]:
+                found[damage["account"]].append({**damage, "at": region})
+        return found
+
+    def cure(self, out):
+        """The scrub finds what can't be read, all of it and nothing else; then its owner removes it."""
+        found, lost = self.scrub(), collections.Counter(self.accounts[n]["account"] for n, _ in self.unreadable)
+        for account in found.keys() | lost:
+            if lost[account] > len(found[account]) or not lost[account] or account not in self.rotten:
+                self.report.violation("no-loss", f"{account}: {lost[account]} objects can't be read, the scrub found "
+                                                 f"{found[account] or 'nothing'}")
+        for number, key in sorted(self.unreadable):
+            line = self.line(REGIONS[0], self.accounts[number])
+            began = time.monotonic_ns()
+            status, _, why = line.once("DELETE", "/" + key)
+            line.close()
+            out.write(json.dumps({"user": -1, "op": "delete", "key": f"{number}/{key}", "via": REGIONS[0], "began": began,
+                                  "ended": time.monotonic_ns(), "status": status, "why": users.text(status, why)}) + "\n")
+            if status != 204:
+                self.report.violation("no-outage", f"{number}/{key} is damaged and can't be removed: {status} {why}")
+        n, self.unreadable, self.rotten = len(self.unreadable), set(), ()
+        return n
+
+    def is_whole(self):
+        for account, damages in self.scrub().items():
+            self.report.violation("no-loss", f"{account}: {damages}")
 
     def restart_all(self):
         for node in self.cluster.nodes.values():

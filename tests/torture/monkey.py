@@ -4,6 +4,7 @@ import json
 import threading
 import time
 
+from rot import Rot
 from schedule import NODES, Fault
 
 DISK_KINDS = ("power", "full", "low", "write-error", "short-write", "sync-error")
@@ -23,6 +24,7 @@ class Monkey:
         self.lines = collections.Counter()                          # (order that undoes it, line) -> how many hold it
         self.stopping = threading.Event()
         self.torn = 0                                               # files that a power cut changed
+        self.rotten = Rot()
 
     # --- what was active when ---
 
@@ -222,6 +224,9 @@ class Monkey:
         self.disk(fault).order("slow_us", fault.value * 1000)
         self.disk(fault).order_for("slow_until", fault.seconds)
         self.rest(fault)
+
+    def rot(self, fault):
+        return self.rotten.strike(self.cluster.nodes[fault.target], fault.value)
 
     def clock(self, fault):
         self.disk(fault).order("clock_ns", int(fault.value * 1e9))

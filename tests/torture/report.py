@@ -25,7 +25,7 @@ class Report:
         yield f"nodes that gave up on a failing disk and were started again: {f['gave_up']}"
         yield f"files torn by power cuts: {f['torn']}; " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in
                                                                      sorted(f["disks"].items()))
-        yield f"accounts removed: {f['removed']}"
+        yield f"accounts removed: {f['removed']}; objects that were damaged at the end: {f['rotten']}"
         yield "operations: " + str(sum(n for kinds in f["operations"].values() for n in kinds.values()))
         for op, kinds in sorted(f["operations"].items()):
             yield f"  {op}: " + ", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items()))

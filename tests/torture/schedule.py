@@ -23,6 +23,7 @@ FAULTS = {
     "full": 3, "low": 1,    # no space: writes fail; the system only says so
     "write-error": 2, "short-write": 2, "sync-error": 4, "slow-sync": 2,
     "clock": 4,             # the wall clock jumps, and back
+    "rot": 4,               # a chunk that was synced is damaged
 }
 
 Fault = collections.namedtuple("Fault", "at kind target seconds value")
@@ -91,6 +92,8 @@ def make_fault(draw, at, kind, until):
         seconds, value = 0, draw.choice([1, 1, 2, 5])
     elif kind == "slow-sync":
         value = draw.choice([20, 200, 1500])                    # ms
+    elif kind == "rot":
+        target, seconds, value = draw.choice(REGIONS), 0, draw.getrandbits(32)
     elif kind == "clock":
         value = draw.choice([-1, 1]) * draw.choice([0.5, 3, 60, 600])
     return Fault(at, kind, target, seconds, value)
