@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/host.h"
+#include "cli/backup_damages.h"
 #include "cli/call.h"
 #include "cli/progress.h"
 #include "service/backup.h"
@@ -121,6 +122,7 @@ print_backup(json_t *it, json_t *status)
 		printf("; %s new", fresh);
 	}
 	putchar('\n');
+	backup_damages_print(it);
 }
 
 static int
@@ -168,6 +170,7 @@ make(const struct args *a, struct err *e)
 	_cleanup_json_ json_t *begun = NULL, *last = NULL;
 	char folder[PATH_MAX];
 	uint64_t keep;
+	json_t *it;
 
 	if (!c || arg_u64(a, "keep", BACKUP_KEEP, 1, KEEP_MAX, &keep, e) < 0 ||
 	    absolute(arg_operand(a, 0), folder, e) < 0 ||
@@ -177,12 +180,12 @@ make(const struct args *a, struct err *e)
 		return -1;
 	if (strcmp(get_text(last, "state"), "done") != 0)
 		return fail_like_node(last, e);
-	if (arg_flag(a, "json"))
-		return json_dumpf(last, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF
-		    ? err_errno(e, errno, "standard output")
-		    : 0;
-	print_backup(json_object_get(last, "backup"), last);
-	return 0;
+	it = json_object_get(last, "backup");
+	if (!arg_flag(a, "json"))
+		print_backup(it, last);
+	else if (json_dumpf(last, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF)
+		return err_errno(e, errno, "standard output");
+	return backup_damages_exit(it);
 }
 
 /* --- verifying --- */
@@ -212,6 +215,7 @@ go_on(void *arg, uint64_t bytes)
 	return true;
 }
 
+/* 0, the exit code of damage that it names, or -1. */
 static int
 verify_one(const struct args *a, uint32_t generation, json_t *list, struct err *e)
 {
@@ -233,7 +237,7 @@ verify_one(const struct args *a, uint32_t generation, json_t *list, struct err *
 	if (!arg_flag(a, "json"))
 		print_backup(it, NULL);
 	json_array_append_new(list, it);
-	return 0;
+	return backup_damages_exit(it);
 }
 
 static int
@@ -244,6 +248,7 @@ verify(const struct args *a, struct err *e)
 	_cleanup_json_ json_t *list = json_array();
 	_cleanup_buf_ struct buf numbers = BUF_INIT(0);
 	uint32_t generation;
+	int code = 0;
 
 	if (!lock || !list)
 		return -1;
@@ -252,11 +257,15 @@ verify(const struct args *a, struct err *e)
 	if (!numbers.len)
 		return err_set(e, ERR_MISSING, "%s has no whole backup", arg_operand(a, 0));
 	for (size_t at = 0; at < numbers.len; at += sizeof(generation)) {
+		int r;
+
 		memcpy(&generation, numbers.data + at, sizeof(generation));
-		if (verify_one(a, generation, list, e) < 0)
+		r = verify_one(a, generation, list, e);
+		if (r < 0)
 			return -1;
+		code = r ? r : code;
 	}
-	return arg_flag(a, "json") ? print_json(list, e) : 0;
+	return arg_flag(a, "json") && print_json(list, e) < 0 ? -1 : code;
 }
 
 int

@@ -16,6 +16,7 @@
 
 #include "base/fs.h"
 #include "chunks/chunks.h"
+#include "cli/backup_damages.h"
 #include "cli/call.h"
 #include "cli/progress.h"
 #include "cli/region_conf.h"
@@ -225,13 +226,14 @@ print_restored(struct restoring *r, struct err *e)
 		return err_set(e, ERR_MEMORY, "no memory");
 	progress_clear(&r->progress);
 	if (arg_flag(r->args, "json"))
-		return print_json(it, e);
+		return print_json(it, e) < 0 ? -1 : backup_damages_exit(it);
 	printf("restored generation %u of %s, of %s: %" PRIu64 " accounts\n", r->m.generation,
 	    r->m.region, get_text(it, "time"), r->m.accounts);
+	backup_damages_print(it);
 	fprintf(stderr,
 	    "At its start the node compares every account with the directory before it "
 	    "serves any;\nthen `domicile region reconciled` tells what became of them.\n");
-	return 0;
+	return backup_damages_exit(it);
 }
 
 int

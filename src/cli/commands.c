@@ -123,7 +123,8 @@ const struct command commands[] = {
 	    "FOLDER is on the node's machine, best on another disk: empty, or one of earlier backups, of which\n"
 	    "only what has changed is written. No key is in it: keep region.key, sign.key and tls.key apart.\n"
 	    "Interrupting the command does not end the backup. With --verify nothing is written: every\n"
-	    "generation in FOLDER is read again, no node is needed, and damage makes it exit with 11.",
+	    "generation in FOLDER is read again, no node is needed, and damage makes it exit with 11.\n"
+	    "It also exits with 11 when it is done and names vaults whose header was damaged in the store.",
 	    {
 	        CONFIG,
 	        { "keep", "N", "generations that stay in the folder (7)" },
@@ -138,7 +139,8 @@ const struct command commands[] = {
 	    "put a backup back into the empty store of a node that is stopped",
 	    "At its next start the node serves nothing before it has compared every account with the\n"
 	    "directory: what has moved away or was removed since does not come back to life. See\n"
-	    "`region reconciled` then.",
+	    "`region reconciled` then. It exits with 11 when it is done and the backup names vaults that were\n"
+	    "damaged in the store already.",
 	    {
 	        { "config", "FILE", "region.conf of the node (or $DOMICILE_CONFIG)" },
 	        { "generation", "N", "which of the folder's (the newest)" },

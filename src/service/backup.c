@@ -18,6 +18,7 @@
 #include "chunks/chunks.h"
 #include "directory/directory.h"
 #include "engine/changes.h"
+#include "sealed/keys.h"
 #include "vault/region.h"
 #include "vault/transfer.h"
 
@@ -54,6 +55,7 @@ struct writing {
 	int lock_fd;
 	struct manifest m;
 	struct buf runs, lists; /* of struct backup_object, as long as they grow */
+	struct buf damages;     /* of struct backup_damage, likewise */
 	struct buf run;         /* the records of the next run */
 	struct vault_id last;   /* of the vault before */
 
@@ -161,17 +163,34 @@ end_run(struct writing *w, struct err *e)
 	return 0;
 }
 
-/* The oldest and newest generation of the region key that the vaults need. */
+static void
+note_damage(struct writing *w, const struct vault_id *id)
+{
+	const struct backup_damage d = { .id = *id };
+
+	if (w->m.damaged++ < BACKUP_DAMAGES_MAX)
+		buf_add(&w->damages, &d, sizeof(d));
+}
+
+/* The oldest and newest generation of the region key that the vaults need. A malformed header says nothing of that,
+ * and is its own account's trouble. */
 static int
 note_key(
     struct writing *w, const struct vault_id *id, struct span key, struct span value, struct err *e)
 {
 	struct manifest *m = &w->m;
+	struct err why = { 0 };
 	uint32_t generation;
-	int r = transfer_key_of(NULL, id, key, value, &generation, e);
+	int r = transfer_key_of(NULL, id, key, value, &generation, &why);
 
-	if (r <= 0)
-		return r;
+	if (r < 0 && (why.kind != ERR_FORGED || id->service >= SERVICES))
+		return err_set(e, why.kind, "%s", why.text);
+	if (r < 0 || (r > 0 && (!generation || generation > keys_generation(w->b->node->keys)))) {
+		note_damage(w, id);
+		return 0;
+	}
+	if (r == 0)
+		return 0;
 	if (!m->key_oldest || generation < m->key_oldest)
 		m->key_oldest = generation;
 	if (generation > m->key_newest)
@@ -427,12 +446,15 @@ write_manifest(struct writing *w, struct err *e)
 	_cleanup_(fd_closep) int fd = open(w->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char path[BACKUP_PATH];
 
-	if (buf_check(&w->runs, e) < 0 || buf_check(&w->lists, e) < 0)
+	if (buf_check(&w->runs, e) < 0 || buf_check(&w->lists, e) < 0 ||
+	    buf_check(&w->damages, e) < 0)
 		return -1;
 	w->m.runs = (void *)w->runs.data;
 	w->m.n_runs = w->runs.len / sizeof(*w->m.runs);
 	w->m.lists = (void *)w->lists.data;
 	w->m.n_lists = w->lists.len / sizeof(*w->m.lists);
+	w->m.damages = (void *)w->damages.data;
+	w->m.n_damages = w->damages.len / sizeof(*w->m.damages);
 	w->m.finished_ms = host_wall_ms();
 	if (manifest_text(&w->m, &text, e) < 0)
 		return -1;
@@ -476,6 +498,7 @@ writing_free(struct writing *w)
 	manifest_free(&w->before);
 	buf_free(&w->runs);
 	buf_free(&w->lists);
+	buf_free(&w->damages);
 	buf_free(&w->run);
 	buf_free(&w->known);
 	buf_free(&w->list);
@@ -497,9 +520,9 @@ run(void *arg)
 	if (rc == 0)
 		log_info("backup.done", NULL,
 		    "generation=%u accounts=%" PRIu64 " records=%" PRIu64 " chunks=%" PRIu64
-		    " new_bytes=%" PRIu64,
+		    " new_bytes=%" PRIu64 " damaged=%" PRIu64,
 		    w->m.generation, w->m.accounts, w->m.records, w->m.chunks,
-		    atomic_load(&b->new_bytes));
+		    atomic_load(&b->new_bytes), w->m.damaged);
 	else
 		log_error("backup.failed", NULL, "%s", e.text);
 	pthread_mutex_lock(&b->lock);

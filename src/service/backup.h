@@ -17,6 +17,9 @@
  * that are erased meanwhile: these are gone. The directory is copied last, so that an account whose record
  * was seen has its row, unless it was removed.
  *
+ * A vault whose header is malformed is in it as it is, and named in the manifest: the damage is the store's, and of
+ * that vault alone.
+ *
  * Region key, sign key and TLS keys are not in it. Neither is anything that was erased before it began.
  */
 #pragma once
@@ -52,6 +55,12 @@ struct backup_object {
 	uint64_t bytes;
 };
 
+/* A vault whose header was malformed in the store. */
+struct backup_damage {
+	struct vault_id id;
+};
+#define BACKUP_DAMAGES_MAX 1000
+
 struct manifest {
 	char region[REGION_NAME_SIZE];
 	uint32_t generation;
@@ -64,16 +73,20 @@ struct manifest {
 	size_t n_runs;
 	struct backup_object *lists; /* of chunk_entry, in order of vaults and names */
 	size_t n_lists;
+	uint64_t damaged;              /* vaults */
+	struct backup_damage *damages; /* the first BACKUP_DAMAGES_MAX of them, in order */
+	size_t n_damages;
 };
 
 void manifest_free(struct manifest *m);
 #define _cleanup_manifest_ __attribute__((cleanup(manifest_free)))
-/* The stored form, with its digest. ERR_FORGED: damaged, or not one. */
+/* The stored form, with its digest. ERR_FORGED: damaged, or not one. ERR_BAD: of a newer program. */
 must_check
 int manifest_text(const struct manifest *m, struct buf *out, struct err *e);
 must_check
 int manifest_parse(struct span text, struct manifest *out, struct err *e);
-json_t *manifest_json(const struct manifest *m); /* its figures, for people and programs */
+/* Its figures, for people and programs, and "damages": [{ "account", "service", "kind" }]. */
+json_t *manifest_json(const struct manifest *m);
 
 struct chunk_entry {
 	struct vault_id id;
@@ -110,8 +123,9 @@ typedef bool backup_go_on_fn(void *arg, uint64_t bytes);
 must_check
 int backup_verify(
     const char *folder, const struct manifest *m, backup_go_on_fn *go_on, void *arg, struct err *e);
-/* Whether K can unwrap the keys of M's vaults: one of each generation is tried. ERR_MISSING: a generation
- * that K does not have any more; ERR_FORGED: another region key. */
+/* Whether K can unwrap the keys of M's vaults: those of each generation are tried until one opens. Headers that
+ * are malformed are passed over. ERR_MISSING: a generation that K does not have any more; ERR_FORGED: another
+ * region key, with which none opens. */
 must_check
 int backup_check_keys(const char *folder, const struct manifest *m, struct keys *k, struct err *e);
 /* Into the empty ENGINE and CHUNKS, durably. */

@@ -10,7 +10,9 @@
 #include "base/fs.h"
 #include "base/host.h"
 
-#define FORMAT "domicile-backup/1"
+/* One that names damages has a format of its own, so that no older program takes it for whole. */
+#define FORMAT         "domicile-backup/1"
+#define FORMAT_DAMAGED "domicile-backup/2"
 
 /* --- paths --- */
 
@@ -105,8 +107,10 @@ manifest_free(struct manifest *m)
 {
 	free(m->runs);
 	free(m->lists);
+	free(m->damages);
 	m->runs = m->lists = NULL;
-	m->n_runs = m->n_lists = 0;
+	m->damages = NULL;
+	m->n_runs = m->n_lists = m->n_damages = 0;
 }
 
 static const struct {
@@ -151,6 +155,26 @@ objects_json(const struct backup_object *o, size_t n)
 	return list;
 }
 
+static json_t *
+damages_json(const struct manifest *m)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < m->n_damages; i++) {
+		const struct vault_id *id = &m->damages[i].id;
+		char account[ACCOUNT_TEXT_SIZE];
+
+		account_text(&id->account, account);
+		if (json_array_append_new(list,
+		        json_pack("{s:s, s:s, s:s}", "account", account, "service",
+		            service_name(id->service), "kind", "header")) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
 json_t *
 manifest_json(const struct manifest *m)
 {
@@ -158,9 +182,10 @@ manifest_json(const struct manifest *m)
 	json_t *j;
 
 	host_time_text(m->began_ms, began);
-	j = json_pack("{s:s, s:i, s:s, s:b, s:i, s:i}", "region", m->region, "generation",
+	j = json_pack("{s:s, s:i, s:s, s:b, s:i, s:i, s:I, s:o}", "region", m->region, "generation",
 	    (int)m->generation, "time", began, "directory", (int)m->has_directory, "key_oldest",
-	    (int)m->key_oldest, "key_newest", (int)m->key_newest);
+	    (int)m->key_oldest, "key_newest", (int)m->key_newest, "damaged", (json_int_t)m->damaged,
+	    "damages", damages_json(m));
 	for (size_t i = 0; j && i < ARRAY_LEN(figures); i++)
 		json_object_set_new(j, figures[i].name, json_integer((json_int_t)*figure(m, i)));
 	return j;
@@ -169,10 +194,10 @@ manifest_json(const struct manifest *m)
 int
 manifest_text(const struct manifest *m, struct buf *out, struct err *e)
 {
-	json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:o, s:o}", "format", FORMAT, "region",
-	    m->region, "generation", (int)m->generation, "key_oldest", (int)m->key_oldest,
-	    "key_newest", (int)m->key_newest, "runs", objects_json(m->runs, m->n_runs), "lists",
-	    objects_json(m->lists, m->n_lists));
+	json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:o, s:o}", "format",
+	    m->damaged ? FORMAT_DAMAGED : FORMAT, "region", m->region, "generation",
+	    (int)m->generation, "key_oldest", (int)m->key_oldest, "key_newest", (int)m->key_newest,
+	    "runs", objects_json(m->runs, m->n_runs), "lists", objects_json(m->lists, m->n_lists));
 	char hex[2 * SHA256_BYTES + 1];
 	uint8_t digest[SHA256_BYTES];
 	char *text;
@@ -181,6 +206,12 @@ manifest_text(const struct manifest *m, struct buf *out, struct err *e)
 		json_object_set_new(j, figures[i].name, json_integer((json_int_t)*figure(m, i)));
 	if (j && m->has_directory)
 		json_object_set_new(j, "directory", object_json(&m->directory));
+	if (j && m->damaged &&
+	    (json_object_set_new(j, "damaged", json_integer((json_int_t)m->damaged)) < 0 ||
+	        json_object_set_new(j, "damages", damages_json(m)) < 0)) {
+		json_decref(j);
+		j = NULL;
+	}
 	text = j ? json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	json_decref(j);
 	if (!text)
@@ -236,7 +267,40 @@ number_of(json_t *j, const char *name, uint64_t max, uint64_t *out)
 }
 
 static bool
-fill(json_t *j, struct manifest *m)
+damage_of(json_t *j, struct backup_damage *out)
+{
+	const char *account = json_string_value(json_object_get(j, "account"));
+	const char *name = json_string_value(json_object_get(j, "service"));
+	const char *kind = json_string_value(json_object_get(j, "kind"));
+	enum service service;
+
+	if (!account || !account_parse(account, &out->id.account) || !name ||
+	    !service_parse(name, &service) || !kind || strcmp(kind, "header") != 0)
+		return false;
+	out->id.service = (uint8_t)service;
+	return true;
+}
+
+static bool
+damages_of(json_t *j, struct manifest *m)
+{
+	json_t *list = json_object_get(j, "damages");
+	size_t n = json_array_size(list);
+
+	if (!number_of(j, "damaged", INT64_MAX, &m->damaged) || !n || n > BACKUP_DAMAGES_MAX ||
+	    n > m->damaged)
+		return false;
+	m->damages = calloc(n, sizeof(*m->damages));
+	if (!m->damages)
+		return false;
+	for (; m->n_damages < n; m->n_damages++)
+		if (!damage_of(json_array_get(list, m->n_damages), &m->damages[m->n_damages]))
+			return false;
+	return true;
+}
+
+static bool
+fill(json_t *j, bool is_damaged, struct manifest *m)
 {
 	const char *region = json_string_value(json_object_get(j, "region"));
 	json_t *directory = json_object_get(j, "directory");
@@ -258,7 +322,8 @@ fill(json_t *j, struct manifest *m)
 	if (directory && !object_of(directory, &m->directory))
 		return false;
 	return objects_of(json_object_get(j, "runs"), &m->runs, &m->n_runs) &&
-	    objects_of(json_object_get(j, "lists"), &m->lists, &m->n_lists);
+	    objects_of(json_object_get(j, "lists"), &m->lists, &m->n_lists) &&
+	    (!is_damaged || damages_of(j, m));
 }
 
 /* The JSON in TEXT if its digest, on the line behind it, holds. */
@@ -288,10 +353,14 @@ manifest_parse(struct span text, struct manifest *out, struct err *e)
 	_cleanup_manifest_ struct manifest m = { 0 };
 	json_t *j = checked(text);
 	const char *format = json_string_value(json_object_get(j, "format"));
-	bool is_ours = format && strcmp(format, FORMAT) == 0, is_good = is_ours && fill(j, &m);
+	bool is_damaged = format && strcmp(format, FORMAT_DAMAGED) == 0;
+	bool is_ours = is_damaged || (format && strcmp(format, FORMAT) == 0);
+	bool is_good = is_ours && fill(j, is_damaged, &m);
 
 	if (format && !is_ours)
-		err_set(e, ERR_BAD, "a backup of format '%.40s', and this program knows " FORMAT,
+		err_set(e, ERR_BAD,
+		    "a backup of format '%.40s', and this program knows " FORMAT
+		    " and " FORMAT_DAMAGED,
 		    format);
 	else if (!is_good)
 		err_set(e, ERR_FORGED, "a damaged manifest");

@@ -268,46 +268,57 @@ backup_verify(
 
 struct trying {
 	struct keys *keys;
-	uint32_t seen[16]; /* generations that were tried */
+	uint32_t newest;     /* that the backup speaks of: a header with a later one is malformed */
+	uint32_t opened[16]; /* generations of which a key was unwrapped */
 	size_t n;
+	struct err why; /* the first that was not */
 };
 
 static bool
-was_tried(struct trying *t, uint32_t generation)
+has_opened(const struct trying *t, uint32_t generation)
 {
 	for (size_t i = 0; i < t->n; i++)
-		if (t->seen[i] == generation)
+		if (t->opened[i] == generation)
 			return true;
-	if (t->n < ARRAY_LEN(t->seen))
-		t->seen[t->n++] = generation;
 	return false;
+}
+
+static int
+try_key(struct trying *t, const struct change *c, struct err *e)
+{
+	struct err why = { 0 };
+	uint32_t generation;
+	int is_header = transfer_key_of(NULL, &c->id, c->key, c->value, &generation, &why);
+
+	if (is_header <= 0 || !generation || generation > t->newest || has_opened(t, generation))
+		return 0;
+	if (transfer_key_of(t->keys, &c->id, c->key, c->value, &generation, &why) >= 0) {
+		if (t->n < ARRAY_LEN(t->opened))
+			t->opened[t->n++] = generation;
+		return 0;
+	}
+	if (why.kind == ERR_MISSING)
+		return err_set(e, ERR_MISSING,
+		    "it needs generation %u of the region key, which was destroyed when the key "
+		    "was rotated: restore a newer backup, or with the region key of its time",
+		    generation);
+	if (why.kind != ERR_FORGED)
+		return err_set(e, why.kind, "%s", why.text);
+	if (!t->why.kind)
+		t->why = why;
+	return 0;
 }
 
 static int
 try_keys(void *arg, struct span run, struct err *e)
 {
 	struct reader r = READER(run.data, run.len);
-	struct trying *t = arg;
-	uint32_t generation;
 	struct change c;
 	int rc;
 
-	while ((rc = change_next(&r, &c, e)) > 0) {
-		int is_header = transfer_key_of(NULL, &c.id, c.key, c.value, &generation, e);
-
-		if (is_header < 0)
+	while ((rc = change_next(&r, &c, e)) > 0)
+		if (try_key(arg, &c, e) < 0)
 			return -1;
-		if (!is_header || was_tried(t, generation))
-			continue;
-		if (transfer_key_of(t->keys, &c.id, c.key, c.value, &generation, e) >= 0)
-			continue;
-		if (e->kind == ERR_MISSING)
-			return err_set(e, ERR_MISSING,
-			    "it needs generation %u of the region key, which was destroyed when the key "
-			    "was rotated: restore a newer backup, or with the region key of its time",
-			    generation);
-		return err_add(e, "the region key is not the one of this backup");
-	}
 	return rc;
 }
 
@@ -315,9 +326,13 @@ int
 backup_check_keys(const char *folder, const struct manifest *m, struct keys *k, struct err *e)
 {
 	struct reading r = { .folder = folder, .m = m };
-	struct trying t = { .keys = k };
+	struct trying t = { .keys = k, .newest = m->key_newest };
 
-	return each_run(&r, try_keys, &t, e);
+	if (each_run(&r, try_keys, &t, e) < 0)
+		return -1;
+	return t.why.kind && !t.n
+	    ? err_set(e, t.why.kind, "the region key is not the one of this backup: %s", t.why.text)
+	    : 0;
 }
 
 /* --- putting back --- */

@@ -1,5 +1,6 @@
 """A region's store is lost and put back from a backup: what the directory vouches for is served, and nothing
 that has moved, was removed or was erased comes back to life."""
+import hashlib
 import json
 import os
 import pathlib
@@ -364,6 +365,34 @@ def test_damage_in_a_backup_is_found_and_not_restored(regions, tmp_path):
         assert code == 11 and "damaged" in why, why
         victim.write_bytes(good)
     assert command("region", "backup", "--verify", folder)[0] == 0
+
+
+def change_manifest(folder, generation, change):
+    path = folder / f"generation-{generation:06}"
+    manifest = json.loads(path.read_text().splitlines()[0])
+    change(manifest)
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    path.write_text(f"{text}\n{hashlib.sha256(text.encode()).hexdigest()}\n")
+
+
+def test_damage_that_a_backup_names_is_told_to_the_end(tmp_path):
+    bj = may_back_up(Region(tmp_path, "cn-bj", "CN")).start()
+    folder = tmp_path / "backup"
+    account = make_account(bj)
+    bj.command("region", "backup", folder)
+    damages = [{"account": account["account"], "service": "files", "kind": "header"}]
+    change_manifest(folder, 1, lambda m: m.update(format="domicile-backup/2", damaged=2, damages=damages))
+    line = f"{account['account']}\tfiles\theader\nand 1 more\n"
+    code, out, why = command("region", "backup", "--verify", folder)
+    assert code == 11 and out.endswith(line) and "generation 1" in out, (out, why)
+    code, out, why = command("region", "backup", "--verify", folder, "--json")
+    assert code == 11 and json.loads(out)[0]["damages"] == damages, (out, why)
+    lose_store(bj)
+    code, out, why = command("region", "restore", folder, "--config", bj.config)
+    assert code == 11 and out.endswith(line) and "restored generation 1" in out, (out, why)
+    bj.start()
+    assert body(bj, account, "small") == account["account"].encode()
+    bj.stop()
 
 
 def test_files_that_were_copied_back_are_noticed(tmp_path):

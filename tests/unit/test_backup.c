@@ -242,6 +242,122 @@ a_folder_that_is_in_use_is_busy(void **state)
 	place_close(&p);
 }
 
+static void
+put_record(struct place *p, const struct vault_id *id, const char *key, struct span value)
+{
+	const struct engine_write w = { ENGINE_PUT, { (const uint8_t *)key, strlen(key) }, value };
+	struct err e = { 0 };
+
+	CHECK_OK(engine_apply(p->region.node.engine, id, &w, 1, NULL, ENGINE_NOW, &e), &e);
+}
+
+static struct buf
+header_of(struct place *p, const struct vault_id *id)
+{
+	struct buf header = BUF_INIT(0);
+	struct err e = { 0 };
+
+	CHECK(engine_get(p->region.node.engine, id, ((struct span){ (const uint8_t *)"H", 1 }),
+	          &header, &e) == 1);
+	return header;
+}
+
+static int
+vault_order(const void *a, const void *b)
+{
+	return memcmp(a, b, VAULT_ID_BYTES);
+}
+
+/* One is cut off, of one the format is unknown, and one names a generation of the region key that never was. */
+static void
+damage_headers(struct place *p, struct vault_id ids[static 3])
+{
+	for (unsigned i = 0; i < 3; i++) {
+		const struct files f = region_account(&p->region, ALL_SERVICES, NULL);
+		_cleanup_buf_ struct buf h = BUF_INIT(0);
+
+		ids[i] = (struct vault_id){ f.account, SERVICE_FILES };
+		h = header_of(p, &ids[i]);
+		if (i == 1)
+			h.data[0] = 9;
+		if (i == 2)
+			be32_put(h.data + 27, 0x80000001);
+		put_record(p, &ids[i], "H", (struct span){ h.data, i ? h.len : 30 });
+	}
+	qsort(ids, 3, sizeof *ids, vault_order);
+}
+
+static void
+a_malformed_header_is_kept_and_named(void **state)
+{
+	_cleanup_buf_ struct buf before = BUF_INIT(0), after = BUF_INIT(0);
+	_cleanup_manifest_ struct manifest m = { 0 };
+	struct vault_id ids[3];
+	struct err e = { 0 };
+	struct engine *engine;
+	struct chunks *chunks;
+	struct place p;
+	int64_t n;
+	json_t *j;
+
+	(void)state;
+	place_open(&p);
+	(void)account_with_things(&p);
+	damage_headers(&p, ids);
+	back_up(&p, 1, &n);
+	CHECK(verify(&p) == ERR_NONE);
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	CHECK(m.accounts == 4 && m.key_oldest == 1 && m.key_newest == 1);
+	CHECK(m.damaged == 3 && m.n_damages == 3);
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_BYTES(&m.damages[i].id, &ids[i], VAULT_ID_BYTES);
+	j = status_of(&p);
+	CHECK(json_array_size(json_object_get(json_object_get(j, "backup"), "damages")) == 3);
+	json_decref(j);
+
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	engine = engine_rocksdb(check_path(p.region.store.dir, "other"), 8 << 20, 8 << 20, &e);
+	chunks = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
+	CHECK(engine && chunks);
+	CHECK_OK(backup_restore(p.folder, &m, engine, chunks, NULL, NULL, &e), &e);
+	CHECK_OK(engine_each(p.region.node.engine, add_record, &before, &e), &e);
+	CHECK_OK(engine_each(engine, add_record, &after, &e), &e);
+	CHECK(before.len == after.len && memcmp(before.data, after.data, after.len) == 0);
+	engine_close(engine);
+	chunks_close(chunks);
+	place_close(&p);
+}
+
+/* The first vault's wrapped key is damaged: the others show that the region key is the right one. */
+static void
+one_key_that_does_not_open_is_not_another_region_key(void **state)
+{
+	_cleanup_manifest_ struct manifest m = { 0 };
+	struct vault_id first = { 0 };
+	struct err e = { 0 };
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct files f = region_account(&p.region, ALL_SERVICES, NULL);
+
+		if (i == 0 || memcmp(&f.account, &first.account, ACCOUNT_ID_BYTES) < 0)
+			first.account = f.account;
+	}
+	first.service = SERVICE_PROFILE;
+
+	_cleanup_buf_ struct buf h = header_of(&p, &first);
+
+	h.data[27 + 20] ^= 1;
+	put_record(&p, &first, "H", (struct span){ h.data, h.len });
+	back_up(&p, 1, &n);
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	place_close(&p);
+}
+
 /* Removed while a backup holds: there until it lets go. */
 static void
 a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied(void **state)
@@ -283,6 +399,8 @@ main(void)
 		cmocka_unit_test(another_region_key_is_refused),
 		cmocka_unit_test(what_was_erased_is_in_no_file),
 		cmocka_unit_test(a_folder_that_is_in_use_is_busy),
+		cmocka_unit_test(a_malformed_header_is_kept_and_named),
+		cmocka_unit_test(one_key_that_does_not_open_is_not_another_region_key),
 		cmocka_unit_test(a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied),
 	};
 
