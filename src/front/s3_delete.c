@@ -30,6 +30,12 @@ removal_code(const struct removal *r)
 	}
 }
 
+static unsigned
+removal_status(const struct removal *r)
+{
+	return r->err.kind == ERR_STALE ? 412 : r->err.kind == ERR_DENIED ? 403 : 400;
+}
+
 /* A condition that is not looked at would remove what the client wanted kept. */
 static int
 refuse_conditions(struct s3_call *c, struct err *e)
@@ -73,8 +79,7 @@ s3_delete_object(struct s3_call *c, struct err *e)
 	if (r.err.kind == ERR_FULL)
 		return err_set(e, ERR_FULL, "%s", r.err.text);
 	if (r.err.kind)
-		return s3_refuse(
-		    c, e, r.err.kind == ERR_STALE ? 412 : 400, removal_code(&r), "%s", r.err.text);
+		return s3_refuse(c, e, removal_status(&r), removal_code(&r), "%s", r.err.text);
 	c->r->status = 204;
 	if (r.found[0])
 		response_header(c->r, "x-amz-version-id", "%s", r.found);

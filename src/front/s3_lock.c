@@ -215,9 +215,9 @@ refuse_version(struct s3_call *c, const struct object_absence *why, struct err *
 
 	if (e->kind == ERR_MISSING)
 		c->code = why->is_bucket ? "NoSuchBucket" : version ? "NoSuchVersion" : "NoSuchKey";
-	if (e->kind == ERR_BAD) {
-		c->status = 400;
-		c->code = "InvalidRequest";
+	if (e->kind == ERR_BAD && (why->is_lockless || why->is_marker)) {
+		c->status = why->is_lockless ? 400 : 405;
+		c->code = why->is_lockless ? "InvalidRequest" : "MethodNotAllowed";
 	}
 	return -1;
 }

@@ -113,6 +113,7 @@ int files_versioning_set(
 struct object_absence {
 	bool is_bucket;                   /* there is no such bucket */
 	bool is_marker;                   /* a delete marker stands there */
+	bool is_lockless;                 /* of a lock: the bucket was not made for locks */
 	char version[FILES_VERSION_SIZE]; /* the marker's */
 	uint64_t modified_ms;
 };
@@ -154,7 +155,7 @@ int files_lock_default_set(
 must_check
 int files_lock_get(struct files *f, const char *bucket, const char *key, const char *version,
     struct files_lock *out, struct object_absence *why, struct err *e);
-/* The retention in L. ERR_DENIED if that would cut short what is there and MAY_BYPASS does not help. */
+/* The retention in L. ERR_DENIED if that is not the same mode for longer and MAY_BYPASS does not help. */
 must_check
 int files_lock_retain(struct files *f, const char *bucket, const char *key, const char *version,
     const struct files_lock *l, bool may_bypass, struct object_absence *why, struct err *e);

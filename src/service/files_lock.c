@@ -219,9 +219,11 @@ find_lock(struct vault *v, const char *bucket, const char *key, const char *vers
 	if (version_place(v, bucket, key, version, p, why, e) < 0 ||
 	    object_row_find(v, bucket, key, &row, e) < 0)
 		return -1;
-	if (!row.has_lock)
+	why->is_lockless = !row.has_lock;
+	why->is_marker = p->is_marker;
+	if (why->is_lockless)
 		return no_locks(e);
-	if (p->is_marker)
+	if (why->is_marker)
 		return err_set(e, ERR_BAD, "a delete marker has no lock");
 	return read_lock(v, p, key, out, e);
 }
@@ -245,13 +247,13 @@ static int
 may_follow(
     const struct files_lock *old, const struct files_lock *to, bool may_bypass, struct err *e)
 {
-	bool is_weaker = to->mode < old->mode || to->retain_ms < old->retain_ms;
+	bool is_longer = to->mode == old->mode && to->retain_ms >= old->retain_ms;
 
-	if (!is_retained(old) || !is_weaker)
+	if (!is_retained(old) || is_longer)
 		return 0;
 	if (old->mode == LOCK_GOVERNANCE && may_bypass)
 		return 0;
-	return err_set(e, ERR_DENIED, "the retention that is there can't be cut short");
+	return err_set(e, ERR_DENIED, "the retention that is there can only be made longer");
 }
 
 /* Begin a change: the vault taken and the lock as it is. */

@@ -32,10 +32,14 @@ def later(days):
     return datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(days=days)
 
 
-def refused(call, **words):
+def status_of(call, **words):
     with pytest.raises(ClientError) as why:
         call(**words)
-    return why.value.response["Error"]["Code"]
+    return why.value.response["ResponseMetadata"]["HTTPStatusCode"], why.value.response["Error"]["Code"]
+
+
+def refused(call, **words):
+    return status_of(call, **words)[1]
 
 
 def lock_by_default(s3, mode, days=1):
@@ -79,6 +83,20 @@ def test_retention_and_hold_of_one_version(s3):
     s3.put_object_legal_hold(VersionId=second, LegalHold={"Status": "OFF"}, **words)
     s3.delete_object(VersionId=second, **words)
     assert s3.get_object(**words)["Body"].read() == b"1"
+
+
+def test_a_mode_changes_by_bypass_and_answers_are_s3s(s3):
+    words = {"Bucket": "backup", "Key": "k"}
+    version = s3.put_object(Body=b"1", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=later(3), **words)["VersionId"]
+    strict = {"Mode": "COMPLIANCE", "RetainUntilDate": later(4)}
+    assert status_of(s3.put_object_retention, Retention=strict, **words) == (403, "AccessDenied")
+    assert status_of(s3.delete_object, VersionId=version, **words) == (403, "AccessDenied")
+    s3.put_object_retention(Retention=strict, BypassGovernanceRetention=True, **words)
+    marker = s3.delete_object(**words)["VersionId"]
+    hold = {"Status": "ON"}
+    assert status_of(s3.put_object_legal_hold, VersionId=marker, LegalHold=hold, **words) == (405, "MethodNotAllowed")
+    assert status_of(s3.get_object_retention, VersionId=marker, **words) == (405, "MethodNotAllowed")
+    assert status_of(s3.get_object_legal_hold, VersionId="x", **words) == (400, "InvalidArgument")
 
 
 def test_uploads_in_parts_and_copies_are_locked(s3):

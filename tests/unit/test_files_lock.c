@@ -106,7 +106,8 @@ retention_is_lengthened_by_anybody_and_shortened_by_few(void **state)
 	CHECK(retain(&f, version, LOCK_GOVERNANCE, 20, false) == ERR_NONE);
 	CHECK(remove_version(&f, version, false) == ERR_DENIED);
 	CHECK(retain(&f, version, LOCK_GOVERNANCE, 5, true) == ERR_NONE);
-	CHECK(retain(&f, version, LOCK_COMPLIANCE, 6, false) == ERR_NONE);
+	CHECK(retain(&f, version, LOCK_COMPLIANCE, 6, false) == ERR_DENIED);
+	CHECK(retain(&f, version, LOCK_COMPLIANCE, 6, true) == ERR_NONE);
 	for (int bypass = 0; bypass < 2; bypass++) {
 		CHECK(retain(&f, version, LOCK_COMPLIANCE, 5, bypass) == ERR_DENIED);
 		CHECK(retain(&f, version, LOCK_GOVERNANCE, 50, bypass) == ERR_DENIED);
