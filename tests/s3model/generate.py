@@ -6,11 +6,13 @@ region is asked), and its arguments. Content is [seed, size]; ids of versions an
 import base64
 import hashlib
 
+from locks import PAST
 from model import checksum_of
 from pages import is_xml
 from values import content
 
 BUCKETS = ["photos", "a.b-c", "backup", "backup-1"]
+LOCKING = ["locked", "backup-2"]
 NO_BUCKETS = ["nobody", "Photos", "a..b", "ab"]
 WORDS = ["a", "b", "B", "ab", "a b", "+", "a+b", "%", "%2F", "%zz", "&", "<x>", "\"'", "é", "e\u0301", "日本", "हि", "🏠", "ü" * 20, "\x01",
          "\x7f", "\n", "\r", "\t", "..", ".", "", "~", "\\", "?", "?versionId=null", "#", "=", ";", "*", ":", "null", "\ufffd", "\u2028", "\uffff",
@@ -34,10 +36,12 @@ WEIGHTS = {
     "abort_upload": 2, "list_parts": 3, "list_uploads": 4, "get_tags": 2, "put_tags": 3, "delete_tags": 1,
     "create_bucket": 3, "delete_bucket": 2, "head_bucket": 1, "list_buckets": 1, "put_versioning": 2,
     "get_versioning": 1, "get_bucket_tags": 1, "put_bucket_tags": 1, "delete_bucket_tags": 0.5,
+    "put_lock": 0.7, "get_lock": 0.3, "put_retention": 1.5, "get_retention": 0.7, "put_hold": 1.5, "get_hold": 0.7,
 }
 
 WRITES = {"put_object", "copy_object", "delete_object", "delete_objects", "upload_part", "copy_part", "complete_upload",
-          "create_upload", "abort_upload", "put_tags", "put_versioning", "delete_bucket"}
+          "create_upload", "abort_upload", "put_tags", "put_versioning", "delete_bucket",
+          "put_lock", "put_retention", "put_hold"}
 
 
 class Generator:
@@ -163,7 +167,8 @@ class Generator:
         pass
 
     def create_bucket(self, op):
-        op["bucket"] = self.rng.choice(NO_BUCKETS[1:] if self.chance(0.1) else BUCKETS)
+        op["locking"] = self.chance(0.3)
+        op["bucket"] = self.rng.choice(NO_BUCKETS[1:] if self.chance(0.1) else LOCKING if op["locking"] else BUCKETS)
 
     def head_bucket(self, op):
         self.bucket(op)
@@ -183,6 +188,7 @@ class Generator:
         self.data(op, op["bucket"] in self.account.buckets)
         self.headers(op)
         self.write_condition(op, versions)
+        self.lock(op)
 
     def source(self, op):
         self.bucket(op, "from_bucket")
@@ -201,6 +207,7 @@ class Generator:
         if self.chance(0.2):
             op["tag_directive"] = self.rng.choice(["COPY", "REPLACE"])
             op["tags"] = self.tags()
+        self.lock(op)
 
     def get_object(self, op):
         versions = self.object(op, there=0.9)
@@ -218,12 +225,13 @@ class Generator:
     def delete_object(self, op):
         versions = self.object(op)
         self.version(op, versions, 0.4)
+        op["bypass"] = self.chance(0.2)
         if self.chance(0.05) and not op.get("version"):
             op["if_match"] = self.etag(versions)
 
     def delete_objects(self, op):
         self.bucket(op)
-        op["objects"], op["quiet"] = [], self.chance(0.2)
+        op["objects"], op["quiet"], op["bypass"] = [], self.chance(0.2), self.chance(0.2)
         for _ in range(self.rng.randrange(1, 6)):
             one = {"bucket": op["bucket"]}
             versions = self.key(one)
@@ -255,11 +263,68 @@ class Generator:
     def delete_bucket_tags(self, op):
         self.bucket(op)
 
+    # --- locks ---
+
+    def retention(self):
+        return {"mode": self.rng.choice(["GOVERNANCE", "GOVERNANCE", "COMPLIANCE"]),
+                "until": self.rng.choice(["2050-01-02T03:04:05Z", "2060-01-02T03:04:05Z", "2070-01-02T03:04:05Z"])}
+
+    def lock(self, op):
+        """Perhaps one that a write asks for. A wrong one only where nothing else is wrong."""
+        bucket = self.account.buckets.get(op["bucket"])
+        if not bucket or not self.chance(0.2 if bucket.has_lock else 0.01) or "x-amz-meta-much" in op.get("headers", {}):
+            return
+        asked = op["lock"] = self.retention() if self.chance(0.7) else {}
+        if not asked or self.chance(0.3):
+            asked["hold"] = self.rng.choice(["ON", "OFF"])
+        if self.chance(0.1) and "mode" in asked and "md5" not in op and "checksum" not in op:
+            asked[self.rng.choice(["mode", "until"])] = None
+        elif self.chance(0.1) and "mode" in asked and "md5" not in op and "checksum" not in op:
+            asked["until"] = PAST
+
+    def lockable(self, op):
+        """Mostly in a bucket for locks."""
+        there = [name for name, b in self.account.buckets.items() if b.has_lock]
+        if not there or self.chance(0.1):
+            return self.version(op, self.object(op), 0.5)
+        op["bucket"] = self.rng.choice(there)
+        return self.version(op, self.key(op, there=0.95), 0.5)
+
+    def put_lock(self, op):
+        bucket = self.bucket(op)
+        if bucket and bucket.versioning == "Enabled" and not bucket.has_lock and op["bucket"] != "backup-1":
+            op["bucket"] = LOCKING[0]   # some buckets remain without
+        op["default"] = None
+        if self.chance(0.6):
+            op["default"] = {"mode": self.rng.choice(["GOVERNANCE", "GOVERNANCE", "COMPLIANCE"]),
+                             self.rng.choice(["days", "years"]): self.rng.choice([1, 2, 7, 7, 0])}
+
+    def get_lock(self, op):
+        self.bucket(op)
+
+    def put_retention(self, op):
+        self.lockable(op)
+        op["lock"] = {} if self.chance(0.2) else self.retention()
+        op["bypass"] = self.chance(0.4)
+        if op["lock"] and self.chance(0.05):
+            op["lock"]["until"] = PAST
+
+    def get_retention(self, op):
+        self.lockable(op)
+
+    def put_hold(self, op):
+        self.lockable(op)
+        op["hold"] = self.rng.choice(["ON", "OFF", "OFF"])
+
+    def get_hold(self, op):
+        self.lockable(op)
+
     # --- parts ---
 
     def create_upload(self, op):
         self.object(op, there=0.3)
         self.headers(op)
+        self.lock(op)
         self.past_uploads = [*self.past_uploads[-20:], (op["user"], op["bucket"], op["key"], f"@u{op['id']}")]
 
     def upload(self, op):

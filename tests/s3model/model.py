@@ -9,40 +9,15 @@ import hashlib
 import re
 import zlib
 
-from values import Echo, content, sym
+from locks import Locks
 from pages import page, page_of_uploads, page_of_versions, put_name
 from parts import check_parts
+from things import Bucket, Expected, Upload, Version
+from values import Echo, content, sym
 
 BUCKET_NAME = re.compile(r"(?!xn--)(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 VERSION_ID = re.compile(r"null|@.*|[0-7][0-9a-f]{15}")
 META_MAX = 2048
-
-
-class Expected(Exception):
-    """An answer; raised where nothing is changed."""
-
-    def __init__(self, status, code=None, headers=None, body=b"", xml=None):
-        super().__init__(code or status)
-        self.status, self.code, self.headers, self.body, self.xml = status, code, headers or {}, body, xml
-
-
-class Version:
-    def __init__(self, time, body=b"", etag=None, headers=None, tags=None, checksum=None, is_marker=False):
-        self.id, self.time, self.body, self.headers, self.tags = None, time, body, headers or {}, tags or []
-        self.etag = etag or hashlib.md5(body).hexdigest()
-        self.checksum, self.is_marker = checksum, is_marker
-
-
-class Upload:
-    def __init__(self, key, time, headers, tags):
-        self.key, self.time, self.headers, self.tags, self.parts = key, time, headers, tags, {}
-
-
-class Bucket:
-    def __init__(self, time):
-        self.time, self.versioning, self.tags = time, None, None
-        self.keys = {}                  # key -> its versions, the newest first
-        self.uploads, self.completed = {}, {}
 
 
 def quoted(etag):
@@ -62,7 +37,7 @@ def names(text, etag):
     return any(one in ("*", etag) for one in etags_of(text))
 
 
-class Account:
+class Account(Locks):
     def __init__(self, identity, known):
         self.id, self.known, self.buckets, self.tokens = identity, known, {}, {}
 
@@ -130,7 +105,9 @@ class Account:
             raise Expected(400, "InvalidBucketName")
         if op["bucket"] in self.buckets:
             raise Expected(409, "BucketAlreadyOwnedByYou")
-        self.buckets[op["bucket"]] = Bucket(sym("m", op["id"]))
+        bucket = self.buckets[op["bucket"]] = Bucket(sym("m", op["id"]))
+        if op.get("locking"):
+            bucket.has_lock, bucket.versioning = True, "Enabled"
         return Expected(200, headers={"location": "/" + op["bucket"]})
 
     def head_bucket(self, op):
@@ -146,7 +123,10 @@ class Account:
     def put_versioning(self, op):
         if op["status"] not in ("Enabled", "Suspended"):
             raise Expected(400, "MalformedXML")
-        self.bucket(op).versioning = op["status"]
+        bucket = self.bucket(op)
+        if bucket.has_lock and op["status"] != "Enabled":
+            raise Expected(409, "InvalidBucketState")
+        bucket.versioning = op["status"]
         return Expected(200)
 
     def get_versioning(self, op):
@@ -193,8 +173,10 @@ class Account:
         headers, body = self.kept_headers(op), body_of(op)
         bucket = self.bucket(op)
         checksum = self.check_claims(op, body)
+        asked = self.asked_lock(op)
         self.must_meet(op, self.current(bucket, op["key"]))
         v = Version(sym("m", op["id"]), body, headers=headers, tags=op.get("tags"), checksum=checksum)
+        v.lock = self.lock_of_write(bucket, asked, op)
         self.put_version(bucket, op, v)
         answer = {"etag": quoted(v.etag), **self.id_headers(bucket, v)}
         if checksum:
@@ -216,11 +198,13 @@ class Account:
             raise Expected(400, "InvalidRequest")
         headers = self.kept_headers(op) if replaces else None
         from_bucket, source = self.source(op)
-        bucket = self.bucket(op)
+        asked, bucket = self.asked_lock(op), self.bucket(op)
         self.must_meet(op, self.current(bucket, op["key"]))
+        lock = self.lock_of_write(bucket, asked, op)
         retags = op.get("tag_directive") == "REPLACE"
         v = Version(sym("m", op["id"]), source.body, headers=dict(source.headers) if headers is None else headers,
                     tags=op.get("tags") if retags else source.tags, checksum=source.checksum)
+        v.lock = lock
         source_id = self.id_headers(from_bucket, source).get("x-amz-version-id")
         self.put_version(bucket, op, v)
         answer = self.id_headers(bucket, v)
@@ -253,7 +237,8 @@ class Account:
         if status:
             raise Expected(status, "PreconditionFailed")
         answer = {"etag": quoted(v.etag), "last-modified": v.time, "accept-ranges": "bytes",
-                  "content-type": "binary/octet-stream", **v.headers, **self.id_headers(bucket, v)}
+                  "content-type": "binary/octet-stream", **v.headers, **self.id_headers(bucket, v),
+                  **self.lock_headers(v)}
         for name, value in op.get("response", {}).items():
             answer[name] = value
         if v.tags:
@@ -296,6 +281,8 @@ class Account:
             bucket.keys.pop(key, None)
             return None, False
         gone = [one for one in versions if one.id == named]
+        for one in gone:
+            self.must_be_removable(one, op.get("bypass"))
         versions[:] = [one for one in versions if one.id != named]
         if not versions:
             bucket.keys.pop(key, None)
@@ -321,14 +308,14 @@ class Account:
         bucket = self.bucket(op)
         deleted, errors = [], []
         for i, one in enumerate(op["objects"]):
-            one = {**one, "id": op["id"]}
+            one = {**one, "id": op["id"], "bypass": op.get("bypass")}
             said = {"Key": [one["key"]], **({"VersionId": [Echo(one["version"])]} if one.get("version") else {})}
             try:
                 self.check_removal(bucket, one)
+                version, is_marker = self.remove(bucket, one, i)
             except Expected as refusal:
                 errors.append({**said, "Code": [refusal.code], "Message": [lambda text: text]})
                 continue
-            version, is_marker = self.remove(bucket, one, i)
             if is_marker:
                 said.update({"DeleteMarker": ["true"], "DeleteMarkerVersionId": [version]})
             deleted.append(said)
@@ -383,9 +370,10 @@ class Account:
         return bucket, upload
 
     def create_upload(self, op):
-        headers = self.kept_headers(op)
+        headers, asked = self.kept_headers(op), self.asked_lock(op)
         bucket, upload_id = self.bucket(op), sym("u", op["id"])
-        bucket.uploads[upload_id] = Upload(op["key"], sym("m", op["id"]), headers, op.get("tags"))
+        self.lock_of_write(bucket, asked, op)
+        bucket.uploads[upload_id] = Upload(op["key"], sym("m", op["id"]), headers, op.get("tags"), asked)
         return Expected(200, xml={"InitiateMultipartUploadResult": {
             "Bucket": [op["bucket"]], "Key": [put_name(op["key"])], "UploadId": [upload_id]}})
 
@@ -440,6 +428,7 @@ class Account:
         if refusal:
             raise Expected(400, refusal)
         v = Version(sym("m", op["id"]), body, etag, upload.headers, upload.tags)
+        v.lock = self.lock_of_write(bucket, upload.lock, op)
         self.put_version(bucket, op, v)
         del bucket.uploads[op["upload"]]
         bucket.completed[op["upload"]] = (op["key"], etag)

@@ -1,4 +1,5 @@
 """Pages of the model's listings: everything sorted, folded, cut."""
+from things import Expected
 from values import Echo, sym
 from wire import quote
 
@@ -64,7 +65,6 @@ def head(op, is_url, names):
 
 def page(account, op):
     """ListObjects, version op["list"]."""
-    from model import Expected
     is_url, is_v2, after = bool(op.get("url")), op["list"] == 2, op.get("after", "")
     if is_v2 and op.get("token"):
         if op["token"] not in account.tokens:

@@ -30,9 +30,19 @@ def tag_body(tags):
     return f"<Tagging><TagSet>{listed}</TagSet></Tagging>".encode()
 
 
+def locked(op):
+    """The headers that speak of locks."""
+    asked = op.get("lock") or {}
+    said = {"mode": asked.get("mode"), "retain-until-date": asked.get("until"), "legal-hold": asked.get("hold")}
+    headers = {"x-amz-object-lock-" + name: value for name, value in said.items() if value}
+    if op.get("bypass"):
+        headers["x-amz-bypass-governance-retention"] = "true"
+    return headers
+
+
 def written(op):
     """The headers of a request that makes an object."""
-    headers = dict(op.get("headers", {}))
+    headers = {**op.get("headers", {}), **locked(op)}
     if op.get("tags"):
         headers["x-amz-tagging"] = tag_header(op["tags"])
     return {**headers, **conditions(op)}
@@ -120,7 +130,7 @@ def head_object(op):
 
 
 def delete_object(op):
-    return Request("DELETE", op["bucket"], op["key"], version(op), conditions(op))
+    return Request("DELETE", op["bucket"], op["key"], version(op), {**conditions(op), **locked(op)})
 
 
 def delete_objects(op):
@@ -130,7 +140,7 @@ def delete_objects(op):
         body += f"<VersionId>{one['version']}</VersionId>" if one.get("version") else ""
         body += f"<ETag>{xml_text(one['if_match'])}</ETag>" if one.get("if_match") else ""
         body += "</Object>"
-    return Request("POST", op["bucket"], args={"delete": ""}, body=(body + "</Delete>").encode())
+    return Request("POST", op["bucket"], args={"delete": ""}, headers=locked(op), body=(body + "</Delete>").encode())
 
 
 def get_tags(op):
@@ -212,3 +222,37 @@ def list_objects(op):
 def list_versions(op):
     args = listed(op, max_keys="max", key_marker="after", version_id_marker="version_marker")
     return Request("GET", op["bucket"], args={"versions": "", **args})
+
+
+# --- locks ---
+
+def put_lock(op):
+    default = op["default"]
+    rule = "".join(f"<{name.capitalize()}>{value}</{name.capitalize()}>" for name, value in (default or {}).items())
+    rule = f"<Rule><DefaultRetention>{rule}</DefaultRetention></Rule>" if default else ""
+    body = f"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{rule}</ObjectLockConfiguration>"
+    return Request("PUT", op["bucket"], args={"object-lock": ""}, body=body.encode())
+
+
+def get_lock(op):
+    return Request("GET", op["bucket"], args={"object-lock": ""})
+
+
+def put_retention(op):
+    lock = op["lock"]
+    body = f"<Mode>{lock['mode']}</Mode><RetainUntilDate>{lock['until']}</RetainUntilDate>" if lock else ""
+    return Request("PUT", op["bucket"], op["key"], {"retention": "", **version(op)}, locked({**op, "lock": None}),
+                   f"<Retention>{body}</Retention>".encode())
+
+
+def get_retention(op):
+    return Request("GET", op["bucket"], op["key"], {"retention": "", **version(op)})
+
+
+def put_hold(op):
+    return Request("PUT", op["bucket"], op["key"], {"legal-hold": "", **version(op)},
+                   body=f"<LegalHold><Status>{op['hold']}</Status></LegalHold>".encode())
+
+
+def get_hold(op):
+    return Request("GET", op["bucket"], op["key"], {"legal-hold": "", **version(op)})

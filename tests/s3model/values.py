@@ -1,7 +1,7 @@
 """What only the node can know (ids, times, tokens) as symbols, and how an answer is compared with what was expected.
 
 The model names such a value by a symbol: kind and number of the operation that made it, "@v12" for the version that
-operation 12 made. The first answer that has it tells what it stands for; from then on every other has to agree, and no
+operation 12 made, "@d12.7" for the time seven days after it. The first answer that has it tells what it stands for; from then on every other has to agree, and no
 two uploads may have the same id.
 """
 import calendar
@@ -77,7 +77,7 @@ class Names:
 
     def meet(self, symbol, value):
         """Whether VALUE is what SYMBOL stands for, or may be from now on."""
-        if symbol.kind == "m":
+        if symbol.kind in "md":
             return self.meet_time(symbol, seconds_of(value))
         if symbol not in self.real:
             # Versions of different keys may have the same id; a token only says where to go on.
@@ -91,8 +91,10 @@ class Names:
         if seconds is None:
             return False
         if symbol not in self.real:
-            first, last = self.between.get(symbol[2:].partition(".")[0], (0, 1 << 40))
-            if not int(first) - 1 <= seconds <= last + 1:
+            op, _, days = symbol[2:].partition(".")
+            first, last = self.between.get(op, (0, 1 << 40))
+            more = int(days) * 86400 if symbol.kind == "d" else 0
+            if not int(first) - 1 <= seconds - more <= last + 1:
                 return False
             self.real[symbol] = seconds
         return self.real[symbol] == seconds

@@ -1,0 +1,32 @@
+"""What the model is made of: answers, buckets, versions, uploads."""
+import hashlib
+
+NO_LOCK = {"mode": None, "until": None, "is_held": False}
+
+
+class Expected(Exception):
+    """An answer; raised where nothing is changed."""
+
+    def __init__(self, status, code=None, headers=None, body=b"", xml=None):
+        super().__init__(code or status)
+        self.status, self.code, self.headers, self.body, self.xml = status, code, headers or {}, body, xml
+
+
+class Version:
+    def __init__(self, time, body=b"", etag=None, headers=None, tags=None, checksum=None, is_marker=False):
+        self.id, self.time, self.body, self.headers, self.tags = None, time, body, headers or {}, tags or []
+        self.etag = etag or hashlib.md5(body).hexdigest()
+        self.checksum, self.is_marker, self.lock = checksum, is_marker, NO_LOCK
+
+
+class Upload:
+    def __init__(self, key, time, headers, tags, lock=None):
+        self.key, self.time, self.headers, self.tags, self.lock, self.parts = key, time, headers, tags, lock, {}
+
+
+class Bucket:
+    def __init__(self, time):
+        self.time, self.versioning, self.tags = time, None, None
+        self.has_lock, self.default = False, None       # made for locks; {"mode", "days" or "years"}
+        self.keys = {}                  # key -> its versions, the newest first
+        self.uploads, self.completed = {}, {}
