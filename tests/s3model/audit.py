@@ -11,5 +11,6 @@ def audit(account, user, at, number):
         ops += [{**here, "op": "list_parts", "key": upload.key, "upload": i} for i, upload in bucket.uploads.items()]
         for key, versions in bucket.keys.items():
             for v in versions:
-                ops += [{**here, "op": op, "key": key, "version": v.id} for op in ("get_object", "get_tags")]
+                named = {**here, "key": key, "version": v.id}
+                ops += [{**named, "op": "get_object", "checksum_mode": True}, {**named, "op": "get_tags"}]
     return [{"id": number + i, "user": user, "at": at, **op} for i, op in enumerate(ops)]

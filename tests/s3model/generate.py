@@ -7,8 +7,8 @@ import base64
 import hashlib
 
 from locks import PAST
-from model import checksum_of
 from pages import is_xml
+from sums import KINDS, SLOW, SLOW_MAX, checksum_of
 from values import content
 
 BUCKETS = ["photos", "a.b-c", "backup", "backup-1"]
@@ -26,6 +26,8 @@ HEADERS = {"content-type": ["text/plain", "application/x-\"odd\"; charset=utf-8"
            "x-amz-meta-colour": ["blue", "", "a=b;c&d"], "x-amz-meta-long": ["x" * 1000], "x-amz-meta-a.b-c": ["1"],
            "x-amz-meta-" + "n" * 70: ["long"], "x-amz-meta-" + "n" * 600: ["longer"]}
 TAG_WORDS = ["a", "b", "A", "x y", "+", "=", "k@e:y/", "ü", "", "v" * 100]
+RESPONSE = {"content-type": "image/x-a", "cache-control": "no-cache", "content-disposition": 'inline; filename="a;b"',
+            "content-encoding": "br", "content-language": "zh", "expires": "0"}
 RANGES = ["bytes=0-0", "bytes=0-", "bytes=1-5", "bytes=-1", "bytes=-0", "bytes=-999999", "bytes=5-4", "bytes=999999-",
           "bytes=32767-32768", "bytes=65535-65536", "bytes=4194303-4194304", "bytes=0-999999", "bytes=a-b", "bytes=", "lines=1-2",
           "bytes=0-1,3-4"]
@@ -114,15 +116,30 @@ class Generator:
             op["payload"] = "unsigned"
         elif choice < 0.3 and op["data"][1]:
             op["payload"] = "chunked"
+        elif choice < 0.4:
+            op["payload"] = self.rng.choice(["trailer", "signed-trailer"])
 
     def claims(self, op, may_lie):
         body = content(*op["data"])
         other = content(1, 77) if may_lie and self.chance(0.2) else body
-        if self.chance(0.1):
+        is_trailed = op.get("payload", "").endswith("trailer")
+        if self.chance(0.1) and not is_trailed:
             op["md5"] = base64.b64encode(hashlib.md5(other).digest()).decode()
-        elif self.chance(0.1):
-            kind = self.rng.choice(["crc32", "sha1", "sha256"])
+        elif is_trailed or self.chance(0.15):
+            kind = self.rng.choice([kind for kind in KINDS if kind not in SLOW or len(body) <= SLOW_MAX])
             op["checksum"] = [kind, checksum_of(kind, other)]
+
+    def link(self, op):
+        """Perhaps as a presigned URL, which may be too old or from a time to come."""
+        if not self.chance(0.08):
+            return
+        op["link"] = {"age": self.rng.choice([0, 5, 60, 60, -60]), "expires": self.rng.choice([3600, 604800])}
+        if op.get("payload") in ("chunked", "trailer", "signed-trailer"):
+            del op["payload"]
+        if self.chance(0.2):
+            op["link"] = self.rng.choice([{"age": 100, "expires": 10}, {"age": 700000, "expires": 604800},
+                                          {"age": -2000, "expires": 100}, {"age": 0, "expires": 604801},
+                                          {"age": 0, "expires": 0}])
 
     def headers(self, op):
         if self.chance(0.3):
@@ -189,6 +206,7 @@ class Generator:
         self.headers(op)
         self.write_condition(op, versions)
         self.lock(op)
+        self.link(op)
 
     def source(self, op):
         self.bucket(op, "from_bucket")
@@ -208,6 +226,14 @@ class Generator:
             op["tag_directive"] = self.rng.choice(["COPY", "REPLACE"])
             op["tags"] = self.tags()
         self.lock(op)
+        if self.chance(0.1):
+            op["sum"] = self.copied_sum(op)
+
+    def copied_sum(self, op):
+        """The kind of a checksum that a copy shall have; a slow one only of a small source."""
+        b = self.account.buckets.get(op["from_bucket"])
+        largest = max((len(v.body) for v in b.keys.get(op["from_key"], [])), default=0) if b else 0
+        return self.rng.choice([kind for kind in KINDS if kind not in SLOW or largest <= SLOW_MAX])
 
     def get_object(self, op):
         versions = self.object(op, there=0.9)
@@ -216,8 +242,10 @@ class Generator:
         if self.chance(0.3):
             op["range"] = self.rng.choice(RANGES)
         if self.chance(0.1):
-            op["response"] = {"content-type": "image/x-a", "cache-control": "no-cache"}
+            names = self.rng.sample(sorted(RESPONSE), self.rng.randrange(1, 4))
+            op["response"] = {name: RESPONSE[name] for name in names}
         op["checksum_mode"] = self.chance(0.3)
+        self.link(op)
 
     def head_object(self, op):
         self.get_object(op)
@@ -228,6 +256,7 @@ class Generator:
         op["bypass"] = self.chance(0.2)
         if self.chance(0.05) and not op.get("version"):
             op["if_match"] = self.etag(versions)
+        self.link(op)
 
     def delete_objects(self, op):
         self.bucket(op)
@@ -325,6 +354,9 @@ class Generator:
         self.object(op, there=0.3)
         self.headers(op)
         self.lock(op)
+        if self.chance(0.4) and op["bucket"] in self.account.buckets and not op.get("lock"):
+            kind = self.rng.choice(["crc32", "crc32", "sha1", "sha256", *SLOW])
+            op["sum"] = [kind, self.rng.choice([None, "FULL_OBJECT", "COMPOSITE"])]
         self.past_uploads = [*self.past_uploads[-20:], (op["user"], op["bucket"], op["key"], f"@u{op['id']}")]
 
     def upload(self, op):
@@ -346,11 +378,22 @@ class Generator:
         upload = self.upload(op)
         op["number"] = self.rng.choice([1, 1, 2, 2, 3, 7, 10000, 0, 10001] if self.chance(0.2) else [1, 2, 3, 5])
         self.data(op, upload and 1 <= op["number"] <= 10000, large=0.25)
+        wanted = upload.checksum if upload else None
+        if wanted and wanted[0] in SLOW and op["data"][1] > SLOW_MAX:
+            op["data"] = [0, 5 << 20 if self.chance(0.3) else 100]
+            op.pop("checksum", None), op.pop("md5", None)
+            op["payload"] = "hash"
+        elif wanted and op.get("checksum") and self.chance(0.9):
+            op["checksum"] = [wanted[0], checksum_of(wanted[0], content(*op["data"]))]
+        self.link(op)
 
     def copy_part(self, op):
-        self.upload(op)
+        upload = self.upload(op)
         op["number"] = self.rng.choice([1, 2, 3, 4])
         versions = self.source(op)
+        if upload and upload.checksum and upload.checksum[0] in SLOW:
+            op["range"] = [0, self.rng.randrange(100)]
+            return
         if self.chance(0.5):
             size = len(versions[0].body) if versions else 10
             first = self.rng.randrange(size + 1)
@@ -363,20 +406,23 @@ class Generator:
             there = [one for one in there if self.chance(0.7)]
         if there and self.chance(0.7):  # all but the last have to be large
             there = [one for one in there[:-1] if len(one[1][1]) >= 5 << 20] + there[-1:]
-        op["parts"] = [[n, f'"{hashlib.md5(body).hexdigest()}"'] for n, (_, body, _) in there]
+        op["parts"] = [[n, f'"{hashlib.md5(body).hexdigest()}"', *([checksum] if checksum and self.chance(0.5) else [])]
+                       for n, (_, body, checksum) in there]
         if self.chance(0.15):
             self.spoil(op["parts"])
         bucket = self.account.buckets.get(op["bucket"])
         self.write_condition(op, bucket.keys.get(op["key"], []) if bucket else [])
 
     def spoil(self, parts):
-        choice = self.rng.randrange(4)
+        choice = self.rng.randrange(5)
         if choice == 0:
             self.rng.shuffle(parts)
         elif choice == 1 and parts:
             self.rng.choice(parts)[1] = '"' + "1" * 32 + '"'
         elif choice == 2 and parts:
             parts.append(list(parts[-1]))
+        elif choice == 3 and parts:
+            parts[0][2:] = [["sha1", checksum_of("sha1", b"other")]]
         else:
             parts.append([9000, "2" * 32])
 

@@ -7,11 +7,12 @@ the answer, and the function in requests.py that makes the request.
 import base64
 import hashlib
 import re
-import zlib
 
 from locks import Locks
 from pages import page, page_of_uploads, page_of_versions, put_name
 from parts import check_parts
+from sums import (can_be, checksum_of, form_of, is_full, part_sum, sum_elements, sum_header, sum_of_parts,
+                  upload_elements)
 from things import Bucket, Expected, Upload, Version
 from values import Echo, content, sym
 
@@ -37,12 +38,22 @@ def names(text, etag):
     return any(one in ("*", etag) for one in etags_of(text))
 
 
+def check_link(link):
+    """A presigned URL, "age" seconds old."""
+    if not 1 <= link["expires"] <= 604800:
+        raise Expected(400, "AuthorizationQueryParametersError")
+    if link["age"] > link["expires"] or link["age"] < -900:
+        raise Expected(403, "AccessDenied")
+
+
 class Account(Locks):
     def __init__(self, identity, known):
         self.id, self.known, self.buckets, self.tokens = identity, known, {}, {}
 
     def expect(self, op):
         try:
+            if op.get("link"):
+                check_link(op["link"])
             return getattr(self, op["op"])(op)
         except Expected as refusal:
             return refusal
@@ -178,10 +189,7 @@ class Account(Locks):
         v = Version(sym("m", op["id"]), body, headers=headers, tags=op.get("tags"), checksum=checksum)
         v.lock = self.lock_of_write(bucket, asked, op)
         self.put_version(bucket, op, v)
-        answer = {"etag": quoted(v.etag), **self.id_headers(bucket, v)}
-        if checksum:
-            answer["x-amz-checksum-" + checksum[0]] = checksum[1]
-        return Expected(200, headers=answer)
+        return Expected(200, headers={"etag": quoted(v.etag), **self.id_headers(bucket, v), **sum_header(checksum)})
 
     def source(self, op):
         """What is copied; its conditions hold."""
@@ -201,9 +209,13 @@ class Account(Locks):
         asked, bucket = self.asked_lock(op), self.bucket(op)
         self.must_meet(op, self.current(bucket, op["key"]))
         lock = self.lock_of_write(bucket, asked, op)
+        checksum, kind = source.checksum, op.get("sum")
+        if kind or checksum and form_of(checksum) == "COMPOSITE":
+            kind = kind or checksum[0]
+            checksum = [kind, checksum_of(kind, source.body)]
         retags = op.get("tag_directive") == "REPLACE"
         v = Version(sym("m", op["id"]), source.body, headers=dict(source.headers) if headers is None else headers,
-                    tags=op.get("tags") if retags else source.tags, checksum=source.checksum)
+                    tags=op.get("tags") if retags else source.tags, checksum=checksum)
         v.lock = lock
         source_id = self.id_headers(from_bucket, source).get("x-amz-version-id")
         self.put_version(bucket, op, v)
@@ -245,8 +257,8 @@ class Account(Locks):
             answer["x-amz-tagging-count"] = str(len(v.tags))
         status, body = self.ranged(op, v, answer)
         if v.checksum and op.get("checksum_mode") and op.get("range") is None:
-            answer["x-amz-checksum-" + v.checksum[0]] = v.checksum[1]
-            answer["x-amz-checksum-type"] = "FULL_OBJECT"
+            answer.update(sum_header(v.checksum))
+            answer["x-amz-checksum-type"] = form_of(v.checksum)
         answer["content-length"] = str(len(body))
         return Expected(status, headers=answer, body=b"" if is_head else body)
 
@@ -370,11 +382,18 @@ class Account(Locks):
         return bucket, upload
 
     def create_upload(self, op):
+        wanted = None
+        if op.get("sum"):
+            wanted = [op["sum"][0], is_full(*op["sum"])]
+            if not can_be(*wanted):
+                raise Expected(400, "InvalidRequest")
         headers, asked = self.kept_headers(op), self.asked_lock(op)
         bucket, upload_id = self.bucket(op), sym("u", op["id"])
         self.lock_of_write(bucket, asked, op)
-        bucket.uploads[upload_id] = Upload(op["key"], sym("m", op["id"]), headers, op.get("tags"), asked)
-        return Expected(200, xml={"InitiateMultipartUploadResult": {
+        bucket.uploads[upload_id] = Upload(op["key"], sym("m", op["id"]), headers, op.get("tags"), asked, wanted)
+        said = {"x-amz-checksum-algorithm": wanted[0].upper(),
+                "x-amz-checksum-type": upload_elements(wanted)["ChecksumType"][0]} if wanted else {}
+        return Expected(200, headers=said, xml={"InitiateMultipartUploadResult": {
             "Bucket": [op["bucket"]], "Key": [put_name(op["key"])], "UploadId": [upload_id]}})
 
     def upload_part(self, op):
@@ -382,12 +401,14 @@ class Account(Locks):
             raise Expected(400, "InvalidArgument")
         body = body_of(op)
         _, upload = self.upload(op)
+        wanted = upload.checksum
+        if wanted and op.get("checksum") and op["checksum"][0] != wanted[0]:
+            raise Expected(400, "InvalidRequest")
         checksum = self.check_claims(op, body)
+        if wanted:
+            checksum = [wanted[0], checksum_of(wanted[0], body)]
         upload.parts[op["number"]] = (sym("m", op["id"]), body, checksum)
-        answer = {"etag": quoted(hashlib.md5(body).hexdigest())}
-        if checksum:
-            answer["x-amz-checksum-" + checksum[0]] = checksum[1]
-        return Expected(200, headers=answer)
+        return Expected(200, headers={"etag": quoted(hashlib.md5(body).hexdigest()), **sum_header(checksum)})
 
     def copy_part(self, op):
         if not 1 <= op["number"] <= 10000:
@@ -401,22 +422,23 @@ class Account(Locks):
             body = body[first:last + 1]
         _, upload = self.upload(op)
         time = sym("m", op["id"])
-        upload.parts[op["number"]] = (time, body, None)
+        checksum = upload.checksum and [upload.checksum[0], checksum_of(upload.checksum[0], body)]
+        upload.parts[op["number"]] = (time, body, checksum)
         answer = self.id_headers(from_bucket, source)
         if answer:
             answer = {"x-amz-copy-source-version-id": answer["x-amz-version-id"]}
         return Expected(200, headers=answer, xml={"CopyPartResult": {
-            "LastModified": [time], "ETag": [quoted(hashlib.md5(body).hexdigest())]}})
+            "LastModified": [time], "ETag": [quoted(hashlib.md5(body).hexdigest())], **part_sum(checksum)}})
 
-    def completed(self, op, etag, version):
+    def completed(self, op, etag, version, checksum=None):
         answer = {"Location": [lambda text: text], "Bucket": [op["bucket"]], "Key": [put_name(op["key"])],
-                  "ETag": [quoted(etag)]}
+                  "ETag": [quoted(etag)], **sum_elements(checksum)}
         return Expected(200, headers=version, xml={"CompleteMultipartUploadResult": answer})
 
     def complete_upload(self, op):
         if not op["parts"]:
             raise Expected(400, "MalformedXML")
-        numbers = [number for number, _ in op["parts"]]
+        numbers = [number for number, *_ in op["parts"]]
         if any(b <= a for a, b in zip(numbers, numbers[1:])):
             raise Expected(400, "InvalidPartOrder")
         bucket = self.bucket(op)
@@ -427,12 +449,15 @@ class Account(Locks):
         refusal, body, etag = check_parts(upload.parts, op["parts"])
         if refusal:
             raise Expected(400, refusal)
-        v = Version(sym("m", op["id"]), body, etag, upload.headers, upload.tags)
+        checksum = None
+        if upload.checksum:
+            checksum = sum_of_parts(*upload.checksum, [upload.parts[n][1] for n in numbers])
+        v = Version(sym("m", op["id"]), body, etag, upload.headers, upload.tags, checksum)
         v.lock = self.lock_of_write(bucket, upload.lock, op)
         self.put_version(bucket, op, v)
         del bucket.uploads[op["upload"]]
         bucket.completed[op["upload"]] = (op["key"], etag)
-        return self.completed(op, etag, self.id_headers(bucket, v))
+        return self.completed(op, etag, self.id_headers(bucket, v), checksum)
 
     def abort_upload(self, op):
         bucket, _ = self.upload(op)
@@ -455,7 +480,7 @@ class Account(Locks):
         result = {
             "Bucket": [op["bucket"]], "Key": [put_name(op["key"])], "UploadId": [Echo(op["upload"])],
             "Initiator": [self.owner()], "Owner": [self.owner()], "StorageClass": ["STANDARD"],
-            "PartNumberMarker": [str(after)], "MaxParts": [str(most)],
+            **upload_elements(upload.checksum), "PartNumberMarker": [str(after)], "MaxParts": [str(most)],
             "IsTruncated": ["true" if len(numbers) > most else "false"]}
         if len(numbers) > most:
             result["NextPartNumberMarker"] = [str(told[-1])]
@@ -477,19 +502,3 @@ class Account(Locks):
         if op.get("version_marker") and not op.get("after"):
             raise Expected(400, "InvalidArgument")
         return Expected(200, xml={"ListVersionsResult": page_of_versions(self, op)})
-
-
-def part_sum(checksum):
-    """How XML tells a checksum."""
-    return {"Checksum" + checksum[0].upper(): [checksum[1]]} if checksum else {}
-
-
-def sum_elements(checksum):
-    """The same of an object in one piece."""
-    return {**part_sum(checksum), "ChecksumType": ["FULL_OBJECT"]} if checksum else {}
-
-
-def checksum_of(kind, body):
-    digest = {"crc32": lambda: zlib.crc32(body).to_bytes(4, "big"), "sha1": lambda: hashlib.sha1(body).digest(),
-              "sha256": lambda: hashlib.sha256(body).digest()}[kind]()
-    return base64.b64encode(digest).decode()

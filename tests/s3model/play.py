@@ -66,7 +66,9 @@ class Player:
         names = self.names[op["user"]]
         op = self.with_times(op, names)
         wanted = self.accounts[op["user"]].expect(copy.deepcopy(op))
-        return op, getattr(requests_of, op["op"])(self.resolved(op, names)), wanted
+        request = getattr(requests_of, op["op"])(self.resolved(op, names))
+        request.link = op.get("link")
+        return op, request, wanted
 
     def compare(self, op, request, wanted, answer, before):
         names = self.names[op["user"]]

@@ -51,9 +51,13 @@ def written(op):
 def with_body(op, method, args, headers):
     if op.get("md5"):
         headers["Content-MD5"] = op["md5"]
-    if op.get("checksum"):
-        headers["x-amz-checksum-" + op["checksum"][0]] = op["checksum"][1]
-    return Request(method, op["bucket"], op["key"], args, headers, content(*op["data"]), op.get("payload", "hash"))
+    checksum, trailer = op.get("checksum"), None
+    if checksum and op.get("payload", "hash").endswith("trailer"):
+        trailer = ("x-amz-checksum-" + checksum[0], checksum[1])
+    elif checksum:
+        headers["x-amz-checksum-" + checksum[0]] = checksum[1]
+    return Request(method, op["bucket"], op["key"], args, headers, content(*op["data"]), op.get("payload", "hash"),
+                   trailer)
 
 
 def version(op):
@@ -82,7 +86,7 @@ def list_buckets(op):
 
 
 def create_bucket(op):
-    return Request("PUT", op["bucket"])
+    return Request("PUT", op["bucket"], headers={"x-amz-bucket-object-lock-enabled": "true"} if op.get("locking") else {})
 
 
 def head_bucket(op):
@@ -112,6 +116,8 @@ def copy_object(op):
         headers["x-amz-metadata-directive"] = op["directive"]
     if op.get("tag_directive"):
         headers["x-amz-tagging-directive"] = op["tag_directive"]
+    if op.get("sum"):
+        headers["x-amz-checksum-algorithm"] = op["sum"].upper()
     return Request("PUT", op["bucket"], op["key"], headers=headers)
 
 
@@ -168,7 +174,12 @@ def delete_bucket_tags(op):
 
 
 def create_upload(op):
-    return Request("POST", op["bucket"], op["key"], {"uploads": ""}, written(op))
+    headers = written(op)
+    if op.get("sum"):
+        headers["x-amz-checksum-algorithm"] = op["sum"][0].upper()
+    if op.get("sum") and op["sum"][1]:
+        headers["x-amz-checksum-type"] = op["sum"][1]
+    return Request("POST", op["bucket"], op["key"], {"uploads": ""}, headers)
 
 
 def of_part(op):
@@ -187,8 +198,10 @@ def copy_part(op):
 
 
 def complete_upload(op):
-    parts = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{xml_text(etag)}</ETag></Part>"
-                    for number, etag in op["parts"])
+    parts = ""
+    for number, etag, *checksum in op["parts"]:
+        parts += f"<Part><PartNumber>{number}</PartNumber><ETag>{xml_text(etag)}</ETag>"
+        parts += "".join(f"<Checksum{kind.upper()}>{text}</Checksum{kind.upper()}>" for kind, text in checksum) + "</Part>"
     body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
     return Request("POST", op["bucket"], op["key"], {"uploadId": op["upload"]}, conditions(op), body)
 

@@ -20,8 +20,10 @@ class Version:
 
 
 class Upload:
-    def __init__(self, key, time, headers, tags, lock=None):
-        self.key, self.time, self.headers, self.tags, self.lock, self.parts = key, time, headers, tags, lock, {}
+    def __init__(self, key, time, headers, tags, lock=None, checksum=None):
+        self.key, self.time, self.headers, self.tags, self.lock = key, time, headers, tags, lock
+        self.checksum = checksum        # that its object shall have: [kind, whether of the whole]
+        self.parts = {}                 # number -> (time, body, checksum)
 
 
 class Bucket:

@@ -1,8 +1,8 @@
 """What only the node can know (ids, times, tokens) as symbols, and how an answer is compared with what was expected.
 
 The model names such a value by a symbol: kind and number of the operation that made it, "@v12" for the version that
-operation 12 made, "@d12.7" for the time seven days after it. The first answer that has it tells what it stands for; from then on every other has to agree, and no
-two uploads may have the same id.
+operation 12 made, "@d12.7" for the time seven days after it. The first answer that has it tells what it stands for; from
+then on every other has to agree, and no two uploads may have the same id.
 """
 import calendar
 import functools

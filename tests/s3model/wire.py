@@ -1,5 +1,7 @@
 """Signed requests over one connection to a node, and XML as plain Python."""
+import datetime
 import hashlib
+import hmac
 import http.client
 import pathlib
 import socket
@@ -12,6 +14,9 @@ from domicile import Signer
 
 EXPECT_FROM = 32 << 10                  # larger bodies wait for 100 Continue
 CHUNK = 100_000
+PAYLOADS = {"unsigned": "UNSIGNED-PAYLOAD", "chunked": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+            "trailer": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+            "signed-trailer": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"}
 
 
 class Broken(Exception):
@@ -30,8 +35,10 @@ class Answer:
 class Request:
     """What is sent: all but who signs it and where it goes."""
 
-    def __init__(self, method, bucket=None, key=None, args=None, headers=None, body=b"", payload="hash"):
-        self.method, self.args, self.headers, self.body, self.payload = method, args or {}, headers or {}, body, payload
+    def __init__(self, method, bucket=None, key=None, args=None, headers=None, body=b"", payload="hash", trailer=None):
+        self.method, self.args, self.headers, self.body = method, args or {}, headers or {}, body
+        self.payload, self.trailer = payload, trailer   # how the body is signed; (name, value) that follows it
+        self.link = None                # {"age", "expires"}: a presigned URL, so many seconds old
         self.path = "/" + (quote(bucket) if bucket is not None else "") + ("/" + quote(key, "/") if key is not None else "")
 
     def query(self):
@@ -64,6 +71,23 @@ def content(element):
     return children
 
 
+def in_chunks(signer, seed, request):
+    """The body as the chunks that its payload says; SEED is the signature of the headers."""
+    pieces = [request.body[i:i + CHUNK] for i in range(0, len(request.body), CHUNK)]
+    line = "{}:{}".format(*request.trailer) if request.trailer else ""
+    if request.payload == "trailer":
+        body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        return body + f"0\r\n{line}\r\n\r\n".encode()
+    body = signer.chunked(seed, pieces)
+    if request.payload == "chunked":
+        return body
+    before = body.rstrip().rpartition(b"=")[2].decode()
+    digest = hashlib.sha256(f"{line}\n".encode()).hexdigest()
+    text = f"AWS4-HMAC-SHA256-TRAILER\n{signer.time}\n{signer.scope}\n{before}\n{digest}"
+    signature = hmac.new(signer.signing_key(), text.encode(), hashlib.sha256).hexdigest()
+    return body[:-2] + f"{line}\r\nx-amz-trailer-signature:{signature}\r\n\r\n".encode()
+
+
 class Line:
     """A connection that is kept open and made anew where the node has closed it in order."""
 
@@ -87,16 +111,7 @@ class Line:
             raise Broken(repr(e)) from e
 
     def head_and_body(self, account, request):
-        signer, query = Signer(account, self.host), request.query()
-        extra, body = dict(request.headers), request.body
-        payload = {"hash": hashlib.sha256(body).hexdigest(), "unsigned": "UNSIGNED-PAYLOAD",
-                   "chunked": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"}[request.payload]
-        if request.payload == "chunked":
-            extra["x-amz-decoded-content-length"] = str(len(body))
-        headers = signer.headers(request.method, request.path, query, payload, **extra)
-        if request.payload == "chunked":
-            seed = headers["Authorization"].rpartition("Signature=")[2]
-            body = signer.chunked(seed, [body[i:i + CHUNK] for i in range(0, len(body), CHUNK)])
+        headers, query, body = self.linked(account, request) if request.link else self.signed(account, request)
         if body or request.method in ("PUT", "POST"):
             headers["Content-Length"] = str(len(body))
         if len(body) > EXPECT_FROM:
@@ -104,6 +119,31 @@ class Line:
         target = f"{request.path}?{query}" if query else request.path
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"{request.method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"), body
+
+    def signed(self, account, request):
+        """(headers, query, body), signed in the headers."""
+        signer, query = Signer(account, self.host), request.query()
+        extra, body = dict(request.headers), request.body
+        payload = PAYLOADS.get(request.payload) or hashlib.sha256(body).hexdigest()
+        if payload.startswith("STREAMING"):
+            extra["x-amz-decoded-content-length"] = str(len(body))
+        if request.trailer:
+            extra["x-amz-trailer"] = request.trailer[0]
+        headers = signer.headers(request.method, request.path, query, payload, **extra)
+        if payload.startswith("STREAMING"):
+            body = in_chunks(signer, headers["Authorization"].rpartition("Signature=")[2], request)
+        return headers, query, body
+
+    def linked(self, account, request):
+        """(headers, query, body), signed in the URL."""
+        now = datetime.datetime.utcnow() - datetime.timedelta(seconds=request.link["age"])
+        signer, headers = Signer(account, self.host, now=now), {"Host": self.host, **request.headers}
+        said = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": f"{signer.key}/{signer.scope}",
+                "X-Amz-Date": signer.time, "X-Amz-Expires": str(request.link["expires"]),
+                "X-Amz-SignedHeaders": ";".join(sorted(name.lower() for name in headers))}
+        query = "&".join([request.query()] * bool(request.args) + [f"{name}={quote(value)}" for name, value in said.items()])
+        signature, _ = signer.signature(request.method, request.path, query, headers, "UNSIGNED-PAYLOAD")
+        return headers, f"{query}&X-Amz-Signature={signature}", request.body
 
     def exchange(self, head, body, method):
         if len(body) > EXPECT_FROM:
