@@ -14,6 +14,7 @@ static struct counter counters[REFUSED_KINDS] = {
 	[REFUSED_QUOTA] = REFUSED("quota"),
 	[REFUSED_ACCOUNT_RATE] = REFUSED("account-rate"),
 	[REFUSED_ADDRESS_RATE] = REFUSED("address-rate"),
+	[REFUSED_SLOW] = REFUSED("slow"),
 };
 
 void

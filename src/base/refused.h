@@ -13,6 +13,7 @@ enum refused {
 	REFUSED_QUOTA,        /* the account has as much as it may */
 	REFUSED_ACCOUNT_RATE, /* requests of one account, of one address: too many a second */
 	REFUSED_ADDRESS_RATE,
+	REFUSED_SLOW, /* a body stopped coming, or trickled */
 	REFUSED_KINDS
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#define KIB    ((uint64_t)1 << 10)
 #define MIB    ((uint64_t)1 << 20)
 #define DAY_MS ((uint64_t)86400000)
 
@@ -134,6 +135,8 @@ read_limits(struct region_conf *c, struct err *e)
 	        e) < 0 ||
 	    conf_size(f, "", "requests_memory", 0, 16 * MIB, UINT64_MAX, &c->requests_memory, e) <
 	        0 ||
+	    conf_ms(f, "", "client_timeout", 60000, 1000, 3600000, &c->client_timeout_ms, e) < 0 ||
+	    conf_size(f, "", "headers", 16 * KIB, 8 * KIB, 256 * KIB, &c->headers, e) < 0 ||
 	    /* One stream with the largest item that there can be has to find room. */
 	    conf_size(
 	        f, "", "moves_memory", 512 * MIB, 512 * MIB, UINT64_MAX, &c->moves_memory, e) < 0)

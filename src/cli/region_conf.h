@@ -39,7 +39,7 @@ struct region_conf {
 	uint64_t lifecycle_day_ms;
 	/* 0: the front's own default */
 	uint64_t workers, threads, connections, connections_per_address, requests_memory,
-	    moves_memory;
+	    moves_memory, client_timeout_ms, headers;
 	/* requests a second, and at once; 0: no limit, of two seconds */
 	uint64_t account_rate, account_burst, address_rate, address_burst;
 	enum log_level log_level;

@@ -365,6 +365,8 @@ start_front(struct serving *s, struct err *e)
 		.address_burst = c->address_burst,
 		.files = files_for_connections(),
 		.memory = c->requests_memory,
+		.idle_ms = c->client_timeout_ms,
+		.head_bytes = c->headers,
 	};
 
 	metrics_begin();

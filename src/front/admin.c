@@ -98,15 +98,23 @@ text_json(const char *text)
 }
 
 void
+admin_fail(struct request *r, unsigned status, const struct err *e)
+{
+	json_t *it;
+
+	if (!status)
+		status = statuses[e->kind];
+	it = json_pack("{s:s, s:i, s:s, s:o, s:s}", "type", "about:blank", "status", (int)status,
+	    "kind", err_word(e->kind), "detail", text_json(e->text), "id", r->id);
+	refused_count_err(e);
+	answer_json(r, status, "application/problem+json", it);
+	json_decref(it);
+}
+
+void
 problem(struct request *r, const struct err *e)
 {
-	json_t *it = json_pack("{s:s, s:i, s:s, s:o, s:s}", "type", "about:blank", "status",
-	    (int)statuses[e->kind], "kind", err_word(e->kind), "detail", text_json(e->text), "id",
-	    r->id);
-
-	refused_count_err(e);
-	answer_json(r, statuses[e->kind], "application/problem+json", it);
-	json_decref(it);
+	admin_fail(r, 0, e);
 }
 
 int

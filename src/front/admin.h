@@ -13,3 +13,5 @@ enum handle metrics_handle(struct request *r); /* /metrics, /healthz */
 void metrics_begin(void);
 /* problem+json from an error. */
 void problem(struct request *r, const struct err *e);
+/* The same with another status, unless it is 0. */
+void admin_fail(struct request *r, unsigned status, const struct err *e);

@@ -22,6 +22,7 @@ struct front_config {
 	uint64_t files;                   /* descriptors that connections may use; 0: enough */
 	uint64_t memory;                  /* of bodies and answers on their way; 0: 512 MiB */
 	uint64_t idle_ms;                 /* a client's time to do what it owes; 0: 60 s */
+	uint64_t head_bytes;              /* of a request's target and headers; 0: 16 KiB */
 };
 must_check
 struct front *front_start(const struct front_config *c, struct err *e);
@@ -30,7 +31,7 @@ void front_stop(struct front *f, uint64_t grace_ms);
 /* What it was started with, with its own defaults put in. */
 struct front_limits {
 	unsigned connections, connections_per_address;
-	uint64_t requests_memory, idle_ms;
+	uint64_t requests_memory, idle_ms, head_bytes;
 	uint64_t address_rate, address_burst; /* 0: any */
 };
 void front_limits(const struct front *f, struct front_limits *out);

@@ -41,7 +41,7 @@ notify_connection(void *arg, struct MHD_Connection *conn, void **context,
 		struct connection *c = limits_enter(l, conn);
 
 		if (c && (l->kind == LISTEN_PEER || l->kind == LISTEN_S3))
-			c->tls = tls_attach(conn);
+			c->tls = tls_attach(conn, c);
 		*context = c;
 	} else {
 		limits_leave(*context);
@@ -72,6 +72,22 @@ struct tls {
 	const char *cert, *key, *trust; /* PEM; NULL: none */
 };
 
+/* What a head is refused for by ourselves, with a better answer, has to fit, and its list of headers. */
+static size_t
+pool_bytes(const struct front *f)
+{
+	size_t head = f->head_bytes + HTTP_PEER_BYTES;
+
+	return 2 * head > HTTP_POOL_BYTES ? 2 * head : HTTP_POOL_BYTES;
+}
+
+/* Whoever is late was told before, and shut (http_limits.c); that takes twice the time at most. */
+static unsigned
+mhd_timeout_s(const struct front *f)
+{
+	return (unsigned)(f->idle_ms / 500) + 2;
+}
+
 static int
 start_shard(struct listener *l, struct shard *s, const struct tls *tls, struct err *e)
 {
@@ -97,11 +113,11 @@ start_shard(struct listener *l, struct shard *s, const struct tls *tls, struct e
 	    MHD_OPTION_EXTERNAL_LOGGER, keep_message, f, MHD_OPTION_NOTIFY_COMPLETED,
 	    http_completed, l, MHD_OPTION_NOTIFY_CONNECTION, notify_connection, s,
 	    MHD_OPTION_URI_LOG_CALLBACK, http_uri_seen, l, MHD_OPTION_UNESCAPE_CALLBACK,
-	    leave_escapes, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_POOL_BYTES,
+	    leave_escapes, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes(f),
 	    MHD_OPTION_CONNECTION_LIMIT,
 	    l->kind <= LISTEN_PEER ? limits_of_mhd(l) : CONNECTIONS_ADMIN,
-	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((f->idle_ms + 999) / 1000),
-	    MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, o, MHD_OPTION_END);
+	    MHD_OPTION_CONNECTION_TIMEOUT, mhd_timeout_s(f), MHD_OPTION_STRICT_FOR_CLIENT, 1,
+	    MHD_OPTION_ARRAY, o, MHD_OPTION_END);
 	if (!s->daemon)
 		return err_set(e, ERR_BAD, "the HTTP server does not start: %s",
 		    *f->message ? f->message : strerror(errno));
@@ -191,6 +207,7 @@ front_new(const struct front_config *c, const struct front_table *t)
 	f->node = c->node;
 	f->table = *t;
 	f->idle_ms = c->idle_ms ? c->idle_ms : IDLE_DEFAULT_MS;
+	f->head_bytes = c->head_bytes ? (size_t)c->head_bytes : HTTP_HEAD_BYTES;
 	f->stop_fd = -1;
 	for (unsigned i = 0; i < HTTP_SPARE_FILES; i++)
 		f->spare[i] = -1;

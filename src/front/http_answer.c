@@ -157,9 +157,7 @@ void
 http_answer_error(struct http_request *h, unsigned status, const struct err *e)
 {
 	http_answer_clear(h);
-	h->listener->ops->fail(&h->r, e);
-	if (status)
-		h->r.status = status;
+	h->listener->ops->fail(&h->r, status, e);
 }
 
 /* Suspend, unless there is more since it was SEEN. */
@@ -352,8 +350,10 @@ http_answer_queue(struct http_request *h)
 	struct MHD_Response *m;
 	enum MHD_Result result = MHD_NO;
 
-	check_answer(h);
 	h->phase = PHASE_ANSWERED;
+	if (!limits_may_answer(connection_of(h->conn)))
+		return MHD_NO;
+	check_answer(h);
 	m = make_body(h);
 	if (!m)
 		return MHD_NO;

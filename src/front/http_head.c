@@ -97,6 +97,19 @@ is_folded(const char *name, size_t name_len, const char *value)
 	return at != value;
 }
 
+/* One header more. A region adds some, and is no user. */
+static bool
+is_too_large(const struct http_request *h)
+{
+	size_t n = HTTP_HEADERS_MAX, bytes = h->r.front->head_bytes;
+
+	if (h->r.is_peer) {
+		n += HTTP_PEER_HEADERS;
+		bytes += HTTP_PEER_BYTES;
+	}
+	return h->n_headers >= n || h->head_bytes > bytes;
+}
+
 static enum MHD_Result
 see_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len, const char *value,
     size_t n)
@@ -104,11 +117,10 @@ see_header(void *arg, enum MHD_ValueKind kind, const char *name, size_t name_len
 	struct http_request *h = arg;
 
 	(void)kind;
-	h->header_bytes += name_len + n + 4;
-	if (h->n_headers == HTTP_HEADERS_MAX || h->header_bytes > HTTP_HEADERS_BYTES) {
-		h->is_too_large = true;
+	h->head_bytes += name_len + n + 4;
+	h->is_too_large = is_too_large(h);
+	if (h->is_too_large)
 		return MHD_NO;
-	}
 	h->is_bad |= value && is_folded(name, name_len, value);
 	if (!value)
 		value = "";
@@ -165,7 +177,7 @@ restore_length(struct http_request *h)
 			h->headers[i].value = length;
 			return;
 		}
-	if (h->n_headers < HTTP_HEADERS_MAX)
+	if (h->n_headers < ARRAY_LEN(h->headers))
 		h->headers[h->n_headers++] = (struct header){ "Content-Length", length, 14 };
 }
 
@@ -229,6 +241,7 @@ http_head_read(struct http_request *h, struct MHD_Connection *conn, const char *
 	memcpy(h->method, method, n + 1);
 	h->r.method = h->method;
 	h->length = UINT64_MAX;
+	h->head_bytes = strlen(h->r.target);
 	MHD_get_connection_values_n(conn, MHD_HEADER_KIND, see_header, h);
 	if (h->is_too_large)
 		return 431;

@@ -8,6 +8,7 @@
  *   http_answer.c   from struct request to an MHD response; readers; statistics
  *   http_tls.c      fewer system calls between GnuTLS and the socket
  *   http_limits.c   what one client may take: places, time, memory
+ *   http_late.c     what a client is told whose body does not come
  *   http_workers.c  the elastic pool of threads that may block
  *
  * MHD calls us on a shard's thread only. Three facts about it decide the shape of this code:
@@ -36,7 +37,9 @@
  * long. */
 #define HTTP_POOL_BYTES    ((size_t)32 << 10)
 #define HTTP_HEADERS_MAX   100
-#define HTTP_HEADERS_BYTES ((size_t)16 << 10)
+#define HTTP_PEER_HEADERS  16
+#define HTTP_HEAD_BYTES    ((size_t)16 << 10) /* target and headers */
+#define HTTP_PEER_BYTES    ((size_t)4 << 10)  /* and what a region adds to them */
 #define HTTP_SMALL_BODY    ((size_t)64 << 10) /* up to this the handler runs on the HTTP thread */
 #define HTTP_RING_BYTES    ((size_t)512 << 10)
 #define HTTP_BLOCK_BYTES   ((size_t)128 << 10) /* of a body that is read */
@@ -54,7 +57,8 @@
 struct front_ops {
 	handler_fn *handle;
 	bool (*is_stream)(struct request *r); /* NULL: never */
-	void (*fail)(struct request *r, const struct err *e);
+	/* STATUS 0: by E's kind. 408, 413 and 431 are our own: the body is too slow or too large, or the head. */
+	void (*fail)(struct request *r, unsigned status, const struct err *e);
 };
 
 struct front_table {
@@ -85,7 +89,8 @@ struct connection {
 	_Atomic uint64_t until_ms; /* the client's time to do what it owes; 0: it owes nothing */
 
 	/* limits_lock guards these. */
-	bool is_shut;
+	bool is_shut, is_told;
+	struct http_request *coming; /* whose body is, and that has no answer yet; NULL: none */
 	struct address *address;
 	struct connection *next, **at;
 };
@@ -125,6 +130,7 @@ struct front {
 	struct listener listeners[LISTENERS];
 	struct workers *workers;
 	uint64_t idle_ms;
+	size_t head_bytes;
 	pthread_t acceptor;
 	bool has_acceptor;
 	int stop_fd;       /* eventfd: the acceptor ends */
@@ -204,7 +210,7 @@ struct http_request {
 	struct header *arg;
 	size_t n_args;
 	uint64_t length; /* UINT64_MAX: it will show */
-	size_t header_bytes;
+	size_t head_bytes;
 	bool has_length, has_encoding, has_host, is_bad, is_too_large, expects;
 	bool must_close; /* the connection, after the answer */
 	size_t memory;   /* counted for it */
@@ -238,7 +244,7 @@ struct http_request {
 	size_t n_shown;
 
 	size_t n_headers;
-	struct header headers[HTTP_HEADERS_MAX]; /* last: not cleared */
+	struct header headers[HTTP_HEADERS_MAX + HTTP_PEER_HEADERS]; /* last: not cleared */
 };
 
 static inline struct http_request *
@@ -298,8 +304,10 @@ void http_answer_error(struct http_request *h, unsigned status, const struct err
 enum MHD_Result http_answer_queue(struct http_request *h);
 
 /* http_tls.c */
-/* Put ourselves between; NULL: not a TLS connection, or no memory. free() it after the connection. */
-struct tls_connection *tls_attach(struct MHD_Connection *conn);
+/* Put ourselves between for C; NULL: not a TLS connection, or no memory. free() it after the connection. */
+struct tls_connection *tls_attach(struct MHD_Connection *conn, struct connection *c);
+/* Past MHD, on the connection's HTTP thread; what does not fit is lost. */
+void tls_send(struct tls_connection *t, const void *p, size_t n);
 struct peer_connection *tls_peer(struct tls_connection *t);
 /* The next two records are an answer's headers and body. */
 void tls_expect_body(struct tls_connection *t);
@@ -322,7 +330,13 @@ bool limits_may_ask(const struct listener *l, struct MHD_Connection *conn);
 void limits_owes(struct connection *c, uint64_t bytes);
 void limits_gave(struct connection *c, uint64_t bytes);
 void limits_owes_nothing(struct connection *c);
-/* Shut the sockets of those who are late; by the acceptor, often. */
+/* H has a body that may be late, until it may be answered. False: it was late, and was told. */
+void limits_coming(struct connection *c, struct http_request *h);
+must_check
+bool limits_may_answer(struct connection *c);
+/* The reading of a connection over TLS has ended, on its HTTP thread: tell the client if it was late. */
+void limits_read_ended(struct connection *c);
+/* Tell or shut those who are late; by the acceptor, often. */
 void limits_sweep(struct front *f);
 /* Count memory of a request, unless that is too much; count it all the same; no more of it. */
 must_check
@@ -337,6 +351,10 @@ connection_of(struct MHD_Connection *conn)
 
 	return kept ? kept->socket_context : NULL;
 }
+
+/* http_late.c */
+/* Write, past MHD, that H's body is late. TLS NULL: to FD as it is. */
+void late_tell(struct http_request *h, int fd, struct tls_connection *tls);
 
 /* http_workers.c */
 must_check

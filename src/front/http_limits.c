@@ -11,8 +11,9 @@
  * Time. A client owes the server something whenever the server waits for it: a handshake and a
  * head, the rest of a body, room for an answer. It has `until_ms` for that, and each byte that
  * comes or goes buys it a millisecond more, so that a byte a minute keeps nothing for long.
- * Whoever is late has its socket shut; MHD then ends the connection as if the client had. While
- * the server is the one to act there is no limit.
+ * Whoever is late with a body is told so (http_late.c), and has its socket shut like all who are late;
+ * MHD then ends the connection as if the client had. While the server is the one to act there is no
+ * limit.
  *
  * Memory. Bodies, rings and answers are counted; beyond `memory_max` new requests are refused with
  * 503 before their body is read. Regions may have a quarter more.
@@ -111,6 +112,7 @@ front_limits(const struct front *f, struct front_limits *out)
 		.connections_per_address = f->address_max,
 		.requests_memory = f->memory_max,
 		.idle_ms = f->idle_ms,
+		.head_bytes = f->head_bytes,
 		.address_rate = f->address_rate ? rate_per_s(f->address_rate) : 0,
 		.address_burst = f->address_rate ? rate_burst(f->address_rate) : 0,
 	};
@@ -309,6 +311,65 @@ limits_owes_nothing(struct connection *c)
 		atomic_store(&c->until_ms, 0);
 }
 
+void
+limits_coming(struct connection *c, struct http_request *h)
+{
+	struct front *f;
+
+	if (!c)
+		return;
+	f = c->listener->front;
+	pthread_mutex_lock(&f->limits_lock);
+	c->coming = h;
+	pthread_mutex_unlock(&f->limits_lock);
+}
+
+bool
+limits_may_answer(struct connection *c)
+{
+	struct front *f;
+	bool is_told;
+
+	if (!c)
+		return true;
+	f = c->listener->front;
+	pthread_mutex_lock(&f->limits_lock);
+	is_told = c->is_told;
+	c->coming = NULL;
+	pthread_mutex_unlock(&f->limits_lock);
+	return !is_told;
+}
+
+void
+limits_read_ended(struct connection *c)
+{
+	struct front *f = c->listener->front;
+	struct http_request *late;
+
+	pthread_mutex_lock(&f->limits_lock);
+	late = c->is_shut ? c->coming : NULL;
+	c->is_told |= late != NULL;
+	c->coming = NULL;
+	pthread_mutex_unlock(&f->limits_lock);
+	if (late)
+		late_tell(late, c->fd, c->tls);
+}
+
+/* Under the lock. */
+static void
+shut(struct connection *c)
+{
+	c->is_shut = true;
+	if (c->coming && c->tls) {
+		shutdown(c->fd, SHUT_RD);
+		return;
+	}
+	c->is_told = c->coming && c->listener->kind == LISTEN_S3_PLAIN;
+	if (c->is_told)
+		late_tell(c->coming, c->fd, NULL);
+	shutdown(c->fd, SHUT_RDWR);
+}
+
 /* The socket can't be another's by now: it is closed after limits_leave. */
 void
 limits_sweep(struct front *f)
@@ -322,10 +383,8 @@ limits_sweep(struct front *f)
 	for (struct connection *c = f->open; c; c = c->next) {
 		uint64_t until_ms = atomic_load(&c->until_ms);
 
-		if (until_ms && now_ms > until_ms && !c->is_shut) {
-			c->is_shut = true;
-			shutdown(c->fd, SHUT_RDWR);
-		}
+		if (until_ms && now_ms > until_ms && !c->is_shut)
+			shut(c);
 	}
 	pthread_mutex_unlock(&f->limits_lock);
 }

@@ -16,6 +16,7 @@
 #include "directory/peer.h"
 
 #define HTTP_OFTEN   "there are too many requests a second from this address"
+#define HTTP_LONG    "the body is too large for this request: at most 2 MiB"
 #define HTTP_CROWDED "too much is on its way at once; come back later"
 
 /* --- coming and going --- */
@@ -134,6 +135,7 @@ http_completed(
 	struct http_request *h = *context;
 
 	(void)arg, (void)code;
+	limits_coming(connection_of(conn), NULL);
 	limits_owes(connection_of(conn), 0); /* the next head */
 	if (!h)
 		return;
@@ -313,7 +315,7 @@ collect(struct http_request *h, const char *p, size_t *n)
 	if (e.kind == ERR_MEMORY)
 		return crowded(h, n);
 	buf_free(&h->collected);
-	err_set(&e, ERR_TOO_BIG, "the body is larger than %zu bytes", BODY_COLLECT_MAX);
+	err_set(&e, ERR_TOO_BIG, HTTP_LONG);
 	http_answer_error(h, 413, &e);
 	h->phase = PHASE_REFUSE;
 	return drain(h, n);
@@ -351,7 +353,7 @@ is_region(struct http_request *h)
 static const char *
 why_bad(unsigned status)
 {
-	return status == 431 ? "the headers are too large"
+	return status == 431 ? "the headers and the query are too large"
 	    : status == 501  ? "no such method"
 	                     : "the request is malformed";
 }
@@ -379,21 +381,35 @@ refuse_crowded(struct http_request *h)
 	return refuse(h, 0, ERR_BUSY, HTTP_CROWDED);
 }
 
-/* A new connection would cost more than the answer: it is kept, unless a body would have to be read. */
+/* Once the body is in: closing on a client that sends may mean that it never sees the answer. */
 static enum MHD_Result
-refuse_often(struct http_request *h)
+refuse_behind_body(struct http_request *h, unsigned status, enum err_kind kind, const char *why)
 {
 	struct err e;
 
-	refused_count(REFUSED_ADDRESS_RATE);
-	if (h->length > HTTP_SMALL_BODY)
-		return refuse(h, 0, ERR_BUSY, HTTP_OFTEN);
-	err_set(&e, ERR_BUSY, HTTP_OFTEN);
-	http_answer_error(h, 0, &e);
+	err_set(&e, kind, "%s", why);
+	http_answer_error(h, status, &e);
 	if (h->length)
 		limits_owes(connection_of(h->conn), 0);
 	h->phase = PHASE_REFUSE;
 	return MHD_YES;
+}
+
+/* A new connection would cost more than the answer: it is kept, unless a body would have to be read. */
+static enum MHD_Result
+refuse_often(struct http_request *h)
+{
+	refused_count(REFUSED_ADDRESS_RATE);
+	return h->length > HTTP_SMALL_BODY ? refuse(h, 0, ERR_BUSY, HTTP_OFTEN)
+	                                   : refuse_behind_body(h, 0, ERR_BUSY, HTTP_OFTEN);
+}
+
+static enum MHD_Result
+refuse_long(struct http_request *h)
+{
+	return h->expects || h->length > HTTP_DRAIN_BYTES
+	    ? refuse(h, 413, ERR_TOO_BIG, HTTP_LONG)
+	    : refuse_behind_body(h, 413, ERR_TOO_BIG, HTTP_LONG);
 }
 
 /* A refusal here closes the connection: what follows it is not to be trusted, or not wanted. */
@@ -417,6 +433,8 @@ begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
 		return refuse(h, status, ERR_BAD, why_bad(status));
 	if (is_surplus(conn))
 		return refuse_surplus(h);
+	if (h->length)
+		limits_coming(connection_of(conn), h);
 	if (!limits_may_ask(h->listener, conn))
 		return refuse_often(h);
 	if (h->r.is_peer && !is_region(h))
@@ -425,7 +443,7 @@ begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
 		return limits_take(h, HTTP_STREAM_MEMORY) ? http_stream_start(h)
 		                                          : refuse_crowded(h);
 	if (h->length != UINT64_MAX && h->length > BODY_COLLECT_MAX)
-		return refuse(h, 413, ERR_TOO_BIG, "the body is too large for this request");
+		return refuse_long(h);
 	if (h->length && h->length != UINT64_MAX) {
 		if (!limits_take(h, (size_t)h->length))
 			return refuse_crowded(h);

@@ -16,6 +16,8 @@
 
 struct tls_connection {
 	struct peer_connection peer;
+	struct connection *connection;
+	gnutls_session_t session;
 	int fd;
 	bool keep_next;
 	size_t in_at, in_len, out_len;
@@ -29,6 +31,12 @@ tls_peer(struct tls_connection *t)
 }
 
 void
+tls_send(struct tls_connection *t, const void *p, size_t n)
+{
+	(void)gnutls_record_send(t->session, p, n);
+}
+
+void
 tls_expect_body(struct tls_connection *t)
 {
 	t->keep_next = true;
@@ -39,13 +47,14 @@ static ssize_t
 pull(gnutls_transport_ptr_t arg, void *to, size_t n)
 {
 	struct tls_connection *t = arg;
-	ssize_t got;
 
 	if (!t->in_len) {
-		if (n >= IN_BYTES)
-			return recv(t->fd, to, n, 0);
-		got = recv(t->fd, t->in, IN_BYTES, 0);
-		if (got <= 0)
+		bool is_large = n >= IN_BYTES;
+		ssize_t got = recv(t->fd, is_large ? to : t->in, is_large ? n : IN_BYTES, 0);
+
+		if (!got)
+			limits_read_ended(t->connection);
+		if (got <= 0 || is_large)
 			return got;
 		t->in_at = 0;
 		t->in_len = (size_t)got;
@@ -110,7 +119,7 @@ push(gnutls_transport_ptr_t arg, const giovec_t *v, int n)
 }
 
 struct tls_connection *
-tls_attach(struct MHD_Connection *conn)
+tls_attach(struct MHD_Connection *conn, struct connection *c)
 {
 	const union MHD_ConnectionInfo *tls = MHD_get_connection_info(
 	    conn, MHD_CONNECTION_INFO_GNUTLS_SESSION);
@@ -121,6 +130,8 @@ tls_attach(struct MHD_Connection *conn)
 	if (!t)
 		return NULL; /* MHD's own way works too */
 	memset(t, 0, offsetof(struct tls_connection, in));
+	t->connection = c;
+	t->session = tls->tls_session;
 	t->fd = fd->connect_fd;
 	gnutls_transport_set_ptr(tls->tls_session, t);
 	gnutls_transport_set_pull_function(tls->tls_session, pull);

@@ -18,3 +18,5 @@ bool s3_is_stream(struct request *r);
 void s3_error(struct request *r, unsigned status, const char *code, const char *format, ...)
     printf_like(4, 5);
 void s3_error_from(struct request *r, const struct err *e);
+/* What the HTTP server refuses, of itself: STATUS as in struct front_ops. */
+void s3_fail(struct request *r, unsigned status, const struct err *e);

@@ -97,6 +97,26 @@ s3_error_from(struct request *r, const struct err *e)
 	answer(r, f->status, f->code, f->is_ours ? public_text(f->status) : e->text);
 }
 
+void
+s3_fail(struct request *r, unsigned status, const struct err *e)
+{
+	static const struct {
+		unsigned status;
+		const char *code;
+	} own[] = { { 408, "RequestTimeout" }, { 413, "MaxMessageLengthExceeded" },
+		{ 431, "RequestHeaderSectionTooLarge" } };
+
+	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+		if (own[i].status == status) {
+			s3_error(r, 400, own[i].code, "%s", e->text);
+			return;
+		}
+	}
+	s3_error_from(r, e);
+	if (status)
+		r->status = status;
+}
+
 int
 s3_refuse(
     struct s3_call *c, struct err *e, unsigned status, const char *code, const char *format, ...)

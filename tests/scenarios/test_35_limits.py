@@ -13,7 +13,7 @@ import time
 import pytest
 
 import domicile
-from domicile import Plain, Region, code_of
+from domicile import Plain, Region, code_of, read_all, tls_context
 
 MIB = 1 << 20
 
@@ -165,6 +165,62 @@ def slow_upload(region, user, path):
     one = socket.create_connection(("127.0.0.1", region.plain_port), 10)
     one.sendall(f"PUT {path} HTTP/1.1\r\n{lines}Content-Length: {MIB}\r\n\r\nx".encode())
     return one
+
+
+def dripping(one, stop):
+    """A byte now and then, until it is STOPped or the node does not take it."""
+    with contextlib.suppress(OSError):
+        while not stop.wait(0.2):
+            one.sendall(b"y")
+
+
+@pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "tls"])
+def test_a_body_that_stops_or_trickles_is_told_so(node, over_tls):
+    region = node("client_timeout = 1s\n")
+    user = account_of(region)
+    user.host = f"127.0.0.1:{region.port if over_tls else region.plain_port}"
+    bodies = [("PUT", "/files/large", MIB, "x"), ("PUT", "/files/small", 1000, "x"), ("POST", "/files?delete", 1000, "<"),
+              ("GET", "/files", 10, ""), ("PUT", "/nowhere/large", 5 * MIB, "x")]
+    for method, path, size, first in bodies:
+        for trickles in (False, True):
+            bare, _, query = path.partition("?")
+            head = user.signer().headers(method, bare, f"{query}=" if query else "", payload="UNSIGNED-PAYLOAD")
+            lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+            with contextlib.ExitStack() as stack:
+                one = stack.enter_context(socket.create_connection(user.host.split(":"), 30))
+                if over_tls:
+                    one = stack.enter_context(tls_context(region).wrap_socket(one, server_hostname="127.0.0.1"))
+                one.sendall(f"{method} {path} HTTP/1.1\r\n{lines}Content-Length: {size}\r\n\r\n{first}".encode())
+                stop = threading.Event()
+                drips = threading.Thread(target=dripping, args=(one, stop))
+                if trickles:
+                    drips.start()
+                answer = read_all(one)
+                stop.set()
+                if trickles:
+                    drips.join()
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n"), (path, trickles, answer)
+            assert b"\r\nConnection: close" in head and f"\r\nContent-Length: {len(body)}".encode() in head
+            assert code_of(body) == "RequestTimeout" and f"<Resource>{bare}</Resource>".encode() in body
+    assert refused(region, "slow") == 2 * len(bodies)
+    user.host = f"127.0.0.1:{region.plain_port}"
+    assert b"<Contents>" not in user.request("GET", "/files")[2]
+    assert user.request("PUT", "/files/large", body=bytes(3 * MIB))[0] == 200
+
+
+def test_times_and_ceilings_that_can_not_be_are_told(tmp_path):
+    region = Region(tmp_path)
+    for line, text in (("client_timeout = 10ms", "client_timeout"), ("client_timeout = soon", "client_timeout"),
+                       ("headers = 1 GiB", "headers"), ("headers = 0", "headers")):
+        with open(region.config) as f:
+            kept = f.read()
+        with open(region.config, "a") as f:
+            f.write(line + "\n")
+        done = subprocess.run([domicile.DOMICILE, "serve", "--config", region.config], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 3 and text in done.stderr, done.stderr
+        with open(region.config, "w") as f:
+            f.write(kept)
 
 
 def test_slow_uploads_leave_workers_to_others(node):

@@ -60,9 +60,10 @@ struct served {
 };
 
 static inline void
-served_fail(struct request *r, const struct err *e)
+served_fail(struct request *r, unsigned status, const struct err *e)
 {
-	r->status = e->kind == ERR_BAD                        ? 400
+	r->status = status                                    ? status
+	    : e->kind == ERR_BAD                              ? 400
 	    : e->kind == ERR_TOO_BIG                          ? 413
 	    : e->kind == ERR_DENIED                           ? 403
 	    : e->kind == ERR_BUSY || e->kind == ERR_IO        ? 503

@@ -173,7 +173,7 @@ away_handle(struct request *r)
 	if (forward_request(r, to ? to : "sg",
 	        atomic_load(&with_upload) ? (struct upload *)1 : NULL, &was_sent, &e) < 0) {
 		atomic_store(&failed_kind, (int)e.kind);
-		served_fail(r, &e);
+		served_fail(r, 0, &e);
 	}
 	return HANDLE_DONE;
 }

@@ -306,7 +306,7 @@ too_many_or_too_large_headers_are_refused(void **state)
 	buf_add_str(&text, "\r\n");
 	CHECK(client_ask(&c, s->port, buf_str(&text)) == 431);
 	client_close(&c);
-	for (unsigned kib = 40; kib <= 200; kib += 160) {
+	for (unsigned kib = 17; kib <= 200; kib += 61) {
 		buf_clear(&text);
 		buf_add_str(&text, "GET /x HTTP/1.1\r\nHost: h\r\nX: ");
 		for (unsigned i = 0; i < kib * 1024; i++)
@@ -318,6 +318,50 @@ too_many_or_too_large_headers_are_refused(void **state)
 		client_close(&c);
 	}
 	buf_free(&text);
+}
+
+/* Of the target and the headers together; another ceiling needs more memory a connection. */
+static void
+the_ceiling_of_a_head_is_the_configured_one(void **state)
+{
+	const struct front_config config = { .threads = 1, .head_bytes = 64 << 10 };
+	static const struct {
+		unsigned target, header, status;
+	} cases[] = { { 10, 60 << 10, 200 }, { 60 << 10, 10, 200 }, { 40 << 10, 30 << 10, 431 } };
+	struct served s = { 0 };
+
+	(void)state;
+	served_start(&s, &ops, &config);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct buf text = BUF_INIT(0);
+		struct client c;
+
+		buf_printf(&text, "GET /%0*u HTTP/1.1\r\nHost: h\r\nX: %0*u\r\n\r\n",
+		    (int)cases[i].target, 1, (int)cases[i].header, 1);
+		CHECK(client_ask(&c, s.port, buf_str(&text)) == cases[i].status);
+		if (cases[i].status == 431)
+			CHECK(strstr(buf_str(&c.body), "headers and the query"));
+		client_close(&c);
+		buf_free(&text);
+	}
+	served_stop(&s);
+}
+
+static void
+a_body_that_is_too_large_is_answered_once_it_is_in(void **state)
+{
+	struct served *s = *state;
+	struct client c;
+	char *body = calloc(1, 3 << 20);
+
+	client_open(&c, s->port);
+	client_say(&c, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3145728\r\n\r\n");
+	CHECK(client_send(&c, body, 3 << 20));
+	CHECK(client_answer(&c) == 413);
+	client_say(&c, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+	CHECK(client_answer(&c) == 200);
+	client_close(&c);
+	free(body);
 }
 
 static void
@@ -534,6 +578,34 @@ a_byte_now_and_then_keeps_nothing_for_long(void **state)
 	served_stop(&s);
 }
 
+/* Small ones and streamed ones are told apart by nothing that a client sees. */
+static void
+a_body_that_stops_is_told_so(void **state)
+{
+	static const char *const heads[] = {
+		"PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\n\r\nsome",
+		"PUT /stream HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\nsome",
+		"PUT /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nsome"
+	};
+	const struct front_config config = { .threads = 1, .idle_ms = 1000 };
+	struct served s = { 0 };
+
+	(void)state;
+	served_start(&s, &ops, &config);
+	for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+		struct client c;
+
+		CHECK(client_ask(&c, s.port, heads[i]) == 408);
+		CHECK(strstr(buf_str(&c.body), "in time"));
+		CHECK_STR(client_header(&c, "connection"), "close");
+		CHECK(strlen(client_header(&c, "x-amz-request-id")) == 16);
+		CHECK(client_at_end(&c));
+		client_close(&c);
+	}
+	CHECK_SOON(atomic_load(&s.front->inside) == 0);
+	served_stop(&s);
+}
+
 static void
 bodies_that_would_take_too_much_memory_are_refused(void **state)
 {
@@ -571,6 +643,8 @@ main(void)
 		SERVED(pipelined_requests_are_answered_in_order),
 		SERVED(ambiguous_requests_are_refused_and_the_connection_closed),
 		SERVED(too_many_or_too_large_headers_are_refused),
+		cmocka_unit_test(the_ceiling_of_a_head_is_the_configured_one),
+		SERVED(a_body_that_is_too_large_is_answered_once_it_is_in),
 		SERVED(header_values_can_not_add_headers),
 		SERVED(head_has_the_length_and_no_body),
 		SERVED(a_handler_without_an_answer_is_an_error),
@@ -579,6 +653,7 @@ main(void)
 		cmocka_unit_test(connections_beyond_the_limit_are_told_so),
 		cmocka_unit_test(idle_connections_are_closed),
 		cmocka_unit_test(a_byte_now_and_then_keeps_nothing_for_long),
+		cmocka_unit_test(a_body_that_stops_is_told_so),
 		cmocka_unit_test(bodies_that_would_take_too_much_memory_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
