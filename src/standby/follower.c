@@ -11,8 +11,9 @@
 #include <pthread.h>
 #include <string.h>
 
-#define STREAMS_MAX 4
-#define HELLO_MS    10000
+#define STREAMS_MAX      4
+#define HELLO_MS         10000
+#define COMPACT_AGAIN_MS 5000 /* after one that failed */
 
 struct follower {
 	struct follower_config c;
@@ -26,6 +27,7 @@ struct follower {
 	struct follower_state state;
 	uint64_t heard_at_ms; /* 0: never */
 	uint64_t compact, compacted;
+	uint64_t compact_again_ms; /* not before */
 	bool is_stopping;
 	pthread_t compacter;
 };
@@ -45,6 +47,15 @@ static struct counter received = COUNTER("domicile_standby_received_bytes_total"
 
 /* --- compaction: takes long, and answers must go on --- */
 
+/* It stays unacknowledged until it is asked for again. With the lock. */
+static void
+put_off(struct follower *f, const struct err *why)
+{
+	f->compact = f->compacted;
+	f->compact_again_ms = host_mono_ms() + COMPACT_AGAIN_MS;
+	log_warn("standby.compact", NULL, "later: %s", why->text);
+}
+
 static void *
 compacter_run(void *arg)
 {
@@ -62,13 +73,11 @@ compacter_run(void *arg)
 		}
 		pthread_mutex_unlock(&f->lock);
 		rc = replica_compact(f->replica, &e);
-		if (rc < 0)
-			log_warn("standby.compact", NULL, "error=\"%s\"", e.text);
 		pthread_mutex_lock(&f->lock);
 		if (rc == 0)
 			f->compacted = upto;
 		else
-			f->compact = f->compacted; /* until it is asked for again */
+			put_off(f, &e);
 	}
 	pthread_mutex_unlock(&f->lock);
 	return NULL;
@@ -218,18 +227,32 @@ take_part(struct session *x, struct span p, struct err *e)
 	return x->changes.len < x->head.bytes ? 0 : finish_shipment(x, e);
 }
 
+/* Acknowledged with the number once everything that should have gone has: chunks here and now, records by
+ * the compacter. */
 static int
 take_compact(struct session *x, struct span p, struct err *e)
 {
+	struct follower *f = x->f;
+	struct err why;
 	uint64_t upto;
+	bool is_due;
+	int rc;
 
 	if (ship_number_read(p, &upto, e) < 0)
 		return -1;
-	pthread_mutex_lock(&x->f->lock);
-	if (upto > x->f->compact)
-		x->f->compact = upto;
-	pthread_cond_broadcast(&x->f->changed);
-	pthread_mutex_unlock(&x->f->lock);
+	pthread_mutex_lock(&f->lock);
+	is_due = upto > f->compact && host_mono_ms() >= f->compact_again_ms;
+	pthread_mutex_unlock(&f->lock);
+	if (!is_due)
+		return acknowledge(x, e);
+	rc = replica_tidy(f->replica, &why);
+	pthread_mutex_lock(&f->lock);
+	if (rc == 0)
+		f->compact = upto;
+	else
+		put_off(f, &why);
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
 	return acknowledge(x, e);
 }
 

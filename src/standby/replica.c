@@ -36,6 +36,8 @@ struct replica {
 	struct ship_chunk out_chunk;
 	uint64_t out_bytes;
 
+	bool owes_sweep; /* chunks may be there that should have gone */
+
 	pthread_rwlock_t gate; /* read: compacts; write: exchanges the engine */
 };
 
@@ -171,6 +173,13 @@ replica_bytes(struct replica *r)
 	return bytes;
 }
 
+/* An exchange that failed half-way. */
+static int
+closed(struct err *e)
+{
+	return err_set(e, ERR_IO, "the store could not be opened again: start the standby anew");
+}
+
 /* --- chunks --- */
 
 /* The chunk that C puts or deletes; false if it is about something else. */
@@ -186,7 +195,8 @@ chunk_of(const struct change *c, struct chunk_name *name)
 
 struct sweep {
 	struct replica *replica;
-	uint64_t removed;
+	uint64_t removed, left;
+	struct err why; /* the last one was left */
 };
 
 static int
@@ -205,22 +215,49 @@ sweep_one(void *arg, const struct vault_id *id, const struct chunk_name *name, u
 		return -1;
 	if (found)
 		return 0;
-	s->removed++;
-	return chunks_remove(s->replica->chunks, id, name, e);
+	if (chunks_remove(s->replica->chunks, id, name, &s->why) == 0)
+		s->removed++;
+	else
+		s->left++;
+	return 0;
 }
 
 /* Remove the chunks that no record refers to: of shipments that did not come whole, and those whose
- * removal a crash has kept from happening. */
+ * removal failed, or was kept from happening by a crash. */
 static int
 sweep(struct replica *r, struct err *e)
 {
 	struct sweep s = { .replica = r };
 
+	r->owes_sweep = true;
 	if (chunks_list(r->chunks, NULL, sweep_one, &s, e) < 0)
 		return err_add(e, "chunks");
 	if (s.removed)
 		log_info("standby.sweep", NULL, "chunks=%" PRIu64, s.removed);
+	if (s.left)
+		return err_set(e, s.why.kind, "%" PRIu64 " chunks: %s", s.left, s.why.text);
+	r->owes_sweep = false;
 	return 0;
+}
+
+/* The same where nobody waits for it. */
+static void
+sweep_or_owe(struct replica *r)
+{
+	struct err why;
+
+	if (sweep(r, &why) < 0)
+		log_warn("standby.sweep", NULL, "later: %s", why.text);
+}
+
+int
+replica_tidy(struct replica *r, struct err *e)
+{
+	if (r->copy)
+		return err_set(e, ERR_BUSY, "a copy is made");
+	if (!r->engine)
+		return closed(e);
+	return r->owes_sweep ? sweep(r, e) : 0;
 }
 
 int
@@ -285,13 +322,6 @@ drop_half(struct replica *r)
 
 /* --- copies --- */
 
-/* An exchange that failed half-way. */
-static int
-closed(struct err *e)
-{
-	return err_set(e, ERR_IO, "the store could not be opened again: start the standby anew");
-}
-
 int
 replica_no_copy(struct replica *r, struct err *e)
 {
@@ -352,26 +382,39 @@ replica_copied(struct replica *r, struct err *e)
 	if (rc < 0)
 		return -1;
 	r->position = r->copy_position;
-	return sweep(r, e);
+	sweep_or_owe(r);
+	return 0;
 }
 
 /* --- shipments --- */
 
-/* Chunks that CHANGES have made needless. */
+static int
+remove_chunk(struct replica *r, const struct change *c, struct err *e)
+{
+	struct chunk_name name;
+
+	if (c->op == CHANGE_DROP)
+		return chunks_drop(r->chunks, &c->id, e);
+	if (c->op == CHANGE_DELETE && chunk_of(c, &name))
+		return chunks_remove(r->chunks, &c->id, &name, e);
+	return 0;
+}
+
+/* Chunks that CHANGES have made needless. These are carried out: one that can't be removed now is owed. */
 static int
 remove_chunks(struct replica *r, struct span changes, struct err *e)
 {
 	struct reader in = READER(changes.data, changes.len);
-	struct chunk_name name;
 	struct change c;
+	struct err why;
 	int rc;
 
 	while ((rc = change_next(&in, &c, e)) > 0) {
-		if (c.op == CHANGE_DROP && chunks_drop(r->chunks, &c.id, e) < 0)
-			return -1;
-		if (c.op == CHANGE_DELETE && chunk_of(&c, &name) &&
-		    chunks_remove(r->chunks, &c.id, &name, e) < 0)
-			return -1;
+		if (remove_chunk(r, &c, &why) == 0)
+			continue;
+		if (!r->owes_sweep)
+			log_warn("standby.chunk", NULL, "stays for now: %s", why.text);
+		r->owes_sweep = true;
 	}
 	return rc;
 }
@@ -440,8 +483,9 @@ replica_open(const char *store, uint64_t cache_bytes, uint64_t write_buffer_byte
 	if (!r->engine)
 		return NULL;
 	r->chunks = chunks_file(chunks, ENGINE_KEPT_BUFFERS * write_buffer_bytes, e);
-	if (!r->chunks || replica_position_read(r->engine, &r->position, e) < 0 || sweep(r, e) < 0)
+	if (!r->chunks || replica_position_read(r->engine, &r->position, e) < 0)
 		return NULL;
+	sweep_or_owe(r);
 	return take(&r);
 }
 

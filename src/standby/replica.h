@@ -5,7 +5,7 @@
  * its own beside it and takes its place when it is complete. Nothing here can be opened or read: the
  * region's key is not needed.
  *
- * One thread at a time, but for replica_compact and replica_state.
+ * One thread at a time, but for replica_compact and replica_bytes.
  */
 #pragma once
 #include "standby/frames.h"
@@ -43,8 +43,8 @@ int replica_copied(struct replica *r, struct err *e);
 must_check
 int replica_no_copy(struct replica *r, struct err *e);
 
-/* Carry out a shipment; it is durable when this returns, and chunks that are not needed any more are gone.
- * ERR_STALE: it does not follow what is there. */
+/* Carry out a shipment; it is durable when this returns, and chunks that are not needed any more are gone
+ * or owed. ERR_STALE: it does not follow what is there. */
 must_check
 int replica_ship(struct replica *r, const struct ship_head *h, struct span changes, struct err *e);
 
@@ -57,6 +57,10 @@ int replica_chunk(struct replica *r, const struct ship_chunk *c, struct err *e);
 must_check
 int replica_data(struct replica *r, struct span bytes, struct err *e);
 
-/* No file holds bytes of what was replaced or deleted before. Any thread. */
+/* Chunks that could not be removed when they should have gone are tried again: none is owed when this
+ * returns 0. Not between a chunk and the shipment that it belongs to. */
+must_check
+int replica_tidy(struct replica *r, struct err *e);
+/* No file of records holds bytes of what was replaced or deleted before. Any thread. */
 must_check
 int replica_compact(struct replica *r, struct err *e);
