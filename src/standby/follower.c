@@ -28,6 +28,7 @@ struct follower {
 	uint64_t heard_at_ms; /* 0: never */
 	uint64_t compact, compacted;
 	uint64_t compact_again_ms; /* not before */
+	unsigned store;            /* counts those that took each other's place */
 	bool is_stopping;
 	pthread_t compacter;
 };
@@ -64,6 +65,7 @@ compacter_run(void *arg)
 	pthread_mutex_lock(&f->lock);
 	while (!f->is_stopping) {
 		uint64_t upto = f->compact;
+		unsigned store = f->store;
 		struct err e;
 		int rc;
 
@@ -74,6 +76,8 @@ compacter_run(void *arg)
 		pthread_mutex_unlock(&f->lock);
 		rc = replica_compact(f->replica, &e);
 		pthread_mutex_lock(&f->lock);
+		if (f->store != store)
+			continue; /* it was of the one before, or its number was */
 		if (rc == 0)
 			f->compacted = upto;
 		else
@@ -146,13 +150,15 @@ static int
 take_copied(struct session *x, struct span p, struct err *e)
 {
 	(void)p;
+	/* Before there is another one: what was compacted counts another store's changes. */
+	pthread_mutex_lock(&x->f->lock);
+	x->f->store++;
+	x->f->compact = x->f->compacted = 0;
+	pthread_mutex_unlock(&x->f->lock);
 	if (replica_copied(x->f->replica, e) < 0)
 		return -1;
 	log_info("standby.copy", NULL, "is complete");
-	pthread_mutex_lock(&x->f->lock);
-	x->f->state.is_copying = false;
-	x->f->compact = x->f->compacted = 0; /* it counted another store's changes */
-	pthread_mutex_unlock(&x->f->lock);
+	set_copying(x->f, false);
 	return acknowledge(x, e);
 }
 

@@ -247,6 +247,26 @@ a_chunk_that_stays_is_not_said_to_be_gone(void **state)
 	}
 }
 
+static void
+a_store_that_takes_anothers_place_is_not_compacted(void **state)
+{
+	struct pair p;
+
+	pair_open(&p, *state);
+	for (int i = 0; i < 10; i++) {
+		uint64_t upto = p.next;
+
+		tell_number(&p, SHIP_COMPACT, upto);
+		copy(&p, p.next + 1);
+		for (int n = 0; n < 500; n++) {
+			buf_clear(&p.out);
+			CHECK(tell(&p, SHIP_PING).compacted == 0);
+		}
+	}
+	CHECK(becomes_compacted(&p, p.next));
+	pair_close(&p);
+}
+
 #define TEST_IN_DIR(name) cmocka_unit_test_setup_teardown(name, check_dir_setup, check_dir_teardown)
 
 int
@@ -255,6 +275,7 @@ main(void)
 	const struct host_ops clock = { wall_ms, mono_ns, random_bytes };
 	const struct CMUnitTest tests[] = {
 		TEST_IN_DIR(a_chunk_that_stays_is_not_said_to_be_gone),
+		TEST_IN_DIR(a_store_that_takes_anothers_place_is_not_compacted),
 	};
 	int failed;
 
