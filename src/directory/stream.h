@@ -18,8 +18,8 @@ struct stream_listener;
 typedef void stream_fn(void *arg, struct stream *s);
 
 /* AT is "host:port" (port 0: any; stream_port tells). At most MAX_STREAMS connections of regions; more
- * are refused. Those that have not shown a region's certificate yet have a bound of their own, and each
- * address a share of it, so that they keep no region out. */
+ * are refused. Those that have not shown a region's certificate yet have a bound of their own, and give
+ * way to whoever comes, so that they keep no region out. */
 must_check
 struct stream_listener *stream_listen(
     struct peers *p, const char *at, unsigned max_streams, stream_fn *fn, void *arg, struct err *e);

@@ -1,8 +1,14 @@
 /* stream_listen.c - making the connections of streams: to a region, and from any.
  *
  * A listener has one thread that accepts and one for each connection. A connection counts from its
- * first byte, so that half-open ones can't add up: first among those that greet, of which an address has
- * a share only, and once it has shown a region's certificate among the streams.
+ * first byte, so that half-open ones can't add up: first among those that greet, and once it has shown a
+ * region's certificate among the streams.
+ *
+ * Who has not shown one gives way to who comes: when all places of those that greet are taken, one of the
+ * address that has the most of them ends, the oldest. Each has some time first: a little to say
+ * something, and who has, enough to finish from far away. Where all came just now, the next one waits in
+ * the kernel's queue, which is first come, first served. So a region gets in within seconds, even where
+ * strangers come from its own address, as long as they don't fill that queue.
  */
 #include "directory/stream_private.h"
 #include "base/host.h"
@@ -17,10 +23,19 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define GREETING_MAX         64
-#define GREETING_ADDRESS_MAX 16 /* of one address, or of one IPv6 network (/64) */
-#define TOLD_MAX             20 /* refusals are anybody's to cause: so many lines in */
-#define TELL_MS              10000
+#define GREETING_MAX 64
+#define ENDING_MAX   64   /* that were told to give way, and have not ended yet */
+#define SILENT_MS    200  /* who has said nothing has a place for so long at least, */
+#define SPEAKING_MS  2000 /* and who has */
+#define LOOK_MS      5    /* for a place, while there is none */
+#define TOLD_MAX     10   /* both are anybody's to cause: so many lines of each in */
+#define TELL_MS      60000
+
+/* Lines of a kind in the log. */
+struct telling {
+	uint64_t since_ms;
+	unsigned told, untold;
+};
 
 struct stream_listener {
 	struct peers *peers;
@@ -35,8 +50,7 @@ struct stream_listener {
 	pthread_cond_t fewer;
 	unsigned n_threads, n_streams; /* those past their greeting are streams */
 	struct stream *streams;
-	uint64_t telling_ms;
-	unsigned n_told, n_untold;
+	struct telling refused, ended;
 };
 
 /* Addresses */
@@ -169,21 +183,31 @@ stream_connect(struct peers *p, const char *region, uint64_t timeout_ms, struct 
 
 /* Listening */
 
+/* Whether one more of T may be told; *MORE: how many before it were not. With the lock. */
+static bool
+may_tell(struct telling *t, unsigned *more)
+{
+	uint64_t now_ms = host_mono_ms();
+	bool may;
+
+	if (now_ms - t->since_ms >= TELL_MS) {
+		t->since_ms = now_ms;
+		t->told = 0;
+	}
+	may = t->told++ < TOLD_MAX;
+	*more = t->untold;
+	t->untold = may ? 0 : t->untold + 1;
+	return may;
+}
+
 static void
 tell_refused(struct stream_listener *l, const char *why)
 {
-	uint64_t now_ms = host_mono_ms();
 	unsigned more;
 	bool is_told;
 
 	pthread_mutex_lock(&l->lock);
-	if (now_ms - l->telling_ms >= TELL_MS) {
-		l->telling_ms = now_ms;
-		l->n_told = 0;
-	}
-	is_told = l->n_told++ < TOLD_MAX;
-	more = l->n_untold;
-	l->n_untold = is_told ? 0 : more + 1;
+	is_told = may_tell(&l->refused, &more);
 	pthread_mutex_unlock(&l->lock);
 	if (is_told)
 		log_warn("stream.refused", NULL, "%s untold=%u", why, more);
@@ -214,40 +238,100 @@ is_near(const uint8_t a[static 16], const uint8_t b[static 16])
 	return memcmp(a, b, memcmp(a, mapped, sizeof(mapped)) == 0 ? 16 : 8) == 0;
 }
 
-/* Into the list, so that stopping reaches it. false: there are too many that greet. */
 static bool
-enlist(struct stream_listener *l, struct stream *s)
+is_greeting(const struct stream *s)
 {
-	unsigned all = 0, near = 0;
-	bool is_welcome;
+	return s->is_greeting && !atomic_load(&s->is_aborted);
+}
+
+/* How many greet from where S does. */
+static unsigned
+count_near(const struct stream_listener *l, const struct stream *s)
+{
+	unsigned n = 0;
+
+	for (const struct stream *o = l->streams; o; o = o->next)
+		n += is_greeting(o) && is_near(o->from, s->from);
+	return n;
+}
+
+static struct stream *
+who_gives_way(const struct stream_listener *l)
+{
+	uint64_t now_ms = host_mono_ms();
+	struct stream *found = NULL;
+	unsigned most = 0;
+
+	/* From the newest on, so that of equals the oldest remains. */
+	for (struct stream *s = l->streams; s; s = s->next) {
+		uint64_t may_ms = atomic_load(&s->received) ? SPEAKING_MS : SILENT_MS;
+		unsigned n;
+
+		if (!is_greeting(s) || now_ms - s->came_ms < may_ms)
+			continue;
+		n = count_near(l, s);
+		if (n >= most) {
+			found = s;
+			most = n;
+		}
+	}
+	return found;
+}
+
+/* Whether there is a place for one more: if need be, another one ends for it. */
+static bool
+make_room(struct stream_listener *l)
+{
+	unsigned greeting = 0, ending = 0, more = 0;
+	struct stream *other = NULL;
+	bool is_told = false;
 
 	pthread_mutex_lock(&l->lock);
-	for (const struct stream *o = l->streams; o; o = o->next) {
-		all += o->is_greeting;
-		near += o->is_greeting && is_near(o->from, s->from);
+	for (const struct stream *s = l->streams; s; s = s->next) {
+		greeting += is_greeting(s);
+		ending += s->is_greeting && !is_greeting(s);
 	}
-	is_welcome = all < GREETING_MAX && near < GREETING_ADDRESS_MAX;
-	if (is_welcome) {
-		s->is_greeting = true;
-		s->next = l->streams;
-		l->streams = s;
-		l->n_threads++;
+	if (greeting >= GREETING_MAX && ending < ENDING_MAX)
+		other = who_gives_way(l);
+	if (other) {
+		stream_abort(other);
+		is_told = may_tell(&l->ended, &more);
 	}
 	pthread_mutex_unlock(&l->lock);
-	return is_welcome;
+	if (other)
+		refused_count(REFUSED_CONNECTIONS);
+	if (is_told)
+		log_warn("stream.crowded", NULL,
+		    "connections that have not shown who they are end for others untold=%u", more);
+	return other || greeting < GREETING_MAX;
+}
+
+/* Into the list, so that stopping reaches it. */
+static void
+enlist(struct stream_listener *l, struct stream *s)
+{
+	pthread_mutex_lock(&l->lock);
+	s->is_greeting = true;
+	s->came_ms = host_mono_ms();
+	s->next = l->streams;
+	l->streams = s;
+	l->n_threads++;
+	pthread_mutex_unlock(&l->lock);
 }
 
 bool
 stream_admit(struct stream *s)
 {
 	struct stream_listener *l = s->listener;
+	bool is_aborted;
 
 	pthread_mutex_lock(&l->lock);
-	s->is_greeting = false;
-	s->is_admitted = l->n_streams < l->max_streams;
+	is_aborted = atomic_load(&s->is_aborted);
+	s->is_greeting = is_aborted;
+	s->is_admitted = !is_aborted && l->n_streams < l->max_streams;
 	l->n_streams += s->is_admitted;
 	pthread_mutex_unlock(&l->lock);
-	if (!s->is_admitted)
+	if (!s->is_admitted && !is_aborted)
 		refused_count(REFUSED_CONNECTIONS);
 	return s->is_admitted;
 }
@@ -283,7 +367,7 @@ serve_one(void *arg)
 
 	if (stream_greet(s, NULL, STREAM_HANDSHAKE_MS, &e) == 0)
 		l->fn(l->arg, s);
-	else
+	else if (!atomic_load(&s->is_aborted))
 		tell_refused(l, e.text);
 	leave(l, s);
 	return NULL;
@@ -316,11 +400,8 @@ welcome(struct stream_listener *l, int fd)
 	}
 	s->listener = l;
 	address_of(s->fd, s->from);
-	if (!enlist(l, s)) {
-		refused_count(REFUSED_CONNECTIONS);
-		tell_refused(l, "too many connections have not shown who they are");
-		stream_close(s);
-	} else if (start_thread(s, &e) < 0) {
+	enlist(l, s);
+	if (start_thread(s, &e) < 0) {
 		tell_refused(l, e.text);
 		leave(l, s);
 	}
@@ -340,6 +421,10 @@ accept_all(void *arg)
 			return NULL;
 		if (p[1].revents)
 			return NULL;
+		if (!make_room(l)) {
+			poll(p + 1, 1, LOOK_MS);
+			continue;
+		}
 		fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			welcome(l, fd);

@@ -40,6 +40,7 @@ struct stream {
 	struct stream_listener *listener;
 	struct stream *next;
 	uint8_t from[16]; /* whom it came from: an IPv6 address or a mapped IPv4 one */
+	uint64_t came_ms;
 	bool is_greeting; /* has not shown a region's certificate yet */
 	bool is_admitted; /* has, and has a place */
 };

@@ -8,7 +8,8 @@ from test_36_standby import make_pair, wait_shipped        # noqa: F401 (a fixtu
 
 
 class Crowd:
-    """Keeps up as many connections to a port as it gets, from another address, and says nothing on them."""
+    """Keeps up as many connections to a port as it gets, from the address that regions have here, and says nothing on
+    them."""
 
     def __init__(self, port, n=80):
         self.port, self.stopping, self.taken = port, threading.Event(), 0
@@ -17,9 +18,9 @@ class Crowd:
     def hold(self):
         while not self.stopping.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 5, ("127.0.0.2", 0)) as one:
+                with socket.create_connection(("127.0.0.1", self.port), 5) as one:
                     self.taken += 1
-                    one.settimeout(0.5)
+                    one.settimeout(5)
                     one.recv(1)
             except OSError:
                 pass
@@ -51,7 +52,9 @@ def test_a_standby_is_followed_all_the_same(pair):
         client = p.region.client(p.region.account())
         client.create_bucket(Bucket="things")               # is acknowledged by the standby, too
         assert crowd.taken > 80
-    assert 0 < len(lines(p.standby, "stream.refused")) <= 20 * (1 + (time.monotonic() - began) // 10 + 1)
+    minutes = (time.monotonic() - began) // 60 + 1
+    assert 0 < len(lines(p.standby, "stream.crowded")) <= 10 * minutes
+    assert len(lines(p.standby, "stream.refused")) <= 10 * minutes
 
 
 def test_accounts_move_all_the_same(tmp_path):
