@@ -52,16 +52,35 @@ count(struct vault *v, struct files_usage *out, struct err *e)
 }
 
 int
-files_usage_check(struct vault *v, struct err *e)
+files_usage_check(struct vault *v, struct files_usage_off *off, struct err *e)
 {
 	struct files_usage said, is;
 
+	if (off)
+		*off = (struct files_usage_off){ 0 };
 	if (usage_read(v, &said, e) < 0 || count(v, &is, e) < 0)
 		return -1;
 	if (said.objects == is.objects && said.bytes == is.bytes)
 		return 0;
+	if (off)
+		*off = (struct files_usage_off){ (int64_t)(is.objects - said.objects),
+			(int64_t)(is.bytes - said.bytes) };
 	return err_set(e, ERR_FORGED,
 	    "it says %llu objects and %llu bytes, and its rows are %llu and %llu",
 	    (unsigned long long)said.objects, (unsigned long long)said.bytes,
 	    (unsigned long long)is.objects, (unsigned long long)is.bytes);
+}
+
+int
+files_usage_mend(
+    struct vault *v, const struct files_usage_off *off, uint64_t *ticket, struct err *e)
+{
+	struct query *q;
+
+	if (vault_begin(v, e) < 0)
+		return -1;
+	q = vault_query(v, "UPDATE usage SET objects=objects+?1,bytes=bytes+?2");
+	query_int(q, 1, off->objects);
+	query_int(q, 2, off->bytes);
+	return query_run(q, e) < 0 ? -1 : vault_commit(v, ticket, e);
 }

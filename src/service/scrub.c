@@ -24,6 +24,7 @@ const char *const mend_words[MENDS] = {
 	[MEND_REDO] = "redo-leftovers",
 	[MEND_PAGE] = "pages",
 	[MEND_VAULT] = "vaults",
+	[MEND_USAGE] = "usage-counts",
 };
 
 static struct counter passes = COUNTER(
@@ -44,6 +45,7 @@ static struct counter mended_total[MENDS] = {
 	[MEND_REDO] = MENDED("redo-leftovers"),
 	[MEND_PAGE] = MENDED("pages"),
 	[MEND_VAULT] = MENDED("vaults"),
+	[MEND_USAGE] = MENDED("usage-counts"),
 };
 
 /* --- waiting; the lock is held --- */

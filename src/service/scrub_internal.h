@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "service/files_refs.h"
 #include "service/scrub.h"
 #include "vault/homes.h"
 #include "vault/inspect.h"
@@ -21,6 +22,7 @@ enum mend {
 	MEND_REDO,  /* leftovers of checkpoints that were cut short */
 	MEND_PAGE,  /* damaged page records, written anew from memory */
 	MEND_VAULT, /* vaults of accounts that do not live here */
+	MEND_USAGE, /* what a vault says of how much it holds */
 	MENDS
 };
 extern const char *const mend_words[MENDS];
@@ -85,7 +87,8 @@ struct scrub {
 	struct buf later;    /* of struct account_id: to be come back to */
 	struct buf told;     /* likewise: those of which this pass has found a record damaged */
 	bool has_rules;      /* the vault just read has lifecycle rules */
-	uint64_t began_ns;   /* of the pass, or of its going on after a start */
+	struct files_usage_off usage_off; /* and holds so much more than it says */
+	uint64_t began_ns;                /* of the pass, or of its going on after a start */
 	uint64_t began_bytes;
 };
 

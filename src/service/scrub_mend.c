@@ -105,6 +105,29 @@ rewrite_pages(struct scrub *s, const struct vault_id *id, const struct inspectio
 	return r;
 }
 
+static int
+mend_usage(struct scrub *s, const struct vault_id *id, const struct inspection *i, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = pool_take(s->c.node->pool, id, true, e);
+	uint64_t ticket;
+
+	(void)i;
+	if (!v || files_usage_mend(v, &s->usage_off, &ticket, e) < 0 ||
+	    flusher_wait(s->c.node->flusher, ticket, e) < 0)
+		return -1;
+	scrub_count_mended(s, &id->account, MEND_USAGE, 1);
+	return 1;
+}
+
+/* Nothing is damaged but what a vault says of how much it holds, and it is known what that should be. */
+static bool
+is_usage_off(const struct scrub *s, const struct inspection *i)
+{
+	return i->rows_differ && i->damages.n == 1 && !i->damages.more &&
+	    i->damages.all[0].kind == DAMAGE_DATABASE &&
+	    (s->usage_off.objects || s->usage_off.bytes);
+}
+
 int
 scrub_mend(struct scrub *s, const struct vault_id *id, const struct inspection *i, struct err *e)
 {
@@ -113,6 +136,8 @@ scrub_mend(struct scrub *s, const struct vault_id *id, const struct inspection *
 
 	if (damaged_pages(i, numbers))
 		return within(s, id, i, ENTER_WRITE, rewrite_pages, e);
+	if (is_usage_off(s, i))
+		return within(s, id, i, ENTER_WRITE, mend_usage, e);
 	/* A vault that can't be opened is left as it is, for whoever restores it. */
 	if (i->damages.n && i->damages.all[0].kind != DAMAGE_CHUNK)
 		return 0;

@@ -1,6 +1,6 @@
 /* scrub_record.c - what the scrub keeps: where it is (one record), what is damaged (one an account).
  *
- * State:    format 1 (1); flags (1: running 1, asked 2, has after 4), after (16), rate (8), started (8),
+ * State:    format 2 (1); flags (1: running 1, asked 2, has after 4), after (16), rate (8), started (8),
  *           accounts (8), total (8), bytes (8), chunks (8), skipped (8), mended (8 each);
  *           last: ended (8), accounts (8), bytes (8)
  * Findings: format 1 (1), more (8), count (1), { kind (1), service (1), number (8), name (16), row (8),
@@ -16,8 +16,9 @@
 #include "base/log.h"
 #include "base/stats.h"
 
-#define FORMAT    1
-#define VALUE_MAX ((size_t)64 << 10)
+#define FORMAT       1
+#define STATE_FORMAT 2
+#define VALUE_MAX    ((size_t)64 << 10)
 
 enum { RUNNING = 1, ASKED = 2, AFTER = 4 };
 
@@ -31,7 +32,7 @@ scrub_state_put(struct buf *b, const struct scrub_state *s)
 {
 	const struct pass *p = &s->pass;
 
-	put_u8(b, FORMAT);
+	put_u8(b, STATE_FORMAT);
 	put_u8(b,
 	    (uint8_t)((p->is_running ? RUNNING : 0) | (p->is_asked ? ASKED : 0) |
 	        (p->has_after ? AFTER : 0)));
@@ -75,7 +76,7 @@ scrub_state_read(struct span stored, struct scrub_state *out, struct err *e)
 	s.last.bytes = read_u64(&r);
 	if (read_check(&r, "the scrub's record", e) < 0)
 		return -1;
-	if (format != FORMAT)
+	if (format != STATE_FORMAT)
 		return err_set(e, ERR_BAD, "the scrub's record has format %u", format);
 	*out = s;
 	return 0;

@@ -48,6 +48,14 @@ add_all(struct damages *to, const struct damages *from)
 }
 
 static int
+look_at_usage(void *arg, struct vault *v, struct err *e)
+{
+	struct scrub *s = arg;
+
+	return files_usage_check(v, &s->usage_off, e);
+}
+
+static int
 look_for_rules(void *arg, struct vault *v, struct err *e)
 {
 	struct scrub *s = arg;
@@ -68,7 +76,7 @@ look_at_vault(struct scrub *s, const struct vault_id *id, struct damages *found,
 	s->has_rules = false;
 	if (id->service == SERVICE_FILES || id->service == SERVICE_BACKUP) {
 		in.refs = files_refs;
-		in.rows = files_usage_check;
+		in.rows = look_at_usage;
 		in.look = look_for_rules;
 	}
 	r = inspect_vault(&in, id, &i, e);

@@ -317,10 +317,13 @@ static int
 check_database(struct job *j, struct vault *v, struct err *e)
 {
 	const struct err *cause;
+	bool is_whole = vault_check(v, e) == 0;
 
-	if (vault_check(v, e) == 0 && (!j->in->rows || j->in->rows(v, e) == 0))
+	j->out->rows_differ = false;
+	if (is_whole && (!j->in->rows || j->in->rows(j->in->arg, v, e) == 0))
 		return 0;
 	cause = sealed_vfs_error(v->sealed);
+	j->out->rows_differ = is_whole && cause->kind == ERR_NONE && e->kind == ERR_FORGED;
 	if (cause->kind != ERR_NONE)
 		*e = *cause;
 	if (e->kind != ERR_FORGED && e->kind != ERR_IO)

@@ -61,7 +61,7 @@ struct inspector {
 	int (*refs)(struct vault *v, inspect_ref_fn *fn, void *arg, struct err *e);
 	/* ERR_FORGED if its rows contradict each other where SQLite sees nothing; NULL: not for this
 	 * service. */
-	int (*rows)(struct vault *v, struct err *e);
+	int (*rows)(void *arg, struct vault *v, struct err *e);
 	/* Something else that the service wants to know of its database, while it is open; or NULL. May be
 	 * asked more than once. */
 	int (*look)(void *arg, struct vault *v, struct err *e);
@@ -76,6 +76,7 @@ struct inspection {
 	uint64_t strays;    /* chunk files without an entry, unless they are just being written */
 	struct buf unnamed; /* names of chunks that have an entry and no row */
 	bool has_leftovers; /* redo entries of a checkpoint that was cut short */
+	bool rows_differ;   /* the database is damaged in nothing but what `rows` said last */
 };
 
 void inspection_free(struct inspection *i);

@@ -222,7 +222,7 @@ fault_check_vault(const struct fault_turn *t, struct store *s, const struct vaul
 
 	CHECK_TURN_OK(t, vault_check(v, &e), &e);
 	if (id->service != SERVICE_PROFILE)
-		CHECK_TURN_OK(t, files_usage_check(v, &e), &e);
+		CHECK_TURN_OK(t, files_usage_check(v, NULL, &e), &e);
 	sealed = sealed_open(s->engine, s->keys, id, SEALED_READ, &e);
 	CHECK_TURN_OK(t, sealed ? sealed_verify(sealed, &e) : -1, &e);
 	sealed_close(sealed);

@@ -54,7 +54,7 @@ holds(uint64_t objects, uint64_t size)
 	struct files_usage usage;
 	struct err e = { 0 };
 
-	CHECK_OK(files_usage_check(v, &e), &e);
+	CHECK_OK(files_usage_check(v, NULL, &e), &e);
 	pool_give(v);
 	CHECK_OK(files_usage(&f, SERVICE_FILES, &usage, &e), &e);
 	if (usage.objects == objects && usage.bytes == size)
@@ -240,7 +240,7 @@ whatever_is_changed_the_count_is_that_of_the_rows(void **state)
 			put(&f, bucket, key, bytes, any(3) ? any(100) : any(100000));
 		}
 		v = store_take(&r.store, &id);
-		if (files_usage_check(v, &e) < 0)
+		if (files_usage_check(v, NULL, &e) < 0)
 			fail_msg("change %u: %s", i, e.text);
 		pool_give(v);
 	}
@@ -260,7 +260,7 @@ a_count_that_is_wrong_is_found(void **state)
 	CHECK_OK(vault_begin(v, &e), &e);
 	CHECK_OK(query_run(vault_query(v, "UPDATE usage SET bytes=bytes+1"), &e), &e);
 	CHECK_OK(vault_commit(v, &ticket, &e), &e);
-	CHECK(files_usage_check(v, &e) < 0 && e.kind == ERR_FORGED);
+	CHECK(files_usage_check(v, NULL, &e) < 0 && e.kind == ERR_FORGED);
 	pool_give(v);
 }
 

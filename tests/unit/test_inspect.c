@@ -49,6 +49,13 @@ teardown(void **state)
 	return 0;
 }
 
+static int
+check_usage(void *arg, struct vault *v, struct err *e)
+{
+	(void)arg;
+	return files_usage_check(v, NULL, e);
+}
+
 static struct inspection
 inspect(void)
 {
@@ -56,7 +63,7 @@ inspect(void)
 		.pool = r.store.pool,
 		.pace = count_bytes,
 		.refs = files_refs,
-		.rows = files_usage_check,
+		.rows = check_usage,
 	};
 	struct inspection out;
 	struct err e = { 0 };

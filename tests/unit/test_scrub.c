@@ -543,6 +543,43 @@ a_page_that_is_in_memory_is_written_anew(void **state)
 	CHECK_OK(files_remove(&f[0], "things", "new", &e), &e);
 }
 
+static void
+spoil_usage(const struct vault_id *id, const char *how)
+{
+	struct vault *v = store_take(&r.store, id);
+	uint64_t ticket;
+	struct err e;
+
+	CHECK_OK(vault_begin(v, &e), &e);
+	CHECK_OK(query_run(vault_query(v, how), &e), &e);
+	CHECK_OK(vault_commit(v, &ticket, &e), &e);
+	pool_give(v);
+	CHECK_OK(flusher_wait(r.node.flusher, ticket, &e), &e);
+}
+
+static void
+what_a_vault_says_it_holds_is_put_right(void **state)
+{
+	struct vault_id id = vault_of(&f[0]);
+	struct files_usage usage;
+	struct err e;
+
+	(void)state;
+	spoil_usage(&id, "UPDATE usage SET objects=objects+7,bytes=bytes-100");
+	pass(NULL);
+	CHECK(mended(MEND_USAGE) == 1 && count_findings() == 0);
+	CHECK_OK(files_usage(&f[0], SERVICE_FILES, &usage, &e), &e);
+	CHECK(usage.objects == 2 && usage.bytes == CHUNKY + 1000);
+	pass(NULL);
+	CHECK(mended(MEND_USAGE) == 0 && count_findings() == 0);
+
+	/* One that says nothing is told of. */
+	spoil_usage(&id, "DELETE FROM usage");
+	pass(NULL);
+	CHECK(mended(MEND_USAGE) == 0);
+	json_decref(only_finding(&f[0].account, "database"));
+}
+
 /* --- passes --- */
 
 static void
@@ -695,6 +732,7 @@ main(void)
 		IT(files_and_entries_that_are_left_over_go),
 		IT(leftovers_of_a_checkpoint_go),
 		IT(a_page_that_is_in_memory_is_written_anew),
+		IT(what_a_vault_says_it_holds_is_put_right),
 		IT(a_pass_goes_on_where_it_was),
 		IT(a_pass_is_ended_when_asked),
 		IT(passes_begin_by_themselves_and_one_account_is_read_in_between),
