@@ -11,8 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define BOUNDARY_MAX  70 /* RFC 2046 */
-#define NAME_MAX_     256
+#define BOUNDARY_MAX  70          /* RFC 2046 */
+#define NAME_MAX_     (2048 + 16) /* x-amz-meta- and what metadata may have */
 #define FILENAME_MAX_ 1024
 
 enum step { STEP_FIRST, STEP_BOUNDARY, STEP_HEADERS, STEP_VALUE, STEP_FILE, STEP_END, STEP_OVER };

@@ -281,7 +281,7 @@ has_controls(const char *s)
 	return false;
 }
 
-/* What would be the headers of a PUT. Names of other forms than a header's ask for nothing. */
+/* What would be the headers of a PUT: all but the key. Names of other forms than a header's ask for nothing. */
 static int
 show_fields(struct s3_call *c, struct shown *s, struct err *e)
 {
@@ -291,7 +291,8 @@ show_fields(struct s3_call *c, struct shown *s, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		struct request_field *to = &s->fields[s->n];
 
-		if (!strncasecmp(f[i].name, "x-ignore-", 9) || !is_header_name(f[i].name))
+		if (!strcasecmp(f[i].name, "key") || !strncasecmp(f[i].name, "x-ignore-", 9) ||
+		    !is_header_name(f[i].name))
 			continue;
 		*to = f[i];
 		if (!strcasecmp(to->name, "acl"))

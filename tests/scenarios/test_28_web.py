@@ -229,6 +229,13 @@ def test_a_form_says_what_it_wants_for_an_answer(region, s3):
     assert form(s3, region, fields={"redirect": "javascript:alert(1)"}).status_code == 204
 
 
+def test_a_form_may_name_what_a_put_may(region, s3):
+    key, name = "a\r\n\x7f\tb", "x-amz-meta-" + "n" * 1000
+    answer = form(s3, region, key, conditions=[["starts-with", "$" + name, ""]], **{name: "v"})
+    assert answer.status_code == 204, answer.content
+    assert s3.head_object(Bucket="photos", Key=key)["Metadata"] == {"n" * 1000: "v"}
+
+
 def test_an_answer_to_a_form_can_be_read_by_the_rules(region, s3):
     assert not allowed(form(s3, region).headers)
     s3.put_bucket_cors(Bucket="photos", CORSConfiguration={

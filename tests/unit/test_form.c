@@ -96,6 +96,22 @@ a_name_may_be_quoted_or_not(void **state)
 }
 
 static void
+a_name_is_as_long_as_that_of_metadata(void **state)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT(0);
+
+	(void)state;
+	for (unsigned n = 2048; n <= 2060; n += 12) {
+		buf_clear(&text);
+		buf_add_str(&text, "--a b\r\nContent-Disposition: form-data; name=\"x-amz-meta-");
+		for (unsigned i = 0; i < n; i++)
+			buf_add_char(&text, 'n');
+		buf_add_str(&text, "\"\r\n\r\nv\r\n" FILE_ "x" END);
+		CHECK(refusal(buf_str(&text)) == (n == 2048 ? ERR_NONE : ERR_BAD));
+	}
+}
+
+static void
 what_can_be_read_in_two_ways_is_refused(void **state)
 {
 	CHECK(refusal(FIELD("a", "1") FILE_ "x" END) == ERR_NONE);
@@ -213,6 +229,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_form_is_the_same_in_pieces_of_any_size),
 		cmocka_unit_test(a_name_may_be_quoted_or_not),
+		cmocka_unit_test(a_name_is_as_long_as_that_of_metadata),
 		cmocka_unit_test(what_can_be_read_in_two_ways_is_refused),
 		cmocka_unit_test(what_comes_before_the_file_is_bounded),
 		cmocka_unit_test(a_policy_allows_what_it_says_and_no_more),
