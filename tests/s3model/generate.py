@@ -6,6 +6,7 @@ region is asked), and its arguments. Content is [seed, size]; ids of versions an
 import base64
 import hashlib
 
+from forms import FILENAME, TROUBLES, key_of
 from locks import PAST
 from pages import is_xml
 from sums import KINDS, SLOW, SLOW_MAX, checksum_of
@@ -38,12 +39,12 @@ WEIGHTS = {
     "abort_upload": 2, "list_parts": 3, "list_uploads": 4, "get_tags": 2, "put_tags": 3, "delete_tags": 1,
     "create_bucket": 3, "delete_bucket": 2, "head_bucket": 1, "list_buckets": 1, "put_versioning": 2,
     "get_versioning": 1, "get_bucket_tags": 1, "put_bucket_tags": 1, "delete_bucket_tags": 0.5,
-    "put_lock": 0.7, "get_lock": 0.3, "put_retention": 1.5, "get_retention": 0.7, "put_hold": 1.5, "get_hold": 0.7,
+    "post_object": 3, "put_lock": 0.7, "get_lock": 0.3, "put_retention": 1.5, "get_retention": 0.7, "put_hold": 1.5, "get_hold": 0.7,
 }
 
 WRITES = {"put_object", "copy_object", "delete_object", "delete_objects", "upload_part", "copy_part", "complete_upload",
           "create_upload", "abort_upload", "put_tags", "put_versioning", "delete_bucket",
-          "put_lock", "put_retention", "put_hold"}
+          "post_object", "put_lock", "put_retention", "put_hold"}
 
 
 class Generator:
@@ -207,6 +208,27 @@ class Generator:
         self.write_condition(op, versions)
         self.lock(op)
         self.link(op)
+
+    def post_object(self, op):
+        versions = self.object(op, there=0.5)
+        op["filename"] = self.rng.choice(["a", "photo 1.jpg", "é.txt", "C:\\dir\\x", "a/b/c"])
+        if self.chance(0.3):
+            op["key"] = self.rng.choice([FILENAME, "a/" + FILENAME, FILENAME + FILENAME])
+            bucket = self.account.buckets.get(op["bucket"])
+            versions = bucket.keys.get(key_of(op), []) if bucket else []
+        self.data(op, op["bucket"] in self.account.buckets)
+        op.pop("payload", None)
+        self.headers(op)
+        self.write_condition(op, versions)
+        self.lock(op)
+        op["status"] = self.rng.choice([None, None, "200", "201", "204", "404"])
+        if self.chance(0.1):
+            op["redirect"] = self.rng.choice(["https://app.example.com/done", "http://a.example/?x=y"])
+        if self.chance(0.1):
+            op["trouble"] = self.rng.choice(sorted(TROUBLES))
+        if self.chance(0.2) and op["bucket"] in self.account.buckets and "md5" not in op and "checksum" not in op:
+            size = op["data"][1]
+            op["range"] = self.rng.choice([[0, size], [size, size], [size + 1, size + 10], [0, max(0, size - 1)]])
 
     def source(self, op):
         self.bucket(op, "from_bucket")

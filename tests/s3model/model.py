@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 
+from forms import Forms
 from locks import Locks
 from pages import page, page_of_uploads, page_of_versions, put_name
 from parts import check_parts
@@ -46,9 +47,10 @@ def check_link(link):
         raise Expected(403, "AccessDenied")
 
 
-class Account(Locks):
+class Account(Forms, Locks):
     def __init__(self, identity, known):
         self.id, self.known, self.buckets, self.tokens = identity, known, {}, {}
+        self.made, self.orders = 0, {}  # of versions and uploads, also of those that have gone
 
     def expect(self, op):
         try:
@@ -146,13 +148,18 @@ class Account(Locks):
 
     # --- writing objects ---
 
+    def number(self, thing):
+        """In which order things were made: numbers of operations don't tell, those that are cut off have high ones."""
+        self.made += 1
+        self.orders[thing.id] = thing.order = self.made
+
     def put_version(self, bucket, op, v, i=None):
         """On top of the key's versions, as the bucket's versioning wants it."""
         versions = bucket.keys.setdefault(op["key"], [])
-        v.order = (op["id"], i or 0)
         v.id = sym("v", op["id"], i) if bucket.versioning == "Enabled" else "null"
         if v.id == "null":
             versions[:] = [one for one in versions if one.id != "null"]
+        self.number(v)
         versions.insert(0, v)
 
     def kept_headers(self, op):
@@ -390,7 +397,9 @@ class Account(Locks):
         headers, asked = self.kept_headers(op), self.asked_lock(op)
         bucket, upload_id = self.bucket(op), sym("u", op["id"])
         self.lock_of_write(bucket, asked, op)
-        bucket.uploads[upload_id] = Upload(op["key"], sym("m", op["id"]), headers, op.get("tags"), asked, wanted)
+        upload = Upload(op["key"], sym("m", op["id"]), headers, op.get("tags"), asked, wanted)
+        bucket.uploads[upload_id], upload.id = upload, upload_id
+        self.number(upload)
         said = {"x-amz-checksum-algorithm": wanted[0].upper(),
                 "x-amz-checksum-type": upload_elements(wanted)["ChecksumType"][0]} if wanted else {}
         return Expected(200, headers=said, xml={"InitiateMultipartUploadResult": {

@@ -99,7 +99,7 @@ def about_object(account, bucket, key, is_url, with_owner):
     return {**said, "Owner": [account.owner()]} if with_owner else said
 
 
-def rows_of_versions(bucket, op):
+def rows_of_versions(account, bucket, op):
     """(key, version's place) of all that comes after the markers, in order."""
     prefix, after, marker = op.get("prefix", ""), op.get("after", ""), op.get("version_marker")
     rows = []
@@ -108,22 +108,21 @@ def rows_of_versions(bucket, op):
         if is_after(key, after):
             rows += [(key, i) for i in range(len(versions))]
         elif key == after and marker:
-            rows += [(key, i) for i, v in enumerate(versions) if v.order < order_of(versions, marker)]
+            rows += [(key, i) for i, v in enumerate(versions) if v.order < order_of(account, versions, marker)]
     return rows
 
 
-def order_of(versions, marker):
+def order_of(account, versions, marker):
     """When the version was made that MARKER names; it may be gone since."""
     if marker == "null":
-        return next((v.order for v in versions if v.id == "null"), (0, 0))
-    op, _, i = marker[2:].partition(".")
-    return int(op), int(i or 0)
+        return next((v.order for v in versions if v.id == "null"), 0)
+    return account.orders[marker]
 
 
 def page_of_versions(account, op):
     is_url, after, bucket = bool(op.get("url")), op.get("after", ""), account.bucket(op)
     told, more, most = [], False, most_of(op)
-    for key, i in rows_of_versions(bucket, op):
+    for key, i in rows_of_versions(account, bucket, op):
         folded = fold(key, op.get("prefix", ""), op.get("delimiter", ""))
         if folded is not None and not is_after(folded, after) or (folded, True) in told:
             continue
@@ -160,7 +159,7 @@ def page_of_uploads(account, op):
         if not key.startswith(prefix) or is_after(after, key):
             continue
         if key == after:
-            ids = [i for i in ids if marker and int(i[2:]) > int(marker[2:])]
+            ids = [i for i in ids if marker and account.orders[i] > account.orders[marker]]
         rows += [(key, i) for i in ids]
     told, more = [], False
     for key, i in rows:

@@ -1,6 +1,8 @@
 """Operations as requests. Symbols are replaced by what they stand for just before, see values.py."""
 from xml.sax.saxutils import escape
 
+from forms import Form
+from sums import sum_header
 from values import content, http_date
 from wire import Request, quote
 
@@ -48,14 +50,17 @@ def written(op):
     return {**headers, **conditions(op)}
 
 
+def claimed(op):
+    """The headers that say what the body is."""
+    headers = {"Content-MD5": op["md5"]} if op.get("md5") else {}
+    return {**headers, **sum_header(op.get("checksum"))}
+
+
 def with_body(op, method, args, headers):
-    if op.get("md5"):
-        headers["Content-MD5"] = op["md5"]
-    checksum, trailer = op.get("checksum"), None
-    if checksum and op.get("payload", "hash").endswith("trailer"):
-        trailer = ("x-amz-checksum-" + checksum[0], checksum[1])
-    elif checksum:
-        headers["x-amz-checksum-" + checksum[0]] = checksum[1]
+    headers, trailer = {**headers, **claimed(op)}, None
+    if op.get("checksum") and op.get("payload", "hash").endswith("trailer"):
+        [trailer] = sum_header(op["checksum"]).items()
+        del headers[trailer[0]]
     return Request(method, op["bucket"], op["key"], args, headers, content(*op["data"]), op.get("payload", "hash"),
                    trailer)
 
@@ -108,6 +113,18 @@ def get_versioning(op):
 
 def put_object(op):
     return with_body(op, "PUT", {}, written(op))
+
+
+def post_object(op):
+    form = Form(op["bucket"], {"key": op["key"], **written({**op, "tags": None}), **claimed(op)}, op["filename"],
+                content(*op["data"]), op.get("range"), op.get("trouble"))
+    for field, value in (("success_action_status", op.get("status")), ("success_action_redirect", op.get("redirect")),
+                         ("tagging", tag_body(op["tags"]).decode() if op.get("tags") else None)):
+        if value is not None:
+            form.fields[field] = value
+    request = Request("POST", op["bucket"])
+    request.form = form
+    return request
 
 
 def copy_object(op):

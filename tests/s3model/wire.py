@@ -38,6 +38,7 @@ class Request:
     def __init__(self, method, bucket=None, key=None, args=None, headers=None, body=b"", payload="hash", trailer=None):
         self.method, self.args, self.headers, self.body = method, args or {}, headers or {}, body
         self.payload, self.trailer = payload, trailer   # how the body is signed; (name, value) that follows it
+        self.form = None                # forms.Form, which is the body
         self.link = None                # {"age", "expires"}: a presigned URL, so many seconds old
         self.path = "/" + (quote(bucket) if bucket is not None else "") + ("/" + quote(key, "/") if key is not None else "")
 
@@ -111,7 +112,11 @@ class Line:
             raise Broken(repr(e)) from e
 
     def head_and_body(self, account, request):
-        headers, query, body = self.linked(account, request) if request.link else self.signed(account, request)
+        if request.form:
+            content_type, body = request.form.encoded(account, self.host)
+            headers, query = {"Host": self.host, "Content-Type": content_type}, ""
+        else:
+            headers, query, body = (self.linked if request.link else self.signed)(account, request)
         if body or request.method in ("PUT", "POST"):
             headers["Content-Length"] = str(len(body))
         if len(body) > EXPECT_FROM:
