@@ -3,6 +3,7 @@
 #include "base/crypto.h"
 
 #define MERKLE_DEPTH_MAX 40
+#define MERKLE_LEAF_MAX  1024 /* STATEMENT_MAX */
 
 struct merkle_proof {
 	uint64_t index, size; /* leaf number from 0, number of leaves */
@@ -10,6 +11,7 @@ struct merkle_proof {
 	uint8_t path[MERKLE_DEPTH_MAX][SHA256_BYTES];
 };
 
+/* N is at most MERKLE_LEAF_MAX. */
 void merkle_leaf(const void *p, size_t n, uint8_t out[static SHA256_BYTES]);
 /* Over LEAVES leaf hashes; of none: the hash of nothing. */
 void merkle_root(const uint8_t (*leaves)[SHA256_BYTES], size_t n, uint8_t out[static SHA256_BYTES]);
