@@ -29,22 +29,74 @@ struct erasing {
 	struct erasing *next;
 };
 
+static bool
+is_same(const struct erase_record *a, const struct erase_record *b)
+{
+	return account_equal(&a->account, &b->account) && a->epoch == b->epoch &&
+	    a->was_home == b->was_home;
+}
+
+/* 1; 0: it is listed already; -1: no memory. */
+static int
+enlist(struct mover *m, const struct erase_record *r)
+{
+	struct erasing *new = calloc(1, sizeof *new), *x;
+
+	if (!new)
+		return -1;
+	new->record = *r;
+	pthread_mutex_lock(&m->lock);
+	for (x = m->to_erase; x && !is_same(&x->record, r); x = x->next)
+		;
+	if (!x) {
+		new->next = m->to_erase;
+		m->to_erase = new;
+		m->n_to_erase++;
+		pthread_cond_broadcast(&m->changed);
+	}
+	pthread_mutex_unlock(&m->lock);
+	if (x)
+		free(new);
+	return !x;
+}
+
 void
 eraser_add(struct mover *m, const struct erase_record *r)
 {
-	struct erasing *x = calloc(1, sizeof *x);
+	int listed = enlist(m, r);
 
-	if (!x) {
-		log_error("erase.add", r->wave, "error=\"no memory; erased after the next start\"");
+	if (listed < 0)
+		log_error("erase.add", r->wave, "error=\"no memory; looked for again\"");
+	/* What is listed already may be an earlier one that is just being finished. */
+	if (listed != 1)
+		atomic_store(&m->must_rescan_erasures, true);
+}
+
+static int
+relist_each(void *arg, struct span key, struct span value, struct err *e)
+{
+	struct erase_record x;
+
+	(void)key;
+	if (erase_record_read(value, &x, NULL) < 0) /* logged at the start */
+		return 0;
+	return enlist(arg, &x) < 0 ? err_set(e, ERR_MEMORY, "no memory for an erasure") : 0;
+}
+
+/* Every record is listed again where one may not be. Only this thread finishes any. */
+static void
+rescan(struct mover *m, uint64_t *next_ms)
+{
+	struct err e;
+
+	if (!atomic_load(&m->must_rescan_erasures) || host_mono_ms() < *next_ms)
 		return;
+	atomic_store(&m->must_rescan_erasures, false);
+	if (region_scan(m->node->engine, REGION_ERASE, relist_each, m, &e) < 0) {
+		log_warn("erase.add", NULL, "error=\"%s\"", e.text);
+		atomic_store(&m->must_rescan_erasures, true);
 	}
-	x->record = *r;
-	pthread_mutex_lock(&m->lock);
-	x->next = m->to_erase;
-	m->to_erase = x;
-	m->n_to_erase++;
-	pthread_cond_broadcast(&m->changed);
-	pthread_mutex_unlock(&m->lock);
+	*next_ms = host_mono_ms() + RETRY_MS;
 }
 
 bool
@@ -403,14 +455,16 @@ void *
 eraser_run(void *mover)
 {
 	struct mover *m = mover;
-	struct erasing **removed = calloc(FINISH_MAX, sizeof *removed), *batch[BATCH];
-	uint64_t last_removed = 0, last_compacted = host_mono_ms();
+	struct erasing *removed[FINISH_MAX], *batch[BATCH];
+	uint64_t last_removed = 0, last_compacted = host_mono_ms(), rescan_ms = 0;
 	uint64_t again_ms = 0, rest_ms = 0; /* the latter after the disk has failed */
 
-	while (!atomic_load(&m->is_stopping) && removed) {
-		size_t n = collect(m, batch, BATCH, may_erase), done;
+	while (!atomic_load(&m->is_stopping)) {
+		size_t n, done;
 		uint64_t now;
 
+		rescan(m, &rescan_ms);
+		n = collect(m, batch, BATCH, may_erase);
 		if (n) {
 			remove_batch(m, batch, n);
 			last_removed = host_mono_ms();
@@ -438,7 +492,6 @@ eraser_run(void *mover)
 			wait_for_work(m);
 		}
 	}
-	free(removed);
 	return NULL;
 }
 

@@ -36,10 +36,13 @@ struct mover {
 	/* Fenced accounts of ours and arrivals whose stream is gone. */
 	struct settle *to_settle;
 	unsigned n_to_settle;
+	atomic_bool
+	    must_rescan_moves; /* one may have been left out: the records are looked through again */
 
 	/* Accounts to erase. */
 	struct erasing *to_erase;
 	unsigned n_to_erase;
+	atomic_bool must_rescan_erasures;
 
 	char mute_peer[REGION_NAME_SIZE]; /* did not answer for a proof; the eraser's own */
 	uint64_t mute_until_ms;
@@ -143,8 +146,8 @@ int move_store(struct region_batch *b, const struct move_record *r, struct err *
 /* How long writes of an arrival wait for its old home: the longer of the two regions' leases. */
 uint64_t move_lease_ms(const struct mover *m, const struct move_record *r);
 /* Let the resolver settle the account: a fenced one of ours, a prepared arrival, or (copying, arriving) a
- * move whose giving up could not be written. */
-void resolver_add(struct mover *m, const struct move_record *r);
+ * move whose giving up could not be written. False: there is no memory; it finds the record in the store, later. */
+bool resolver_add(struct mover *m, const struct move_record *r);
 void *resolver_run(void *mover);
 void resolver_free(struct mover *m); /* what was not settled; every thread has ended */
 unsigned resolver_count(struct mover *m);
@@ -160,12 +163,15 @@ int target_record_home(
 /* The old home has learned, or its lease is over: the move's record goes. */
 must_check
 int target_record_open(struct mover *m, const struct account_id *id, struct err *e);
+/* The erasure of an arrival that is given up. */
+void erasure_of_arrival(const struct move_record *r, unsigned services, struct erase_record *out);
 /* Give up arrivals (arriving or prepared after a lost swap): from now on they are the eraser's. */
 must_check
 int target_record_given_up(
-    struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e);
+    struct mover *m, const struct erase_record *x, const struct home *h, size_t n, struct err *e);
 
 /* --- eraser.c --- */
+/* After its record is in the store. Where there is no memory the eraser finds that, later. */
 void eraser_add(struct mover *m, const struct erase_record *r);
 void *eraser_run(void *mover);
 void eraser_free(struct mover *m); /* what was not erased; every thread has ended */

@@ -27,7 +27,7 @@ struct histogram move_pause = HISTOGRAM(
 
 struct recovery {
 	struct mover *mover;
-	struct move_record *given_up; /* arrivals */
+	struct erase_record *given_up; /* arrivals */
 	struct home *homes;
 	size_t n, cap;
 	struct region_batch *stale;
@@ -41,7 +41,7 @@ keep_arrival(struct recovery *r, const struct move_record *m, struct err *e)
 
 	if (r->n == r->cap) {
 		size_t cap = r->cap ? r->cap * 2 : 64;
-		struct move_record *a = realloc(r->given_up, cap * sizeof *a);
+		struct erase_record *a = realloc(r->given_up, cap * sizeof *a);
 		struct home *h;
 
 		if (a)
@@ -59,7 +59,8 @@ keep_arrival(struct recovery *r, const struct move_record *m, struct err *e)
 	if (found == 0)
 		return 0;
 	r->homes[r->n].state = HOME_NONE;
-	r->given_up[r->n++] = *m;
+	erasure_of_arrival(m, r->homes[r->n].services, &r->given_up[r->n]);
+	r->n++;
 	return 0;
 }
 
@@ -89,6 +90,13 @@ is_damaged(const struct recovery *r, const struct account_id *id)
 	return false;
 }
 
+/* Without memory no start: what a home's record alone says of a move is less than what the move's does. */
+static int
+must_settle(struct mover *m, const struct move_record *r, struct err *e)
+{
+	return resolver_add(m, r) ? 0 : err_set(e, ERR_MEMORY, "no memory to recover moves");
+}
+
 /* model: s_crash, s_crash_and_reset, t_crash */
 static int
 recover_move(void *arg, struct span key, struct span value, struct err *e)
@@ -109,13 +117,13 @@ recover_move(void *arg, struct span key, struct span value, struct err *e)
 		return keep_arrival(r, &m, e);
 	case MOVE_SETTLED:
 		/* The old home's lease, counted anew. */
-		homes_delay_writes(r->mover->node->homes, &m.account, move_lease_ms(r->mover, &m));
-		resolver_add(r->mover, &m);
-		return 0;
+		if (homes_delay_writes(
+		        r->mover->node->homes, &m.account, move_lease_ms(r->mover, &m), e) < 0)
+			return -1;
+		return must_settle(r->mover, &m, e);
 	case MOVE_FENCED:
 	case MOVE_PREPARED:
-		resolver_add(r->mover, &m);
-		return 0;
+		return must_settle(r->mover, &m, e);
 	default:
 		err_set(&why, ERR_FORGED, "its state is %s", move_state_name(m.state));
 		note_damaged(r, key, "move", &why);
@@ -138,16 +146,15 @@ recover_home(void *arg, const struct home *h, struct err *e)
 	case HOME_FENCED:
 	case HOME_PREPARED:
 		r.state = h->state == HOME_FENCED ? MOVE_FENCED : MOVE_PREPARED;
-		resolver_add(m, &r); /* one that is there already stays */
-		return 0;
+		return must_settle(m, &r, e); /* one that is there already stays */
 	case HOME_ARRIVING:
 		r.state = MOVE_ARRIVING;
 		return is_damaged(all, &h->account) ? keep_arrival(all, &r, e) : 0;
 	case HOME_HERE:
 		/* It may have come just before, and the old home be reading still. */
-		if (is_damaged(all, &h->account))
-			homes_delay_writes(m->node->homes, &h->account, move_lease_ms(m, &r));
-		return 0;
+		return is_damaged(all, &h->account)
+		    ? homes_delay_writes(m->node->homes, &h->account, move_lease_ms(m, &r), e)
+		    : 0;
 	default:
 		return 0;
 	}

@@ -72,7 +72,7 @@ proof_store(
 
 	proof_key(id, epoch, key);
 	proof_put(&v, p);
-	region_put(b, REGION_PROOF, key, sizeof key, v.data, v.len);
+	region_put_buf(b, REGION_PROOF, key, sizeof key, &v);
 }
 
 /* What a certificate has to say before we erase by it: our move, received and signed by REGION. */

@@ -34,7 +34,7 @@ put_erase(struct region_batch *b, const struct erase_record *x)
 	_cleanup_buf_ struct buf v = BUF_INIT(1024);
 
 	erase_record_put(&v, x);
-	region_put(b, REGION_ERASE, x->account.b, ACCOUNT_ID_BYTES, v.data, v.len);
+	region_put_buf(b, REGION_ERASE, x->account.b, ACCOUNT_ID_BYTES, &v);
 }
 
 static void
@@ -50,6 +50,12 @@ erase_of(const struct move_record *r, unsigned services, bool was_home, struct e
 	memcpy(out->wave, r->wave, sizeof out->wave);
 }
 
+void
+erasure_of_arrival(const struct move_record *r, unsigned services, struct erase_record *out)
+{
+	erase_of(r, services, false, out);
+}
+
 /* model: s_learned, s_settle_moved */
 int
 source_record_moved(struct mover *m, const struct move_record *r, size_t n,
@@ -57,16 +63,13 @@ source_record_moved(struct mover *m, const struct move_record *r, size_t n,
 {
 	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
 	struct home homes[UNIT_MAX];
-	struct erase_record *x = calloc(n, sizeof *x);
-	int result = -1;
+	struct erase_record x[UNIT_MAX];
 
-	if (!b || !x)
-		goto out;
+	if (!b)
+		return -1;
 	for (size_t i = 0; i < n; i++) {
-		if (homes_get(m->node->homes, &r[i].account, &homes[i], e) != 1) {
-			err_add(e, "the home record of a moved account");
-			goto out;
-		}
+		if (homes_get(m->node->homes, &r[i].account, &homes[i], e) != 1)
+			return err_add(e, "the home record of a moved account");
 		erase_of(&r[i], homes[i].services, true, &x[i]);
 		if (now && !now->epoch)
 			x[i].was_home = false; /* removed meanwhile: there is nobody to sign */
@@ -80,17 +83,15 @@ source_record_moved(struct mover *m, const struct move_record *r, size_t n,
 		if (r[i].received.is_there)
 			put_proof(b, &r[i]);
 	}
-	result = homes_set_soon(m->node->homes, homes, n, b, e);
-	for (size_t i = 0; i < n && result == 0; i++) {
+	if (homes_set_soon(m->node->homes, homes, n, b, e) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
 		access_forget(m->node->access, &r[i].account);
 		routes_forget(m->node->routes, &r[i].account);
 		eraser_add(m, &x[i]);
 	}
-	if (result == 0)
-		counter_add(&moves_moved, (int64_t)n);
-out:
-	free(x);
-	return result;
+	counter_add(&moves_moved, (int64_t)n);
+	return 0;
 }
 
 uint64_t
@@ -141,7 +142,9 @@ target_record_home(
 		if (move_store(b, &settled, e) < 0)
 			return -1;
 		put_proof(b, &r[i]);
-		homes_delay_writes(m->node->homes, &r[i].account, move_lease_ms(m, &r[i]));
+		if (homes_delay_writes(m->node->homes, &r[i].account, move_lease_ms(m, &r[i]), e) <
+		    0)
+			return -1;
 		routes_forget(m->node->routes, &r[i].account);
 	}
 	if (homes_set_soon(m->node->homes, h, n, b, e) < 0)
@@ -153,24 +156,20 @@ target_record_home(
 /* model: t_end */
 int
 target_record_given_up(
-    struct mover *m, const struct move_record *r, const struct home *h, size_t n, struct err *e)
+    struct mover *m, const struct erase_record *x, const struct home *h, size_t n, struct err *e)
 {
 	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
-	struct erase_record x;
 
 	if (!b)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		erase_of(&r[i], h[i].services, false, &x);
-		region_delete(b, REGION_MOVE, r[i].account.b, ACCOUNT_ID_BYTES);
-		put_erase(b, &x);
+		region_delete(b, REGION_MOVE, x[i].account.b, ACCOUNT_ID_BYTES);
+		put_erase(b, &x[i]);
 	}
 	if (homes_set(m->node->homes, h, n, b, e) < 0)
 		return -1;
-	for (size_t i = 0; i < n; i++) {
-		erase_of(&r[i], h[i].services, false, &x);
-		eraser_add(m, &x);
-	}
+	for (size_t i = 0; i < n; i++)
+		eraser_add(m, &x[i]);
 	counter_add(&moves_given_up, (int64_t)n);
 	return 0;
 }
@@ -240,6 +239,7 @@ settle_target(struct mover *m, struct move_record *r, const struct swap *s, stru
 {
 	struct node *n = m->node;
 	uint8_t leaf[1][SHA256_BYTES];
+	struct erase_record x;
 	struct home h;
 
 	if (homes_get(n->homes, &r->account, &h, e) != 1)
@@ -248,7 +248,8 @@ settle_target(struct mover *m, struct move_record *r, const struct swap *s, stru
 		return 0; /* it has gone through, and further moves have begun */
 	if (!s->is_done) {
 		h.state = HOME_NONE;
-		return target_record_given_up(m, r, &h, 1, e);
+		erasure_of_arrival(r, h.services, &x);
+		return target_record_given_up(m, &x, &h, 1, e);
 	}
 	merkle_leaf(r->statement, strlen(r->statement), leaf[0]);
 	r->received = (struct sealing){ .is_there = true };
@@ -335,24 +336,17 @@ look_at_pages(struct mover *m, const struct move_record *r, struct swap *s, stru
 	return 1;
 }
 
-/* The old home's lease of a settled arrival. */
-static int
-settle_lease(struct mover *m, const struct move_record *r, struct err *e)
-{
-	/* The gate counts it, by a clock that does not jump. */
-	if (homes_is_delaying(m->node->homes, &r->account))
-		return err_set(e, ERR_BUSY, "the old home may still be reading");
-	return target_record_open(m, &r->account, e);
-}
-
 /* Where memory never had the home record, as it could not be written, any service may have been meant. */
 static int
 give_up_arrival(struct mover *m, const struct move_record *r, struct home *h, struct err *e)
 {
+	struct erase_record x;
+
 	if (h->state != HOME_ARRIVING)
 		*h = (struct home){ .account = r->account, .services = BIT(SERVICES) - 1 };
 	h->state = HOME_NONE;
-	return target_record_given_up(m, r, h, 1, e);
+	erasure_of_arrival(r, h->services, &x);
+	return target_record_given_up(m, &x, h, 1, e);
 }
 
 /* A fence that failed may have been written all the same; memory, which says that the account is here, is
@@ -385,6 +379,22 @@ stored_record(struct mover *m, const struct account_id *id, struct move_record *
 	return 0;
 }
 
+/* 1: what the store has is about another move than R, which has it now. With the account's claim. */
+static int
+end_lease(struct mover *m, struct move_record *r, struct err *e)
+{
+	struct move_record now;
+
+	if (stored_record(m, &r->account, &now, e) < 0)
+		return -1;
+	if (now.state == MOVE_STATES)
+		return 0;
+	if (now.state == MOVE_SETTLED && now.epoch == r->epoch && now.attempt == r->attempt)
+		return target_record_open(m, &r->account, e);
+	*r = now;
+	return 1;
+}
+
 /* 1: the move has come further than R, which says so too now. With the account's claim. */
 static int
 give_up(struct mover *m, struct move_record *r, struct err *e)
@@ -411,15 +421,19 @@ give_up(struct mover *m, struct move_record *r, struct err *e)
 	return 1;
 }
 
-/* What a unit was to give up when the disk did not take it. Another unit may have the account by now. */
+/* What a unit was to give up when the disk did not take it, and the old home's lease of a settled arrival.
+ * Another unit may have the account by now. */
 static int
-settle_given_up(struct mover *m, struct move_record *r, struct err *e)
+settle_claimed(struct mover *m, struct move_record *r, struct err *e)
 {
 	int result;
 
+	/* The gate counts it, by a clock that does not jump. */
+	if (r->state == MOVE_SETTLED && homes_is_delaying(m->node->homes, &r->account))
+		return err_set(e, ERR_BUSY, "the old home may still be reading");
 	if (!claim_take(m, &r->account))
 		return err_set(e, ERR_BUSY, "another move of it is under way");
-	result = give_up(m, r, e);
+	result = r->state == MOVE_SETTLED ? end_lease(m, r, e) : give_up(m, r, e);
 	claim_drop(m, &r->account);
 	return result;
 }
@@ -435,10 +449,8 @@ settle_one(struct mover *m, struct move_record *r, struct err *e)
 	char account[ACCOUNT_TEXT_SIZE];
 	int current, looked = 0, settled;
 
-	if (r->state == MOVE_SETTLED)
-		return settle_lease(m, r, e);
-	if (r->state == MOVE_COPYING || r->state == MOVE_ARRIVING)
-		return settle_given_up(m, r, e);
+	if (r->state == MOVE_SETTLED || r->state == MOVE_COPYING || r->state == MOVE_ARRIVING)
+		return settle_claimed(m, r, e);
 	if (is_source) {
 		current = is_put_back(m, r, e);
 		if (current > 0)
@@ -470,30 +482,42 @@ settle_one(struct mover *m, struct move_record *r, struct err *e)
 
 /* --- the thread --- */
 
-void
-resolver_add(struct mover *m, const struct move_record *r)
+/* 1; 0: one of the account is listed already; -1: no memory. */
+static int
+enlist(struct mover *m, const struct move_record *r)
 {
-	struct settle *s = calloc(1, sizeof *s);
+	struct settle *s = calloc(1, sizeof *s), *x;
 
-	if (!s) {
-		log_error("move.settle", r->wave, "error=\"no memory; settled at the next start\"");
-		return;
-	}
+	if (!s)
+		return -1;
 	s->record = *r;
 	s->wait_ms = RETRY_MS;
 	pthread_mutex_lock(&m->lock);
-	for (struct settle *x = m->to_settle; x; x = x->next) {
-		if (!account_equal(&x->record.account, &r->account))
-			continue;
-		pthread_mutex_unlock(&m->lock);
-		free(s);
-		return;
+	for (x = m->to_settle; x && !account_equal(&x->record.account, &r->account); x = x->next)
+		;
+	if (!x) {
+		s->next = m->to_settle;
+		m->to_settle = s;
+		m->n_to_settle++;
+		pthread_cond_broadcast(&m->changed);
 	}
-	s->next = m->to_settle;
-	m->to_settle = s;
-	m->n_to_settle++;
-	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->lock);
+	if (x)
+		free(s);
+	return !x;
+}
+
+bool
+resolver_add(struct mover *m, const struct move_record *r)
+{
+	int listed = enlist(m, r);
+
+	if (listed < 0)
+		log_error("move.settle", r->wave, "error=\"no memory; looked for again\"");
+	/* What is listed already may be about an earlier attempt, and be dropped as such. */
+	if (listed != 1)
+		atomic_store(&m->must_rescan_moves, true);
+	return listed >= 0;
 }
 
 unsigned
@@ -561,47 +585,81 @@ settle_due(struct mover *m, struct settle *due)
 	}
 }
 
+struct rescan {
+	struct mover *mover;
+	bool is_partial; /* some were units' that may leave them to us yet */
+};
+
+/* With the account's claim: while nobody works on the move its record says where that is. */
 static int
-readd(void *arg, struct span key, struct span value, struct err *e)
+relist(struct mover *m, const struct account_id *id, struct err *e)
 {
 	struct move_record r;
 
-	(void)key, (void)e;
-	if (move_record_read(value, &r, NULL) < 0) /* logged at the start */
-		return 0;
-	/* Those of units under way are theirs. */
-	if ((r.state == MOVE_FENCED || r.state == MOVE_PREPARED) &&
-	    !claim_is_taken(arg, &r.account))
-		resolver_add(arg, &r);
+	if (stored_record(m, id, &r, e) < 0)
+		return e->kind == ERR_FORGED ? 0 : -1; /* logged at the start */
+	if (r.state != MOVE_STATES && enlist(m, &r) < 0)
+		return err_set(e, ERR_MEMORY, "no memory for a move to be settled");
 	return 0;
 }
 
-/* A flush failed: what was published before it, and may have been taken back, is asked for again.
+static int
+relist_each(void *arg, struct span key, struct span value, struct err *e)
+{
+	struct rescan *x = arg;
+	struct account_id id;
+	int result;
+
+	(void)value;
+	if (key.len != sizeof(id))
+		return 0;
+	memcpy(&id, key.data, sizeof(id));
+	if (!claim_take(x->mover, &id)) {
+		x->is_partial = true;
+		return 0;
+	}
+	result = relist(x->mover, &id, e);
+	claim_drop(x->mover, &id);
+	return result;
+}
+
+/* Every record that nobody works on is listed again, after a flush failed, which may have taken back what was
+ * published before it, and where there was no memory to list one. SEEN and NEXT_MS are the caller's to keep.
  * model: t_rescan */
 static void
-look_after_failed_flush(struct mover *m, uint64_t *seen)
+rescan(struct mover *m, uint64_t *seen, uint64_t *next_ms)
 {
-	uint64_t now = flusher_failures(m->node->flusher);
+	uint64_t failures = flusher_failures(m->node->flusher);
+	struct rescan x = { .mover = m };
 	struct err e;
 
-	if (now == *seen)
+	if (failures != *seen) {
+		*seen = failures;
+		*next_ms = 0;
+		atomic_store(&m->must_rescan_moves, true);
+	}
+	if (!atomic_load(&m->must_rescan_moves) || host_mono_ms() < *next_ms)
 		return;
-	if (region_scan(m->node->engine, REGION_MOVE, readd, m, &e) < 0)
+	atomic_store(&m->must_rescan_moves, false);
+	if (region_scan(m->node->engine, REGION_MOVE, relist_each, &x, &e) < 0) {
 		log_warn("move.settle", NULL, "error=\"%s\"", e.text);
-	else
-		*seen = now;
+		x.is_partial = true;
+	}
+	if (x.is_partial)
+		atomic_store(&m->must_rescan_moves, true);
+	*next_ms = host_mono_ms() + RETRY_MAX_MS;
 }
 
 void *
 resolver_run(void *mover)
 {
 	struct mover *m = mover;
-	uint64_t failures = flusher_failures(m->node->flusher);
+	uint64_t failures = flusher_failures(m->node->flusher), next_ms = 0;
 
 	while (!atomic_load(&m->is_stopping)) {
 		struct settle *due;
 
-		look_after_failed_flush(m, &failures);
+		rescan(m, &failures, &next_ms);
 
 		pthread_mutex_lock(&m->lock);
 		due = take_due(m);

@@ -644,31 +644,35 @@ on_learned(struct target *t, struct span p, struct err *e)
 static void
 end_unit(struct target *t)
 {
-	struct move_record *r = calloc(UNIT_MAX, sizeof *r);
+	struct erase_record x[UNIT_MAX];
 	struct home homes[UNIT_MAX];
+	struct arrival *given_up[UNIT_MAX];
+	struct move_record r;
 	struct err e = { 0 };
 	size_t n = 0;
 
-	for (size_t i = 0; i < t->n && r; i++) {
+	for (size_t i = 0; i < t->n; i++) {
 		struct arrival *a = &t->arrivals[i];
 		bool is_lost = a->state == MOVE_PREPARED && a->verdict.kind == ERR_STALE;
 
 		close_imports(a);
+		record_of(t, a, a->state, &r);
 		if ((a->state == MOVE_PREPARED && !is_lost) ||
 		    (a->state == MOVE_SETTLED && !a->is_learned)) {
-			record_of(t, a, a->state, &r[n]);
-			resolver_add(t->mover, &r[n]);
+			resolver_add(t->mover, &r);
 		} else if (a->state == MOVE_ARRIVING || is_lost) {
-			record_of(t, a, a->state, &r[n]);
-			home_of(t, a, HOME_NONE, &homes[n++]);
+			erasure_of_arrival(&r, a->opening.services, &x[n]);
+			home_of(t, a, HOME_NONE, &homes[n]);
+			given_up[n++] = a;
 		}
 	}
-	if (n && target_record_given_up(t->mover, r, homes, n, &e) < 0) {
+	if (n && target_record_given_up(t->mover, x, homes, n, &e) < 0) {
 		log_error("move.give_up", t->wave, "accounts=%zu error=\"%s\"", n, e.text);
-		for (size_t i = 0; i < n; i++)
-			resolver_add(t->mover, &r[i]);
+		for (size_t i = 0; i < n; i++) {
+			record_of(t, given_up[i], given_up[i]->state, &r);
+			resolver_add(t->mover, &r);
+		}
 	}
-	free(r);
 	for (size_t i = 0; i < t->n; i++)
 		if (t->arrivals[i].is_claimed)
 			claim_drop(t->mover, &t->arrivals[i].opening.account);

@@ -80,10 +80,13 @@ claim(struct mover *m, struct unit_account *a)
 	_cleanup_buf_ struct buf v = BUF_INIT(16384);
 	struct err e;
 
-	a->is_claimed = claim_take(m, &a->opening.account);
-	return a->is_claimed &&
-	    region_get(
-	        m->node->engine, REGION_MOVE, a->opening.account.b, ACCOUNT_ID_BYTES, &v, &e) == 0;
+	if (!claim_take(m, &a->opening.account))
+		return false;
+	a->is_claimed = region_get(m->node->engine, REGION_MOVE, a->opening.account.b,
+	                    ACCOUNT_ID_BYTES, &v, &e) == 0;
+	if (!a->is_claimed) /* the resolver needs it, to settle what the record is about */
+		claim_drop(m, &a->opening.account);
+	return a->is_claimed;
 }
 
 /* What directory and gate say of the account; those that can't move now drop out.

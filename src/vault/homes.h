@@ -138,8 +138,10 @@ int homes_fence(struct homes *h, const struct home *homes, size_t n, struct regi
  * accounts go on for read_lease_ms from now and then wait. */
 void homes_seal(struct homes *h, const struct account_id *ids, size_t n);
 /* At the new home: writes wait for DELAY_MS or until homes_open_writes, while the old home may still
- * be answering reads. */
-void homes_delay_writes(struct homes *h, const struct account_id *id, uint64_t delay_ms);
+ * be answering reads. ERR_MEMORY. */
+must_check
+int homes_delay_writes(
+    struct homes *h, const struct account_id *id, uint64_t delay_ms, struct err *e);
 void homes_open_writes(struct homes *h, const struct account_id *id);
 /* Whether that delay is not over yet. */
 bool homes_is_delaying(struct homes *h, const struct account_id *id);

@@ -304,7 +304,8 @@ homes_seal(struct homes *h, const struct account_id *ids, size_t n)
 }
 
 /* Change how writes of ID are spaced, and have everyone who waits try again. */
-static void
+/* -1: no memory. */
+static int
 set_writes(
     struct homes *h, const struct account_id *id, const uint64_t *from_ms, const uint64_t *pace_us)
 {
@@ -325,14 +326,16 @@ set_writes(
 	}
 	pthread_mutex_unlock(&s->lock);
 	gate_call(waiters, NULL);
+	return x ? 0 : -1;
 }
 
-void
-homes_delay_writes(struct homes *h, const struct account_id *id, uint64_t delay_ms)
+int
+homes_delay_writes(struct homes *h, const struct account_id *id, uint64_t delay_ms, struct err *e)
 {
 	uint64_t from_ms = host_mono_ms() + delay_ms;
 
-	set_writes(h, id, &from_ms, NULL);
+	return set_writes(h, id, &from_ms, NULL) < 0 ? err_set(e, ERR_MEMORY, "the gate: no memory")
+	                                             : 0;
 }
 
 /* model: t_learned, t_delay_over */

@@ -87,6 +87,16 @@ region_put(struct region_batch *b, enum region_kind k, const void *key, size_t n
 }
 
 void
+region_put_buf(
+    struct region_batch *b, enum region_kind k, const void *key, size_t n, const struct buf *v)
+{
+	if (v->failed)
+		b->bytes.failed = v->failed;
+	else
+		region_put(b, k, key, n, v->data, v->len);
+}
+
+void
 region_delete(struct region_batch *b, enum region_kind k, const void *key, size_t n)
 {
 	add(b, ENGINE_DELETE, k, key, n, NULL, 0);

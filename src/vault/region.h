@@ -33,6 +33,9 @@ struct region_batch *region_batch(struct err *e);
 /* Copied. */
 void region_put(struct region_batch *b, enum region_kind k, const void *key, size_t n,
     const void *value, size_t value_len);
+/* The same of what V has. If that has failed, so has the batch. */
+void region_put_buf(
+    struct region_batch *b, enum region_kind k, const void *key, size_t n, const struct buf *v);
 void region_delete(struct region_batch *b, enum region_kind k, const void *key, size_t n);
 /* A record of REGION_RULES for each vault of an account with SERVICES, but its profile: whoever has just
  * taken the account in does not know what is in them. And for none of them any more. */

@@ -45,7 +45,9 @@ static const struct fault_way {
 
 struct fault_turn {
 	bool skips_restarts; /* after failed reads and chunks, where turns take long */
-	unsigned turns;      /* how many there were */
+	bool
+	    is_of_memory; /* the turns are those of alloc_fault.h, and this one only has their number */
+	unsigned turns; /* how many there were */
 	unsigned way;
 	unsigned nth;
 	bool fired;
@@ -128,6 +130,10 @@ fault_text(const struct fault_turn *t)
 	static char text[100];
 	const struct fault_way *w = fault_way(t);
 
+	if (t->is_of_memory) {
+		snprintf(text, sizeof(text), "allocation %u failed", t->nth);
+		return text;
+	}
 	snprintf(text, sizeof(text), "%s %u%s %s, then %s", places[w->place], t->nth,
 	    w->is_sticky ? " and all after" : "", kinds[w->kind], thens[w->then]);
 	return text;

@@ -14,6 +14,7 @@ struct shaky {
 	struct directory directory;
 	struct directory *next; /* borrowed */
 	struct fault fault;     /* of find and swap */
+	void (*at_swap)(void);  /* before each; may be NULL */
 };
 
 struct side {
@@ -95,6 +96,8 @@ shaky_swap(struct directory *d, struct swap *swaps, size_t n, struct err *e)
 {
 	struct shaky *s = shaky_of(d);
 
+	if (s->at_swap)
+		s->at_swap();
 	return shaky_away(FAULT_CALL(&s->fault, e, directory_swap(s->next, swaps, n, e)), e);
 }
 
@@ -321,7 +324,8 @@ side_is_quiet(struct side *s)
 
 	pthread_mutex_lock(&m->lock);
 	pthread_cond_broadcast(&m->changed); /* do not sleep until the next look */
-	quiet = !m->n_to_settle && !m->n_to_erase && !m->moving;
+	quiet = !m->n_to_settle && !m->n_to_erase && !m->moving &&
+	    !atomic_load(&m->must_rescan_moves) && !atomic_load(&m->must_rescan_erasures);
 	pthread_mutex_unlock(&m->lock);
 	return quiet;
 }
@@ -354,15 +358,16 @@ pair_go_on(void *arg, uint64_t bytes)
 }
 
 /* Move one account over a stream of its own, so that the other side is through with it when it has ended;
- * whether it got there at once. */
+ * whether it got there at once. It is cancelled when GO_ON says so. */
 static inline bool
-pair_move(struct pair *p, const struct account_id *id, struct err *e)
+pair_move_while(struct pair *p, const struct account_id *id,
+    bool (*go_on)(void *arg, uint64_t bytes), struct err *e)
 {
 	struct unit_account a = { .opening.account = *id };
 	struct unit u = { .mover = p->sides[FROM].node.mover,
 		.accounts = &a,
 		.n = 1,
-		.limits = { .is_single = true, .go_on = pair_go_on } };
+		.limits = { .is_single = true, .go_on = go_on } };
 	bool moved;
 
 	strcpy(u.to, p->sides[TO].node.region);
@@ -375,4 +380,10 @@ pair_move(struct pair *p, const struct account_id *id, struct err *e)
 	unit_release(&u);
 	stream_close(u.stream);
 	return moved;
+}
+
+static inline bool
+pair_move(struct pair *p, const struct account_id *id, struct err *e)
+{
+	return pair_move_while(p, id, pair_go_on, e);
 }

@@ -79,6 +79,7 @@ no_clock_that_jumps_ends_the_lease_of_an_old_home(void **state)
 	struct pair *p = *state;
 	struct side *s = &p->sides[TO];
 	struct account_id id = settled(p);
+	struct err e = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(jumps); i++) {
 		jump_ms = jumps[i];
@@ -88,7 +89,7 @@ no_clock_that_jumps_ends_the_lease_of_an_old_home(void **state)
 			usleep(2000);
 		}
 	}
-	homes_delay_writes(s->node.homes, &id, 1);
+	CHECK_OK(homes_delay_writes(s->node.homes, &id, 1, &e), &e);
 	CHECK(pair_settles(p));
 	CHECK(enter_write(s, &id) == ENTER_GO);
 }

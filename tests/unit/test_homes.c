@@ -332,18 +332,19 @@ delayed_writes_wait_for_the_clock_or_the_word(void **state)
 	struct waiter a = { 0 }, b = { 0 };
 	struct place p;
 	struct home h;
+	struct err e = { 0 };
 
 	(void)state;
 	place_open(&p);
 	h = new_home();
 	CHECK(set(&p, &h, HOME_ARRIVING) == 0 && set(&p, &h, HOME_PREPARED) == 0);
-	homes_delay_writes(p.homes, &h.account, 400);
+	CHECK_OK(homes_delay_writes(p.homes, &h.account, 400, &e), &e);
 	CHECK(set(&p, &h, HOME_HERE) == 0);
 	CHECK(ask(&p, &h, ENTER_READ) == ENTER_GO);
 	CHECK(enter_waiting(&p, &h, ENTER_WRITE, &a) == ENTER_WAIT);
 	CHECK(!called_within(&a, 25) && called_within(&a, 5000));
 	CHECK(ask(&p, &h, ENTER_WRITE) == ENTER_GO);
-	homes_delay_writes(p.homes, &h.account, 60000);
+	CHECK_OK(homes_delay_writes(p.homes, &h.account, 60000, &e), &e);
 	CHECK(enter_waiting(&p, &h, ENTER_WRITE, &b) == ENTER_WAIT);
 	homes_open_writes(p.homes, &h.account);
 	CHECK(b.called == 1 && ask(&p, &h, ENTER_WRITE) == ENTER_GO);
