@@ -44,16 +44,17 @@ class Forms:
         return self.answer_form(op, said, v)
 
     def answer_form(self, op, said, v):
-        place = f"/{op['bucket']}/{quote(op['key'], '/')}"
+        address = self.address(op, op["bucket"])
+        place = f"/{address}/{quote(op['key'], '/')}"
         if op.get("redirect"):
-            said["location"] = (f"{op['redirect']}{'&' if '?' in op['redirect'] else '?'}bucket={op['bucket']}"
+            said["location"] = (f"{op['redirect']}{'&' if '?' in op['redirect'] else '?'}bucket={address}"
                                 f"&key={quote(op['key'])}&etag=%22{v.etag}%22")
             return Expected(303, headers=said)
         said["location"] = lambda url: url.startswith("https://") and url.endswith(place)
         if op.get("status") != "201":
             return Expected(200 if op.get("status") == "200" else 204, headers=said)
         return Expected(201, headers=said, xml={"PostResponse": {
-            "Location": [said["location"]], "Bucket": [op["bucket"]], "Key": [put_name(op["key"])],
+            "Location": [said["location"]], "Bucket": [address], "Key": [put_name(op["key"])],
             "ETag": [f'"{v.etag}"']}})
 
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 
 from forms import FILENAME, TROUBLES, key_of
+from keys import KEYS, LISTING
 from locks import PAST
 from pages import is_xml
 from sums import KINDS, SLOW, SLOW_MAX, checksum_of
@@ -66,7 +67,18 @@ class Generator:
         name = self.rng.choices(list(WEIGHTS), WEIGHTS.values())[0]
         op = {"id": number, "op": name, "user": user, "at": self.rng.randrange(2)}
         getattr(self, name)(op)
+        if self.chance(0.12) and not op.get("trouble"):
+            self.sign_as(op)
         return op
+
+    def sign_as(self, op):
+        """One that may not do everything."""
+        op["as"] = self.rng.choice([name for name in KEYS if name != "app" or op["op"] != "post_object"])
+        is_plain = "photos" in self.account.buckets and not {"md5", "checksum", "lock"} & op.keys()
+        if op["as"] == "part" and "bucket" in op and is_plain and self.chance(0.8):
+            op["bucket"] = "photos"
+            if op["op"] in LISTING:
+                op["prefix"] = self.rng.choice(["a", "ab", "a/"])
 
     def write(self, number):
         """The next operation that changes something."""

@@ -9,6 +9,7 @@ import hashlib
 import re
 
 from forms import Forms
+from keys import Keys, has_bucket
 from locks import Locks
 from pages import page, page_of_uploads, page_of_versions, put_name
 from parts import check_parts
@@ -39,23 +40,19 @@ def names(text, etag):
     return any(one in ("*", etag) for one in etags_of(text))
 
 
-def check_link(link):
-    """A presigned URL, "age" seconds old."""
-    if not 1 <= link["expires"] <= 604800:
-        raise Expected(400, "AuthorizationQueryParametersError")
-    if link["age"] > link["expires"] or link["age"] < -900:
-        raise Expected(403, "AccessDenied")
-
-
-class Account(Forms, Locks):
+class Account(Forms, Keys, Locks):
     def __init__(self, identity, known):
         self.id, self.known, self.buckets, self.tokens = identity, known, {}, {}
         self.made, self.orders = 0, {}  # of versions and uploads, also of those that have gone
 
     def expect(self, op):
         try:
-            if op.get("link"):
-                check_link(op["link"])
+            if op.get("link") and not 1 <= op["link"]["expires"] <= 604800:
+                raise Expected(400, "AuthorizationQueryParametersError")
+            self.must_be_known(op)
+            if op.get("link") and not -900 <= op["link"]["age"] <= op["link"]["expires"]:
+                raise Expected(403, "AccessDenied")
+            self.must_be_allowed(op)
             return getattr(self, op["op"])(op)
         except Expected as refusal:
             return refusal
@@ -109,7 +106,8 @@ class Account(Forms, Locks):
     # --- buckets ---
 
     def list_buckets(self, op):
-        made = [{"Name": [name], "CreationDate": [b.time]} for name, b in sorted(self.buckets.items())]
+        made = [{"Name": [name], "CreationDate": [b.time]} for name, b in sorted(self.buckets.items())
+                if "as" not in op or has_bucket(op["as"], name)]
         return Expected(200, xml={"ListAllMyBucketsResult": {
             "Owner": [self.owner()], "Buckets": [{"Bucket": made} if made else ""]}})
 
@@ -301,7 +299,7 @@ class Account(Forms, Locks):
             return None, False
         gone = [one for one in versions if one.id == named]
         for one in gone:
-            self.must_be_removable(one, op.get("bypass"))
+            self.must_be_removable(one, op.get("bypass") and not op.get("as"))
         versions[:] = [one for one in versions if one.id != named]
         if not versions:
             bucket.keys.pop(key, None)
@@ -327,9 +325,10 @@ class Account(Forms, Locks):
         bucket = self.bucket(op)
         deleted, errors = [], []
         for i, one in enumerate(op["objects"]):
-            one = {**one, "id": op["id"], "bypass": op.get("bypass")}
+            one = {**one, "id": op["id"], "bypass": op.get("bypass"), "op": "", "as": op.get("as")}
             said = {"Key": [one["key"]], **({"VersionId": [Echo(one["version"])]} if one.get("version") else {})}
             try:
+                self.must_be_allowed(one)
                 self.check_removal(bucket, one)
                 version, is_marker = self.remove(bucket, one, i)
             except Expected as refusal:

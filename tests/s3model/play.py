@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import keys
 import requests_of
 from audit import audit
 from model import Account
@@ -30,11 +31,12 @@ class Difference(Exception):
 class Player:
     """Fresh accounts at REGIONS, the first of which they live in."""
 
-    def __init__(self, regions, users=2):
+    def __init__(self, regions, users=2, with_keys=True):
         self.regions, self.lines = regions, [Line(region.plain_port) for region in regions]
         self.users = [regions[0].account() for _ in range(users)]
         self.names = [Names() for _ in self.users]
         self.accounts = [Account(user["account"], names) for user, names in zip(self.users, self.names)]
+        self.keys = keys.made(regions, self.users) if with_keys else []
         self.wave = None
         self.audits = 0
         self.cuts = {"answered": 0, "carried out": 0, "not carried out": 0}
@@ -55,7 +57,7 @@ class Player:
         except Unknown:
             return False
         before = time.time()
-        answer = self.lines[op["at"]].send(self.users[op["user"]], request)
+        answer = self.lines[op["at"]].send(self.signer(op), request)
         self.compare(op, request, wanted, answer, before)
         if op["op"] == "create_upload":
             time.sleep(0.001)           # uploads of a key are listed in the order of their milliseconds
@@ -66,9 +68,16 @@ class Player:
         names = self.names[op["user"]]
         op = self.with_times(op, names)
         wanted = self.accounts[op["user"]].expect(copy.deepcopy(op))
-        request = getattr(requests_of, op["op"])(self.resolved(op, names))
+        said = self.resolved(op, names)
+        for field in ("bucket", "from_bucket"):
+            if field in said:
+                said[field] = self.accounts[op["user"]].address(op, said[field])
+        request = getattr(requests_of, op["op"])(said)
         request.link = op.get("link")
         return op, request, wanted
+
+    def signer(self, op):
+        return self.keys[op["user"]][op["as"]] if op.get("as") else self.users[op["user"]]
 
     def compare(self, op, request, wanted, answer, before):
         names = self.names[op["user"]]
@@ -166,7 +175,7 @@ class Player:
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            return self.lines[of["at"]].send(self.users[of["user"]], request)
+            return self.lines[of["at"]].send(self.signer(of), request)
         except Broken:
             return None
         finally:

@@ -79,7 +79,7 @@ def fuzz(player, options, played):
 
 def replay(regions, ops):
     """The difference that OPS lead to, or None."""
-    player = Player(regions)
+    player = Player(regions, with_keys=any("as" in op for op in ops))
     try:
         for op in ops:
             player.play(op)

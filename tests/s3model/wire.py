@@ -72,6 +72,11 @@ def content(element):
     return children
 
 
+def whose(key):
+    """An application says whose account it is about."""
+    return {"x-domicile-account": key["for"]} if "for" in key else {}
+
+
 def in_chunks(signer, seed, request):
     """The body as the chunks that its payload says; SEED is the signature of the headers."""
     pieces = [request.body[i:i + CHUNK] for i in range(0, len(request.body), CHUNK)]
@@ -128,7 +133,7 @@ class Line:
     def signed(self, account, request):
         """(headers, query, body), signed in the headers."""
         signer, query = Signer(account, self.host), request.query()
-        extra, body = dict(request.headers), request.body
+        extra, body = {**request.headers, **whose(account)}, request.body
         payload = PAYLOADS.get(request.payload) or hashlib.sha256(body).hexdigest()
         if payload.startswith("STREAMING"):
             extra["x-amz-decoded-content-length"] = str(len(body))
@@ -142,7 +147,7 @@ class Line:
     def linked(self, account, request):
         """(headers, query, body), signed in the URL."""
         now = datetime.datetime.utcnow() - datetime.timedelta(seconds=request.link["age"])
-        signer, headers = Signer(account, self.host, now=now), {"Host": self.host, **request.headers}
+        signer, headers = Signer(account, self.host, now=now), {"Host": self.host, **request.headers, **whose(account)}
         said = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": f"{signer.key}/{signer.scope}",
                 "X-Amz-Date": signer.time, "X-Amz-Expires": str(request.link["expires"]),
                 "X-Amz-SignedHeaders": ";".join(sorted(name.lower() for name in headers))}
