@@ -5,7 +5,8 @@
  * in c->cors for the answer, whatever it is: a page shall be able to read an error too.
  *
  * A preflight has the address of the request that it is about, and no signature. If that is a presigned
- * URL it names the account, and the bucket's rules decide. Else nothing tells whose bucket it is, and
+ * URL it names the account, and the bucket's rules decide; but for an application's, which may name it in
+ * a header. Else nothing tells whose bucket it is, and
  * any page may send: only who holds a key can sign, a browser adds nothing by itself that would count
  * here, and whether the page may read the answer is decided by the rules then.
  */
@@ -182,8 +183,12 @@ s3_preflight_begin(struct s3_call *c, bool *is_answered, struct err *e)
 		return s3_preflight_refuse(c, e);
 	memcpy(r->access_key, key, sizeof key);
 	c->is_application = application_key(key);
-	if (c->is_application)
-		return s3_application_account(c, e);
+	if (c->is_application && s3_application_account(c, e) == 0)
+		return 0;
+	if (c->is_application) { /* its account is in a header, of which a preflight has the name alone */
+		*is_answered = true;
+		return answer_for_nobody(c, origin, method);
+	}
 	if (!access_account(key, &r->account))
 		return s3_preflight_refuse(c, e);
 	c->files.account = r->account;

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 from domicile import Plain, Region, code_of
@@ -138,6 +139,37 @@ def test_who_is_meant_has_to_be_said_and_signed(pair):
     assert code_of(unknown.request("GET", "/photos", x_domicile_account=account["account"])[2]) == "InvalidAccessKeyId"
     # To an account's own key such a bucket is one like others.
     assert refused(home.client(account).list_objects_v2, Bucket=f"{account['account']}.photos") == "NoSuchBucket"
+
+
+def test_a_page_may_ask_before_it_uses_a_link_of_an_application(pair):
+    """The account is in the bucket's name, or in a header that the question does not have; then any page may send."""
+    home, other = pair
+    account, key, page = home.account("CN"), grant(home), "https://page.example"
+    owner, named = home.client(account), f"{account['account']}.photos"
+    owner.create_bucket(Bucket="photos")
+    owner.put_bucket_cors(Bucket="photos", CORSConfiguration={
+        "CORSRules": [{"AllowedOrigins": [page], "AllowedMethods": ["PUT", "GET"], "AllowedHeaders": ["content-*"]}]})
+
+    def ask(url, method, origin=page, headers="content-type"):
+        answer = requests.options(url, verify=home.ca, headers={
+            "Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers})
+        return answer.status_code, answer.headers.get("Access-Control-Allow-Origin")
+
+    for region in pair:
+        url = region.client(key).generate_presigned_url("put_object", {"Bucket": named, "Key": "k"})
+        assert ask(url, "PUT") == (200, page)
+        assert ask(url, "DELETE")[0] == ask(url, "PUT", "https://other.example")[0] == 403
+        assert ask(url, "PUT", headers="x-other")[0] == 403
+        assert ask(url.replace(account["account"], "0" * 32), "PUT")[0] == 403
+        answer = requests.put(url, data=b"of a page", verify=home.ca, headers={"Origin": page})
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, page)
+        url = acting(region, key, account).generate_presigned_url("get_object", {"Bucket": "photos", "Key": "k"})
+        assert "x-domicile-account" in url
+        for origin in (page, "https://other.example"):
+            assert ask(url, "GET", origin, "x-domicile-account") == (200, origin)
+        for origin, allowed in ((page, page), ("https://other.example", None)):
+            answer = requests.get(url, verify=home.ca, headers={"Origin": origin, "x-domicile-account": account["account"]})
+            assert (answer.content, answer.headers.get("Access-Control-Allow-Origin")) == (b"of a page", allowed)
 
 
 def test_a_key_counts_where_it_was_granted_and_is_revoked_everywhere(pair, tmp_path):
