@@ -7,10 +7,10 @@ struct front *
 front_start(const struct front_config *c, struct err *e)
 {
 	static const struct front_table table = {
-		.s3 = { s3_handle, s3_is_stream, s3_fail },
-		.peer = { peer_handle, s3_is_stream, s3_fail },
-		.admin = { admin_handle, NULL, admin_fail },
-		.metrics = { metrics_handle, NULL, admin_fail },
+		.s3 = { s3_handle, s3_is_stream, s3_stream_after, s3_fail },
+		.peer = { peer_handle, s3_is_stream, s3_stream_after, s3_fail },
+		.admin = { admin_handle, NULL, NULL, admin_fail },
+		.metrics = { metrics_handle, NULL, NULL, admin_fail },
 	};
 
 	return front_start_with(c, &table, e);

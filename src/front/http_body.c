@@ -53,7 +53,7 @@ open_ring(struct http_request *h, struct err *e)
 static int
 start_worker(struct http_request *h, struct err *e)
 {
-	bool hold = h->length && (h->expects || h->length > HTTP_DRAIN_BYTES);
+	bool hold = h->length && !h->stream_after && (h->expects || h->length > HTTP_DRAIN_BYTES);
 	int rc;
 
 	h->phase = hold ? PHASE_HOLD : PHASE_STREAM;
@@ -70,17 +70,26 @@ start_worker(struct http_request *h, struct err *e)
 	return rc;
 }
 
+int
+http_stream_begin(struct http_request *h, struct err *e)
+{
+	struct front *f = h->r.front;
+
+	if (!http_leave(f))
+		return err_set(e, ERR_CANCELLED, "the node stops");
+	if (open_ring(h, e) == 0 && start_worker(h, e) == 0)
+		return 0;
+	http_return(f);
+	return -1;
+}
+
 enum MHD_Result
 http_stream_start(struct http_request *h)
 {
-	struct front *f = h->r.front;
 	struct err e;
 
-	if (!http_leave(f))
-		return MHD_NO;
-	if (open_ring(h, &e) == 0 && start_worker(h, &e) == 0)
+	if (http_stream_begin(h, &e) == 0)
 		return MHD_YES;
-	http_return(f);
 	http_answer_error(h, 0, &e);
 	return http_answer_queue(h);
 }
@@ -246,7 +255,7 @@ request_read(struct request *r, void *p, size_t n, struct err *e)
 
 	if (got)
 		return got;
-	if (h->is_stream)
+	if (h->is_stream && !left)
 		return read_ring(h, p, n, e);
 	if (n > left)
 		n = left;
@@ -261,5 +270,6 @@ request_body(struct request *r)
 {
 	const struct http_request *h = http_of(r);
 
-	return (struct span){ h->collected.data, h->collected.len };
+	return h->is_stream ? (struct span){ NULL, 0 }
+	                    : (struct span){ h->collected.data, h->collected.len };
 }

@@ -57,6 +57,9 @@
 struct front_ops {
 	handler_fn *handle;
 	bool (*is_stream)(struct request *r); /* NULL: never */
+	/* So much of a streamed body (or all) is there before a worker is taken for it: what the handler
+	 * has to read before it knows who asks. NULL: nothing. */
+	size_t (*stream_after)(struct request *r);
 	/* STATUS 0: by E's kind. 408, 413 and 431 are our own: the body is too slow or too large, or the head. */
 	void (*fail)(struct request *r, unsigned status, const struct err *e);
 };
@@ -168,6 +171,7 @@ enum phase {
 	PHASE_HEAD,    /* nothing but the request line is known */
 	PHASE_COLLECT, /* its body is being collected */
 	PHASE_REFUSE,  /* the answer is there; its body is thrown away first */
+	PHASE_FIRST,   /* streamed; the first of its body is being collected */
 	PHASE_HOLD,    /* streamed; MHD still asks whether to let the body come */
 	PHASE_STREAM,  /* streamed; body comes or has come, the handler is at it */
 	PHASE_READY,   /* to be answered at the next call */
@@ -216,7 +220,8 @@ struct http_request {
 	size_t memory;   /* counted for it */
 
 	struct buf collected;
-	size_t collected_at; /* request_read on a collected body */
+	size_t collected_at; /* request_read on a collected body, or the first of a streamed one */
+	size_t stream_after;
 	request_again_fn *again;
 	void *again_arg;
 	uint64_t again_at;
@@ -287,6 +292,9 @@ void http_head_free(struct http_request *h);
 /* http_body.c */
 /* The first call for a streamed request: start its worker and hold the connection. */
 enum MHD_Result http_stream_start(struct http_request *h);
+/* The same once the first of its body has been collected; nothing can be answered now if it fails. */
+must_check
+int http_stream_begin(struct http_request *h, struct err *e);
 /* After the hold. True: answer now; false: let the body come. */
 bool http_stream_answered(struct http_request *h);
 enum MHD_Result http_stream_feed(struct http_request *h, const char *p, size_t *n);

@@ -285,6 +285,15 @@ drain(struct http_request *h, size_t *n)
 	return h->drained > HTTP_DRAIN_BYTES ? MHD_NO : MHD_YES;
 }
 
+/* The answer has to wait until the body is in. */
+static enum MHD_Result
+refuse_in_body(struct http_request *h, const struct err *e, size_t *n)
+{
+	http_answer_error(h, 0, e);
+	h->phase = PHASE_REFUSE;
+	return drain(h, n);
+}
+
 /* No memory for what comes; it has begun to. */
 static enum MHD_Result
 crowded(struct http_request *h, size_t *n)
@@ -294,9 +303,7 @@ crowded(struct http_request *h, size_t *n)
 	buf_free(&h->collected);
 	err_set(&e, ERR_BUSY, HTTP_CROWDED);
 	refused_count(REFUSED_MEMORY);
-	http_answer_error(h, 0, &e);
-	h->phase = PHASE_REFUSE;
-	return drain(h, n);
+	return refuse_in_body(h, &e, n);
 }
 
 static enum MHD_Result
@@ -319,6 +326,27 @@ collect(struct http_request *h, const char *p, size_t *n)
 	http_answer_error(h, 413, &e);
 	h->phase = PHASE_REFUSE;
 	return drain(h, n);
+}
+
+/* No worker waits for what a client may never send. */
+static enum MHD_Result
+collect_first(struct http_request *h, const char *p, size_t *n)
+{
+	size_t left = h->stream_after - h->collected.len, now = *n < left ? *n : left;
+	struct err e;
+
+	limits_gave(connection_of(h->conn), now);
+	buf_add(&h->collected, p, now);
+	if (buf_check(&h->collected, &e) < 0)
+		return crowded(h, n);
+	*n -= now;
+	if (now < left)
+		return MHD_YES;
+	if (!limits_take(h, HTTP_STREAM_MEMORY))
+		return crowded(h, n);
+	if (http_stream_begin(h, &e) < 0)
+		return refuse_in_body(h, &e, n);
+	return *n ? http_stream_feed(h, p + now, n) : MHD_YES;
 }
 
 /* --- the head --- */
@@ -412,6 +440,23 @@ refuse_long(struct http_request *h)
 	    : refuse_behind_body(h, 413, ERR_TOO_BIG, HTTP_LONG);
 }
 
+static enum MHD_Result
+begin_stream(struct http_request *h)
+{
+	const struct front_ops *ops = h->listener->ops;
+	size_t first = ops->stream_after && h->length ? ops->stream_after(&h->r) : 0;
+
+	if (!first)
+		return limits_take(h, HTTP_STREAM_MEMORY) ? http_stream_start(h)
+		                                          : refuse_crowded(h);
+	if (!limits_take(h, first))
+		return refuse_crowded(h);
+	h->stream_after = first;
+	h->phase = PHASE_FIRST;
+	limits_owes(connection_of(h->conn), 0);
+	return MHD_YES;
+}
+
 /* A refusal here closes the connection: what follows it is not to be trusted, or not wanted. */
 static enum MHD_Result
 begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
@@ -440,8 +485,7 @@ begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
 	if (h->r.is_peer && !is_region(h))
 		return refuse(h, 403, ERR_DENIED, "only regions may call here");
 	if (ops->is_stream && ops->is_stream(&h->r))
-		return limits_take(h, HTTP_STREAM_MEMORY) ? http_stream_start(h)
-		                                          : refuse_crowded(h);
+		return begin_stream(h);
 	if (h->length != UINT64_MAX && h->length > BODY_COLLECT_MAX)
 		return refuse_long(h);
 	if (h->length && h->length != UINT64_MAX) {
@@ -472,6 +516,11 @@ http_access(void *arg, struct MHD_Connection *conn, const char *url, const char 
 			return collect(h, data, size);
 		limits_owes_nothing(connection_of(conn));
 		return run(h);
+	case PHASE_FIRST: /* a body that ends in it is no stream */
+		if (*size)
+			return collect_first(h, data, size);
+		limits_owes_nothing(connection_of(conn));
+		return run_on_worker(h);
 	case PHASE_REFUSE:
 		return *size ? drain(h, size) : http_answer_queue(h);
 	case PHASE_HOLD:

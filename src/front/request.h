@@ -76,7 +76,7 @@ const char *request_arg(struct request *r, const char *name);
 /* Content-Length, or UINT64_MAX if there is none. */
 uint64_t request_length(struct request *r);
 
-/* The collected body (complete), for handlers of small bodies. */
+/* The collected body (complete), for handlers of small bodies; empty if it is streamed. */
 struct span request_body(struct request *r);
 /* Streamed bodies, on a worker: up to N bytes, 0 at the end, -1: the client is gone or too slow
  * (ERR_CANCELLED). Reads a collected body as well, then on any thread. */

@@ -12,6 +12,8 @@ enum handle s3_handle(struct request *r);
 /* Whether the request has to be handled as a stream on a worker (decided from method, target and
  * headers alone, before the body). */
 bool s3_is_stream(struct request *r);
+/* Of a form's body: what has its fields in it, or is too much for them. Else 0. */
+size_t s3_stream_after(struct request *r);
 
 /* S3's error code and status for an error of ours; the XML body with code, message, resource and
  * request id. Code NULL: from the kind. */

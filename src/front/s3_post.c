@@ -2,6 +2,7 @@
  *
  * Who asks is said by the form's fields, so they are read before anything else, on a worker; the file
  * behind them then goes the way of every body (s3_put.c), and the fields stand for the headers of a PUT.
+ * They are there before the worker is taken (s3_stream_after), since whoever sends them is not known yet.
  * What has been read can be put together again as it came, byte for byte: so the form follows its account
  * to another home at any time.
  *
@@ -35,6 +36,12 @@ s3_is_form(struct request *r)
 		return false;
 	value = request_header(r, "content-type");
 	return value && !strncasecmp(value, type, sizeof type - 1);
+}
+
+size_t
+s3_stream_after(struct request *r)
+{
+	return s3_is_form(r) ? FORM_HEAD_MAX + 1 : 0;
 }
 
 int
@@ -248,6 +255,14 @@ check_policy(struct s3_call *c, const struct request_field *fields, size_t n, st
 	c->form_min = sizes.min;
 	c->form_max = sizes.max;
 	return 0;
+}
+
+uint64_t
+s3_form_least(const struct s3_call *c)
+{
+	uint64_t all = request_length(c->r), others = form_before(c->form).len + FORM_HEAD_MAX;
+
+	return all > others ? all - others : 0;
 }
 
 /* --- the fields as headers --- */

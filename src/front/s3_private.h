@@ -257,6 +257,8 @@ int s3_form_check(const struct s3_call *c, const char **code, struct err *e);
 /* The body once more from its beginning, for passing it on. */
 void s3_form_again(struct s3_call *c);
 int s3_refuse_form(struct s3_call *c, struct err *e);
+/* Bytes that its file has at least, before it has come; what follows one has 32 KiB at most. */
+uint64_t s3_form_least(const struct s3_call *c);
 /* s3_part.c */
 s3_fn s3_get_attributes;
 /* A checksum of an object or a part, kept as the line "x-amz-checksum-sha256: text". */

@@ -150,9 +150,17 @@ s3_check_quota(struct s3_call *c, uint64_t bytes, struct err *e)
 }
 
 static int
+refuse_form_size(struct s3_call *c, struct err *e)
+{
+	return s3_refuse(
+	    c, e, 400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size");
+}
+
+static int
 receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
 {
 	bool is_chunked = payload_is_chunked(c->claim.payload);
+	uint64_t least;
 
 	g->expected = is_chunked ? c->claim.decoded_length
 	    : c->form            ? UINT64_MAX
@@ -162,12 +170,11 @@ receiving_open(struct receiving *g, struct s3_call *c, struct err *e)
 	if (g->expected != UINT64_MAX && g->expected > FILES_PUT_MAX)
 		return s3_refuse(
 		    c, e, 400, "EntityTooLarge", "more than 5 GiB have to come in parts");
-	if (files_check_room(&c->files,
-	        c->form                         ? request_length(c->r)
-	            : g->expected == UINT64_MAX ? 0
-	                                        : g->expected,
-	        e) < 0 ||
-	    (!c->form && g->expected != UINT64_MAX && s3_check_quota(c, g->expected, e) < 0))
+	least = c->form ? s3_form_least(c) : g->expected == UINT64_MAX ? 0 : g->expected;
+	if (c->form && least > c->form_max)
+		return refuse_form_size(c, e);
+	if (files_check_room(&c->files, c->form ? request_length(c->r) : least, e) < 0 ||
+	    s3_check_quota(c, least, e) < 0)
 		return -1;
 	g->bytes = c->is_stream ? malloc(READ_BYTES) : NULL;
 	if (c->is_stream && !g->bytes)
@@ -218,8 +225,7 @@ receive_bytes(struct receiving *g, const uint8_t *p, size_t n, struct err *e)
 		p = g->decoded.data;
 		n = g->decoded.len;
 		if (upload_bytes(c->upload) + n > c->form_max)
-			return s3_refuse(c, e, 400, "EntityTooLarge",
-			    "Your proposed upload exceeds the maximum allowed size");
+			return refuse_form_size(c, e);
 	}
 	if (n > g->expected - upload_bytes(c->upload))
 		return s3_refuse(c, e, 400, "IncompleteBody", "the body is longer than its length");

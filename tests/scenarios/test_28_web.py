@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 import urllib.parse
+import urllib.request
 
 import boto3
 import pytest
@@ -347,6 +348,32 @@ class SlowForm:
     def answer(self):
         answer = self.connection.getresponse()
         return answer.status, answer.read()
+
+
+def test_a_form_beyond_the_quota_is_refused_before_its_file_has_come(region):
+    account = region.account()
+    s3 = region.client(account)
+    s3.create_bucket(Bucket="photos")
+    region.command("account", "quota", account["account"], "--bytes", "1MiB")
+
+    def refused():
+        with urllib.request.urlopen(f"http://127.0.0.1:{region.port + 3}/metrics") as answer:
+            return int(re.search(r'domicile_refused_total\{why="quota"\} (\d+)', answer.read().decode())[1])
+    before, slow = refused(), SlowForm(region, s3, "k", bytes(2 * MIB))
+    slow.send(0, 1)
+    for _ in range(600):
+        if refused() > before:
+            break
+        time.sleep(0.05)
+    assert refused() == before + 1
+    slow.send(1, 10)
+    status, body = slow.answer()
+    assert (status, code_of(body)) == (403, "QuotaExceeded")
+    post = s3.generate_presigned_post("photos", "k", Conditions=[["content-length-range", 0, 1000]], ExpiresIn=600)
+    answer = send_form(region, post, bytes(2 * MIB))
+    assert (answer.status_code, code_of(answer.content)) == (400, "EntityTooLarge")
+    assert form(s3, region, content=bytes(MIB)).status_code == 204
+    assert form(s3, region, "other", content=b"x").status_code == 403
 
 
 def test_pages_follow_a_move(tmp_path):

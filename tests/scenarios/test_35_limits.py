@@ -240,6 +240,21 @@ def test_slow_uploads_leave_workers_to_others(node):
     assert user.request("PUT", "/files/large", body=bytes(3 * MIB))[0] == 200
 
 
+def test_forms_of_nobody_take_no_workers(node):
+    """Who sends a form is said in it. Nobody's must not keep large uploads of others waiting."""
+    region = node("workers = 8\n")
+    user = account_of(region)
+    head = (f"POST /files HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {MIB}\r\n\r\n"
+            "--b\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\n").encode()
+    with connections(region.plain_port, 50) as held:
+        for one in held:
+            one.sendall(head)
+        soon(lambda: metric(region, "domicile_http_memory_bytes") >= 50 << 15)
+        assert metric(region, "domicile_http_queued") == 0
+        assert metric(region, "domicile_http_memory_bytes") < 4 * MIB
+        assert user.request("PUT", "/files/large", body=bytes(3 * MIB))[0] == 200
+
+
 def test_bodies_that_take_too_much_memory_are_refused_before_they_come(node):
     region = node("requests_memory = 16 MiB\n")
     user = account_of(region)

@@ -178,8 +178,8 @@ away_handle(struct request *r)
 	return HANDLE_DONE;
 }
 
-static const struct front_ops home_ops = { home_handle, is_stream, served_fail };
-static const struct front_ops away_ops = { away_handle, is_stream, served_fail };
+static const struct front_ops home_ops = { home_handle, is_stream, NULL, served_fail };
+static const struct front_ops away_ops = { away_handle, is_stream, NULL, served_fail };
 
 static int
 set_up(void **state)

@@ -92,7 +92,7 @@ handle(struct request *r)
 	return say_request(r);
 }
 
-static const struct front_ops ops = { handle, NULL, served_fail };
+static const struct front_ops ops = { handle, NULL, NULL, served_fail };
 
 static int
 set_up(void **state)

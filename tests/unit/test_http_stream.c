@@ -228,7 +228,15 @@ is_stream(struct request *r)
 	return !strncmp(r->path, "/stream", 7);
 }
 
-static const struct front_ops ops = { handle, is_stream, served_fail };
+#define FIRST 50000
+
+static size_t
+stream_after(struct request *r)
+{
+	return !strcmp(r->path, "/stream") && r->query[0] ? FIRST : 0;
+}
+
+static const struct front_ops ops = { handle, is_stream, stream_after, served_fail };
 
 static int
 set_up(void **state)
@@ -330,6 +338,44 @@ a_chunked_body_streams_too(void **state)
 	CHECK(atomic_load(&read_sum) == sum);
 	client_close(&c);
 	free(p);
+}
+
+static void
+no_worker_is_taken_before_the_first_is_there(void **state)
+{
+	static const size_t sizes[] = { 0, 1, FIRST - 1, FIRST, FIRST + 1, 3 * MIB };
+	const struct front_config config = { .threads = 1, .workers = 4 };
+	struct served s = { 0 };
+	struct client slow[8], c;
+
+	(void)state;
+	served_start(&s, &ops, &config);
+	for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
+		client_open(&slow[i], s.port);
+		say_put(&slow[i], "/stream?first", MIB, "");
+		client_say(&slow[i], "x");
+	}
+	CHECK_SOON(atomic_load(&s.front->inside) == ARRAY_LEN(slow));
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		uint64_t sum;
+		uint8_t *p = pattern(sizes[i], &sum);
+		char text[32];
+
+		client_open(&c, s.port);
+		say_put(&c, "/stream?first", sizes[i], "");
+		CHECK(client_send(&c, p, sizes[i]));
+		CHECK(client_answer(&c) == 200);
+		snprintf(text, sizeof text, "%zu", sizes[i]);
+		CHECK_STR(buf_str(&c.body), text);
+		CHECK(atomic_load(&read_sum) == sum);
+		client_close(&c);
+		free(p);
+	}
+	CHECK_SOON(atomic_load(&s.front->memory) == ARRAY_LEN(slow) * FIRST);
+	for (size_t i = 0; i < ARRAY_LEN(slow); i++)
+		client_close(&slow[i]);
+	CHECK_SOON(atomic_load(&s.front->memory) == 0);
+	served_stop(&s);
 }
 
 static void
@@ -707,6 +753,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		SERVED(a_streamed_body_arrives_whole_whatever_its_size),
 		SERVED(a_chunked_body_streams_too),
+		cmocka_unit_test(no_worker_is_taken_before_the_first_is_there),
 		SERVED(a_streamed_answer_waits_for_the_store_too),
 		SERVED(a_slow_handler_slows_its_client_down),
 		SERVED(a_client_that_expects_100_is_told_to_go_on_or_refused_before_its_body),
