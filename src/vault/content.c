@@ -13,7 +13,8 @@ struct content_out {
 	struct chunks *chunks;
 	struct content_key *key;
 	struct chunk_writer *writer;
-	struct chunk_ref *refs; /* finished chunks; the names of all were claimed */
+	struct chunk_ref *
+	    refs; /* whole chunks, the last perhaps not yet durable; the names of all were claimed */
 	size_t n, room;
 	struct chunk_name *taken; /* names handed over, still claimed */
 	size_t n_taken;
@@ -67,12 +68,7 @@ end_chunk(struct content_out *o, struct err *e)
 	struct chunk_ref *r = &o->refs[o->n];
 
 	if (chunk_writer_finish(o->writer, r, e) < 0) {
-		/* It may be there under its name all the same. */
-		if (!chunk_writer_is_open(o->writer)) {
-			if (chunks_remove(o->chunks, content_key_vault(o->key), &o->open, NULL) < 0)
-				return -1;
-			content_unclaim(&o->open);
-		}
+		content_unclaim(&o->open);
 		return -1;
 	}
 	o->n++;
@@ -126,6 +122,8 @@ content_finish(struct content_out *o, struct chunk_ref **refs, size_t *n, struct
 {
 	if (chunk_writer_is_open(o->writer) && end_chunk(o, e) < 0)
 		return -1;
+	if (chunk_writer_flush(o->writer, e) < 0)
+		return -1;
 	if (o->n && chunks_sync(o->chunks, content_key_vault(o->key), e) < 0)
 		return -1;
 	if (note_taken(o, e) < 0)
@@ -150,6 +148,8 @@ content_out_read(struct content_out *o, uint64_t offset, void *p, size_t n, stru
 	/* What is not sealed as a whole chunk can't be read: it becomes a shorter chunk than usual, and
 	 * whatever is added later begins another. */
 	if (offset >= o->finished_bytes && chunk_writer_is_open(o->writer) && end_chunk(o, e) < 0)
+		return -1;
+	if (chunk_writer_flush(o->writer, e) < 0)
 		return -1;
 	if (!o->again)
 		o->again = content_open(o->chunks, o->key, o->refs, o->n, e);

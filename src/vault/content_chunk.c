@@ -58,11 +58,13 @@ struct chunk_writer {
 	const struct content_key *key;
 	struct aead *aead;
 	struct hash *hash;
-	struct chunk_out *out; /* NULL: none open */
+	struct chunk_out *out;    /* NULL: none open */
+	struct chunk_out *behind; /* whole, not yet durable; or NULL */
 	struct chunk_name name;
-	uint32_t segment; /* number of the next one */
-	uint64_t bytes;   /* plaintext of this chunk */
-	size_t held;      /* of it not yet sealed: whether a segment is the last shows later */
+	enum err_kind failed; /* why a finished chunk is not there; for good */
+	uint32_t segment;     /* number of the next one */
+	uint64_t bytes;       /* plaintext of this chunk */
+	size_t held;          /* of it not yet sealed: whether a segment is the last shows later */
 	uint8_t plain[CONTENT_SEGMENT];
 	uint8_t sealed[SEGMENT_SEALED];
 };
@@ -94,6 +96,7 @@ chunk_writer_free(struct chunk_writer *w)
 	if (!w)
 		return;
 	chunks_abort(w->chunks, w->out);
+	chunks_abort(w->chunks, w->behind);
 	aead_close(w->aead);
 	hash_close(w->hash);
 	wipe(w->plain, sizeof(w->plain));
@@ -176,19 +179,41 @@ chunk_writer_add(struct chunk_writer *w, const uint8_t *p, size_t n, struct err 
 	return 0;
 }
 
+/* What was lost can't be added again. */
+static int
+lost(struct chunk_writer *w, const struct err *why, struct err *e)
+{
+	w->failed = why->kind;
+	if (e)
+		*e = *why;
+	return -1;
+}
+
 int
 chunk_writer_finish(struct chunk_writer *w, struct chunk_ref *out, struct err *e)
 {
-	struct chunk_out *o;
+	struct err why;
 
 	assert(w->out && w->held);
-	if (put_segment(w, w->plain, w->held, true, e) < 0)
-		return -1;
-	o = take(&w->out);
-	if (chunks_finish(w->chunks, o, e) < 0)
-		return -1;
+	if (put_segment(w, w->plain, w->held, true, &why) < 0 || chunk_writer_flush(w, &why) < 0) {
+		chunks_abort(w->chunks, take(&w->out));
+		return lost(w, &why, e);
+	}
+	w->behind = take(&w->out);
 	memcpy(out->name, w->name.b, sizeof(out->name));
 	out->bytes = w->bytes;
 	hash_end(w->hash, out->digest);
+	return 0;
+}
+
+int
+chunk_writer_flush(struct chunk_writer *w, struct err *e)
+{
+	struct err why;
+
+	if (w->failed)
+		return err_set(e, w->failed, "a chunk before could not be written");
+	if (w->behind && chunks_finish(w->chunks, take(&w->behind), &why) < 0)
+		return lost(w, &why, e);
 	return 0;
 }

@@ -47,7 +47,7 @@ uint64_t chunk_sealed_bytes(uint64_t bytes);
 struct chunk_writer;
 must_check
 struct chunk_writer *chunk_writer_new(struct chunks *c, const struct content_key *k, struct err *e);
-void chunk_writer_free(struct chunk_writer *w); /* an unfinished chunk is aborted; NULL is fine */
+void chunk_writer_free(struct chunk_writer *w); /* what is not durable is aborted; NULL is fine */
 CLEANUP(struct chunk_writer, chunk_writer_free)
 must_check
 int chunk_writer_begin(struct chunk_writer *w, const struct chunk_name *name, struct err *e);
@@ -57,6 +57,12 @@ uint64_t chunk_writer_bytes(const struct chunk_writer *w);
 /* CONTENT_CHUNK in all may be added. */
 must_check
 int chunk_writer_add(struct chunk_writer *w, const uint8_t *p, size_t n, struct err *e);
-/* Durable when it returns, its name after the next chunks_sync. At least one byte was added. */
+/* The chunk is whole; none is open then, also if it fails. At least one byte was added. It becomes durable
+ * one chunk behind, so that the disk writes it while the next one is received: with the next finish or
+ * flush, whose failure may be its own; after one all further ones fail. Until then it can't be opened by its
+ * name. */
 must_check
 int chunk_writer_finish(struct chunk_writer *w, struct chunk_ref *out, struct err *e);
+/* Every finished chunk is durable when it returns, its name after the next chunks_sync. */
+must_check
+int chunk_writer_flush(struct chunk_writer *w, struct err *e);

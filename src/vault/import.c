@@ -116,6 +116,8 @@ remove_chunk(struct import *i, const uint8_t name[static CHUNK_NAME_BYTES], stru
 {
 	struct chunk_name n;
 
+	if (chunk_writer_flush(i->writer, e) < 0) /* or it would come up afterwards */
+		return -1;
 	memcpy(n.b, name, sizeof(n.b));
 	return chunks_remove(i->chunks, &i->id, &n, e);
 }
@@ -351,7 +353,8 @@ import_write(struct import *i, struct err *e)
 		return -1;
 	if (!i->s)
 		return 0;
-	if (i->has_unsynced && chunks_sync(i->chunks, &i->id, e) < 0)
+	if (i->has_unsynced &&
+	    (chunk_writer_flush(i->writer, e) < 0 || chunks_sync(i->chunks, &i->id, e) < 0))
 		return -1;
 	i->has_unsynced = false;
 	return sealed_import_write(i->s, e);

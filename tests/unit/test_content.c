@@ -334,6 +334,74 @@ an_upload_that_is_given_up_leaves_nothing(void **state)
 	box_close(&b);
 }
 
+/* Each of its calls fails once, as a whole or in its answer alone. */
+static void
+an_upload_with_a_chunk_that_failed_is_never_finished(void **state)
+{
+	const enum fault_kind kinds[] = { FAULT_FAIL, FAULT_FAIL_LATE };
+	uint8_t *p = noise(2 * CONTENT_CHUNK + 1);
+	struct box b;
+	struct err e;
+
+	(void)state;
+	box_open(&b);
+	b.chunks = chunks_fault(b.chunks, &e);
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+		bool fired = true;
+
+		/* Those that seal segments are all alike. */
+		for (unsigned nth = 1; fired; nth += nth % 32 == 5 ? 28 : 1) {
+			struct content_out *o = content_begin(b.chunks, b.key, &e);
+			struct chunk_ref *refs = NULL;
+			size_t n = 0;
+			int r, left = 0;
+
+			chunks_fault_set(b.chunks, kinds[k], nth, false);
+			r = content_add(o, p, 2 * CONTENT_CHUNK + 1, &e);
+			if (r == 0)
+				r = content_finish(o, &refs, &n, &e);
+			fired = chunks_fault_fired(b.chunks);
+			CHECK((r < 0) == fired && (r < 0) == !refs);
+			chunks_fault_set(b.chunks, FAULT_NONE, 1, false);
+			content_close(o);
+			for (size_t i = 0; i < n; i++) {
+				struct chunk_name name;
+
+				memcpy(name.b, refs[i].name, sizeof(name.b));
+				CHECK_OK(chunks_remove(b.chunks, &b.id, &name, &e), &e);
+			}
+			free(refs);
+			CHECK_OK(chunks_list(b.chunks, NULL, count_one, &left, &e), &e);
+			CHECK(left == 0);
+		}
+	}
+	free(p);
+	box_close(&b);
+}
+
+static void
+what_failed_once_stays_so(void **state)
+{
+	uint8_t *p = noise(CONTENT_CHUNK);
+	struct chunk_ref *refs;
+	struct content_out *o;
+	struct box b;
+	struct err e;
+	size_t n;
+
+	(void)state;
+	box_open(&b);
+	b.chunks = chunks_fault(b.chunks, &e);
+	o = content_begin(b.chunks, b.key, &e);
+	CHECK_OK(content_add(o, p, CONTENT_CHUNK, &e), &e);
+	chunks_fault_set(b.chunks, FAULT_FULL, 1, false);
+	for (int i = 0; i < 2; i++)
+		CHECK(content_finish(o, &refs, &n, &e) < 0 && e.kind == ERR_FULL);
+	content_close(o);
+	free(p);
+	box_close(&b);
+}
+
 int
 main(void)
 {
@@ -345,6 +413,8 @@ main(void)
 		cmocka_unit_test(another_vaults_key_or_name_does_not_open_it),
 		cmocka_unit_test(an_upload_in_progress_can_be_read_again),
 		cmocka_unit_test(an_upload_that_is_given_up_leaves_nothing),
+		cmocka_unit_test(an_upload_with_a_chunk_that_failed_is_never_finished),
+		cmocka_unit_test(what_failed_once_stays_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

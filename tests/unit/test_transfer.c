@@ -257,6 +257,47 @@ a_quiet_vault_arrives_whole_under_another_key(void **state)
 	store_close(&b);
 }
 
+static int
+count_one(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	(void)id, (void)name, (void)bytes, (void)e;
+	++*(int *)arg;
+	return 0;
+}
+
+static void
+a_chunk_that_is_dropped_as_soon_as_it_has_come_stays_away(void **state)
+{
+	struct store a, b;
+	struct vault_id id;
+	struct export *x;
+	struct import *i;
+	struct chunk_ref ref;
+	struct err e;
+	int n = 0;
+
+	(void)state;
+	store_open(&a, false);
+	store_open(&b, false);
+	id = store_new_bodies(&a);
+	commit_body(&a, &id, 1, 70000, NULL);
+	x = export_open(a.pool, a.engine, a.keys, a.chunks, &id, &e);
+	i = import_open(b.engine, b.keys, b.chunks, &id, 2, &e);
+	pump(x, i, 100000);
+	ref = ref_of(&a, &id, 1);
+	commit_body(&a, &id, 1, 100, &ref);
+	pump(x, i, 100000);
+	finish_move(x, i, &b);
+	export_close(x);
+	import_close(i);
+	CHECK_OK(chunks_list(b.chunks, NULL, count_one, &n, &e), &e);
+	CHECK(n == 0);
+	same_content(&a, &b, &id);
+	store_close(&a);
+	store_close(&b);
+}
+
 /* --- a writer meanwhile --- */
 
 struct writer {
@@ -583,6 +624,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_quiet_vault_arrives_whole_under_another_key),
+		cmocka_unit_test(a_chunk_that_is_dropped_as_soon_as_it_has_come_stays_away),
 		cmocka_unit_test(a_vault_that_is_written_to_arrives_whole),
 		cmocka_unit_test(an_export_of_commits_that_were_taken_back_ends),
 		cmocka_unit_test(items_that_do_not_fit_are_refused),
