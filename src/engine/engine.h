@@ -47,6 +47,10 @@ typedef int engine_scan_fn(void *arg, struct span key, struct span value, struct
 typedef int engine_list_fn(void *arg, const struct vault_id *id, struct err *e);
 typedef int engine_each_fn(
     void *arg, const struct vault_id *id, struct span key, struct span value, struct err *e);
+/* Called where records can't be read: behind the last that was given, none, some or all of vaults FROM to TO,
+ * both included. WHY is what was met. */
+typedef int engine_gap_fn(void *arg, const struct vault_id *from, const struct vault_id *to,
+    const struct err *why, struct err *e);
 
 struct engine;
 struct engine_tail_ops;
@@ -68,8 +72,10 @@ struct engine_ops {
 	/* Every vault that has a record, in order, at one instant. */
 	int (*list)(struct engine *g, engine_list_fn *fn, void *arg, struct err *e);
 	/* Every record of every vault, in order, at one instant, for a backup. No file goes meanwhile, so
-	 * compact waits. ERR_BUSY: the engine has to be reopened, which can't wait for this. */
-	int (*each)(struct engine *g, engine_each_fn *fn, void *arg, struct err *e);
+	 * compact waits. It goes on behind what can't be read, unless GAP is NULL or there is nothing else.
+	 * ERR_BUSY: the engine has to be reopened, which can't wait for this. */
+	int (*each)(
+	    struct engine *g, engine_each_fn *fn, engine_gap_fn *gap, void *arg, struct err *e);
 	/* Everything applied before this call survives a power cut when it returns. */
 	int (*flush)(struct engine *g, struct err *e);
 	/* When it returns, no file of the engine holds bytes of records that were deleted or

@@ -57,11 +57,11 @@ fault_list(struct engine *g, engine_list_fn *fn, void *arg, struct err *e)
 }
 
 static int
-fault_each(struct engine *g, engine_each_fn *fn, void *arg, struct err *e)
+fault_each(struct engine *g, engine_each_fn *fn, engine_gap_fn *gap, void *arg, struct err *e)
 {
 	struct fault_engine *f = fault_of(g);
 
-	return FAULT_CALL(&f->reads, e, engine_each(f->next, fn, arg, e));
+	return FAULT_CALL(&f->reads, e, engine_each(f->next, fn, gap, arg, e));
 }
 
 static int

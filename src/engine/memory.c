@@ -421,13 +421,14 @@ see_all(struct memory *m, struct sight *s, struct vault_id **ids, struct err *e)
 }
 
 static int
-memory_each(struct engine *g, engine_each_fn *fn, void *arg, struct err *e)
+memory_each(struct engine *g, engine_each_fn *fn, engine_gap_fn *gap, void *arg, struct err *e)
 {
 	struct memory *m = memory_of(g);
 	_cleanup_(freep) struct vault_id *ids = NULL;
 	_cleanup_(sight_free) struct sight s = { 0 };
 	int rc;
 
+	(void)gap;
 	pthread_mutex_lock(&m->lock);
 	rc = see_all(m, &s, &ids, e);
 	pthread_mutex_unlock(&m->lock);

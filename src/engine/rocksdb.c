@@ -108,6 +108,13 @@ walk_open(struct rocks *r, struct walk *w)
 	w->at = rocksdb_create_iterator(r->db, w->options);
 }
 
+static void
+walk_end(struct walk *w)
+{
+	rocksdb_iter_destroy(w->at);
+	rocksdb_readoptions_destroy(w->options);
+}
+
 /* Also tells whether the iterator ended for a reason other than the last record. */
 static int
 walk_close(struct walk *w, int rc, struct err *e)
@@ -115,8 +122,7 @@ walk_close(struct walk *w, int rc, struct err *e)
 	char *text = NULL;
 
 	rocksdb_iter_get_error(w->at, &text);
-	rocksdb_iter_destroy(w->at);
-	rocksdb_readoptions_destroy(w->options);
+	walk_end(w);
 	if (text && rc < 0)
 		rocksdb_free(text);
 	else if (text)
@@ -193,39 +199,80 @@ rocks_list(struct engine *g, engine_list_fn *fn, void *arg, struct err *e)
 	return rc;
 }
 
+/* Up to the end, or to what can't be read: w->from is the last record then. */
 static int
-rocks_each(struct engine *g, engine_each_fn *fn, void *arg, struct err *e)
+each_up_to_gap(struct rocks *r, struct walk *w, engine_each_fn *fn, void *arg, struct err *e)
+{
+	for (; rocksdb_iter_valid(w->at); rocksdb_iter_next(w->at)) {
+		struct span key = walk_key(w), value;
+		struct vault_id id;
+		int rc;
+
+		if (atomic_load(&r->is_broken))
+			return err_set(e, ERR_BUSY, "the store has to be reopened; try again");
+		if (key.len <= VAULT_ID_BYTES)
+			continue; /* none of ours: see switch_log */
+		value.data = (const uint8_t *)rocksdb_iter_value(w->at, &value.len);
+		memcpy(&id, key.data, sizeof(id));
+		key.data += VAULT_ID_BYTES;
+		key.len -= VAULT_ID_BYTES;
+		rc = fn(arg, &id, key, value, e);
+		if (rc)
+			return rc;
+		w->from = rocks_key(&id, key);
+	}
+	return 0;
+}
+
+/* 1: there is more behind a gap, which GAP was told of; 0: that was the end; -1. */
+static int
+pass_gap(struct walk *w, engine_gap_fn *gap, void *arg, struct err *e)
+{
+	struct vault_id from = { 0 }, to;
+	struct err why = { 0 };
+	char *text = NULL;
+	bool is_gap, is_end;
+	int rc;
+
+	rocksdb_iter_get_error(w->at, &text);
+	if (!text)
+		return 0;
+	is_gap = gap && rocks_is_unreadable(text);
+	rocks_err(&why, text, "read");
+	if (!is_gap)
+		return err_set(e, why.kind, "%s", why.text);
+	rc = rocks_pass_gap(w->at, &w->from, &to, &is_end, &why);
+	if (rc == 0)
+		return 1;
+	if (rc < 0 || (is_end && !w->from.len))
+		return err_set(e, why.kind, "%s", why.text);
+	if (w->from.len)
+		memcpy(&from, w->from.bytes, sizeof(from));
+	return gap(arg, &from, &to, &why, e) < 0 ? -1 : !is_end;
+}
+
+static int
+rocks_each(struct engine *g, engine_each_fn *fn, engine_gap_fn *gap, void *arg, struct err *e)
 {
 	struct rocks *r = rocks_of(g);
 	struct walk w = { 0 };
-	int rc = 0;
+	int rc;
 
 	if (rocks_enter(r, false, e) < 0)
 		return -1;
 	rocks_scan_depth++;
 	walk_open(r, &w);
 	rocksdb_iter_seek_to_first(w.at);
-	for (; rc == 0 && rocksdb_iter_valid(w.at); rocksdb_iter_next(w.at)) {
-		struct span key = walk_key(&w), value;
-		struct vault_id id;
-
-		if (atomic_load(&r->is_broken)) {
-			rc = err_set(e, ERR_BUSY, "the store has to be reopened; try again");
-			break;
-		}
-		if (key.len <= VAULT_ID_BYTES)
-			continue; /* none of ours: see switch_log */
-		value.data = (const uint8_t *)rocksdb_iter_value(w.at, &value.len);
-		memcpy(&id, key.data, sizeof(id));
-		rc = fn(arg, &id,
-		    (struct span){ key.data + VAULT_ID_BYTES, key.len - VAULT_ID_BYTES }, value, e);
+	do {
+		rc = each_up_to_gap(r, &w, fn, arg, e);
 		if (rc)
 			break;
-	}
-	rc = walk_close(&w, rc, e);
+		rc = pass_gap(&w, gap, arg, e);
+	} while (rc > 0);
+	walk_end(&w);
 	rocks_scan_depth--;
 	rocks_leave(r);
-	return rc;
+	return rc < 0 ? -1 : 0;
 }
 
 /* Changing */

@@ -224,7 +224,7 @@ static int
 write_records(struct writing *w, struct err *e)
 {
 	atomic_store(&w->b->about, engine_size(w->b->node->engine));
-	if (engine_each(w->b->node->engine, keep_record, w, e) < 0)
+	if (engine_each(w->b->node->engine, keep_record, NULL, w, e) < 0)
 		return -1;
 	return end_run(w, e);
 }

@@ -162,8 +162,8 @@ what_is_put_back_is_what_there_was(void **state)
 	CHECK(engine && chunks);
 	CHECK_OK(backup_restore(p.folder, &m, engine, chunks, NULL, NULL, &e), &e);
 
-	CHECK_OK(engine_each(p.region.node.engine, add_record, &before, &e), &e);
-	CHECK_OK(engine_each(engine, add_record, &after, &e), &e);
+	CHECK_OK(engine_each(p.region.node.engine, add_record, NULL, &before, &e), &e);
+	CHECK_OK(engine_each(engine, add_record, NULL, &after, &e), &e);
 	CHECK(before.len == after.len && memcmp(before.data, after.data, after.len) == 0);
 	CHECK_OK(chunks_list(p.region.node.chunks, NULL, count_chunk, &chunks_before, &e), &e);
 	CHECK_OK(chunks_list(chunks, NULL, count_chunk, &chunks_after, &e), &e);
@@ -320,8 +320,8 @@ a_malformed_header_is_kept_and_named(void **state)
 	chunks = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
 	CHECK(engine && chunks);
 	CHECK_OK(backup_restore(p.folder, &m, engine, chunks, NULL, NULL, &e), &e);
-	CHECK_OK(engine_each(p.region.node.engine, add_record, &before, &e), &e);
-	CHECK_OK(engine_each(engine, add_record, &after, &e), &e);
+	CHECK_OK(engine_each(p.region.node.engine, add_record, NULL, &before, &e), &e);
+	CHECK_OK(engine_each(engine, add_record, NULL, &after, &e), &e);
 	CHECK(before.len == after.len && memcmp(before.data, after.data, after.len) == 0);
 	engine_close(engine);
 	chunks_close(chunks);
