@@ -12,8 +12,9 @@ backup_damages_print(json_t *it)
 	int64_t more = get_number(it, "damaged") - (int64_t)json_array_size(list);
 	size_t i;
 
-	json_array_foreach(list, i, one) printf("%s\t%s\t%s\n", get_text(one, "account"),
-	    get_text(one, "service"), get_text(one, "kind"));
+	json_array_foreach(list, i, one)
+	    printf("%s\t%s%s%s\t%s\n", get_text(one, "account"), get_text(one, "service"),
+	        *get_text(one, "to") ? "to " : "", get_text(one, "to"), get_text(one, "kind"));
 	if (more > 0)
 		printf("and %" PRId64 " more\n", more);
 }

@@ -117,6 +117,8 @@ print_backup(json_t *it, json_t *status)
 	    get_number(it, "accounts"), get_number(it, "records"), records,
 	    get_number(it, "chunks"), chunks,
 	    json_is_true(json_object_get(it, "directory")) ? ", the directory" : "");
+	if (get_number(it, "missing"))
+		printf("; INCOMPLETE");
 	if (status) {
 		text_bytes((uint64_t)get_number(status, "new_bytes"), fresh);
 		printf("; %s new", fresh);

@@ -130,6 +130,11 @@ check_all(struct restoring *r, struct err *e)
 	if (arg_u64(r->args, "generation", 0, 1, UINT32_MAX, &generation, e) < 0 ||
 	    check_empty(r, e) < 0 || backup_manifest(folder, (uint32_t)generation, &r->m, e) < 0)
 		return -1;
+	if (r->m.missing && !arg_flag(r->args, "incomplete"))
+		return err_set(e, ERR_STALE,
+		    "generation %u is incomplete, records could not be read: take one that is not "
+		    "(--generation; `region backup --verify` tells them apart), or add --incomplete",
+		    r->m.generation);
 	if (strcmp(r->m.region, r->conf->region) != 0)
 		return err_set(e, ERR_BAD, "%s is a backup of %s, and this is %s", folder,
 		    r->m.region, r->conf->region);
@@ -227,8 +232,8 @@ print_restored(struct restoring *r, struct err *e)
 	progress_clear(&r->progress);
 	if (arg_flag(r->args, "json"))
 		return print_json(it, e) < 0 ? -1 : backup_damages_exit(it);
-	printf("restored generation %u of %s, of %s: %" PRIu64 " accounts\n", r->m.generation,
-	    r->m.region, get_text(it, "time"), r->m.accounts);
+	printf("restored generation %u of %s, of %s: %" PRIu64 " accounts%s\n", r->m.generation,
+	    r->m.region, get_text(it, "time"), r->m.accounts, r->m.missing ? "; INCOMPLETE" : "");
 	backup_damages_print(it);
 	fprintf(stderr,
 	    "At its start the node compares every account with the directory before it "

@@ -124,7 +124,7 @@ const struct command commands[] = {
 	    "only what has changed is written. No key is in it: keep region.key, sign.key and tls.key apart.\n"
 	    "Interrupting the command does not end the backup. With --verify nothing is written: every\n"
 	    "generation in FOLDER is read again, no node is needed, and damage makes it exit with 11.\n"
-	    "It also exits with 11 when it is done and names vaults whose header was damaged in the store.",
+	    "It also exits with 11 when it is done and names what was damaged, or is missing, in the store.",
 	    {
 	        CONFIG,
 	        { "keep", "N", "generations that stay in the folder (7)" },
@@ -139,12 +139,13 @@ const struct command commands[] = {
 	    "put a backup back into the empty store of a node that is stopped",
 	    "At its next start the node serves nothing before it has compared every account with the\n"
 	    "directory: what has moved away or was removed since does not come back to life. See\n"
-	    "`region reconciled` then. It exits with 11 when it is done and the backup names vaults that were\n"
-	    "damaged in the store already.",
+	    "`region reconciled` then. It exits with 11 when it is done and the backup names what was damaged\n"
+	    "in the store already.",
 	    {
 	        { "config", "FILE", "region.conf of the node (or $DOMICILE_CONFIG)" },
 	        { "generation", "N", "which of the folder's (the newest)" },
 	        { "with-directory", NULL, "also the directory, where its file is lost too" },
+	        { "incomplete", NULL, "even if records are missing in it" },
 	        JSON,
 	    },
 	},

@@ -1,7 +1,6 @@
 /* backup.c - writes a backup while the node serves. See backup.h. */
 #include "service/backup_internal.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -163,13 +162,14 @@ end_run(struct writing *w, struct err *e)
 	return 0;
 }
 
-static void
-note_damage(struct writing *w, const struct vault_id *id)
+/* Whether there is still room for it in the list. */
+static bool
+note_damage(struct writing *w, const struct backup_damage *d)
 {
-	const struct backup_damage d = { .id = *id };
-
-	if (w->m.damaged++ < BACKUP_DAMAGES_MAX)
-		buf_add(&w->damages, &d, sizeof(d));
+	if (w->m.damaged++ >= BACKUP_DAMAGES_MAX)
+		return false;
+	buf_add(&w->damages, d, sizeof(*d));
+	return true;
 }
 
 /* The oldest and newest generation of the region key that the vaults need. A malformed header says nothing of that,
@@ -186,7 +186,7 @@ note_key(
 	if (r < 0 && (why.kind != ERR_FORGED || id->service >= SERVICES))
 		return err_set(e, why.kind, "%s", why.text);
 	if (r < 0 || (r > 0 && (!generation || generation > keys_generation(w->b->node->keys)))) {
-		note_damage(w, id);
+		note_damage(w, &(struct backup_damage){ .kind = BACKUP_HEADER, .id = *id });
 		return 0;
 	}
 	if (r == 0)
@@ -221,10 +221,29 @@ keep_record(void *arg, const struct vault_id *id, struct span key, struct span v
 }
 
 static int
+note_gap(void *arg, const struct vault_id *from, const struct vault_id *to, const struct err *why,
+    struct err *e)
+{
+	const struct backup_damage d = {
+		.kind = BACKUP_MISSING, .id.account = from->account, .to = to->account
+	};
+	char first[ACCOUNT_TEXT_SIZE], last[ACCOUNT_TEXT_SIZE];
+	struct writing *w = arg;
+
+	w->m.missing++;
+	if (note_damage(w, &d)) {
+		account_text(&d.id.account, first);
+		account_text(&d.to, last);
+		log_error("backup.missing", NULL, "from=%s to=%s %s", first, last, why->text);
+	}
+	return stopped(w->b, e);
+}
+
+static int
 write_records(struct writing *w, struct err *e)
 {
 	atomic_store(&w->b->about, engine_size(w->b->node->engine));
-	if (engine_each(w->b->node->engine, keep_record, NULL, w, e) < 0)
+	if (engine_each(w->b->node->engine, keep_record, note_gap, w, e) < 0)
 		return -1;
 	return end_run(w, e);
 }
@@ -520,9 +539,9 @@ run(void *arg)
 	if (rc == 0)
 		log_info("backup.done", NULL,
 		    "generation=%u accounts=%" PRIu64 " records=%" PRIu64 " chunks=%" PRIu64
-		    " new_bytes=%" PRIu64 " damaged=%" PRIu64,
+		    " new_bytes=%" PRIu64 " damaged=%" PRIu64 " missing=%" PRIu64,
 		    w->m.generation, w->m.accounts, w->m.records, w->m.chunks,
-		    atomic_load(&b->new_bytes), w->m.damaged);
+		    atomic_load(&b->new_bytes), w->m.damaged, w->m.missing);
 	else
 		log_error("backup.failed", NULL, "%s", e.text);
 	pthread_mutex_lock(&b->lock);
@@ -543,52 +562,6 @@ is_inside(const char *path, const char *of)
 	size_t n = strlen(of);
 
 	return n && strncmp(path, of, n) == 0 && (path[n] == '/' || !path[n]);
-}
-
-/* A folder of ours, of this region; or an empty one, which becomes it. */
-static int
-take_folder(const struct backup *b, const char *folder, struct err *e)
-{
-	_cleanup_buf_ struct buf mark = BUF_INIT(4096);
-	char path[BACKUP_PATH], expected[64];
-	const struct dirent *entry;
-	struct err why;
-	DIR *d;
-	bool has_any = false;
-
-	snprintf(path, sizeof(path), "%s/" BACKUP_MARK, folder);
-	snprintf(expected, sizeof(expected), "%s\n", b->node->region);
-	if (fs_read(path, 4096, &mark, &why) == 0)
-		return strcmp(buf_str(&mark), expected) == 0
-		    ? 0
-		    : err_set(e, ERR_BAD, "%s has backups of another region: %.40s", folder,
-		          buf_str(&mark));
-	d = opendir(folder);
-	if (!d)
-		return err_errno(e, errno, "%s", folder);
-	while ((entry = readdir(d)))
-		has_any |= strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-	closedir(d);
-	if (has_any)
-		return err_set(e, ERR_EXISTS,
-		    "%s has something else in it; give an empty folder or one of earlier backups",
-		    folder);
-	return fs_write(path, expected, strlen(expected), 0600, e);
-}
-
-static int
-make_folders(const char *folder, struct err *e)
-{
-	static const char *const kinds[] = { "objects", "chunks" };
-	char path[BACKUP_PATH];
-
-	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
-		for (unsigned i = 0; i < BACKUP_GROUPS; i++) {
-			snprintf(path, sizeof(path), "%s/%s/%02x", folder, kinds[k], i);
-			if (fs_mkdir(path, 0700, e) < 0)
-				return -1;
-		}
-	return 0;
 }
 
 static int
@@ -649,8 +622,9 @@ prepare(struct backup *b, const char *folder, unsigned keep, struct err *e)
 		if (is_inside(b->folder, b->store) || is_inside(b->store, b->folder))
 			err_set(e, ERR_BAD, "%s: a backup can't lie in the store, or around it",
 			    folder);
-		else if (take_folder(b, b->folder, e) == 0 && lock_folder(w, e) == 0 &&
-		    make_folders(b->folder, e) == 0 && load_before(w, e) == 0)
+		else if (backup_folder_take(b->folder, b->node->region, e) == 0 &&
+		    lock_folder(w, e) == 0 && backup_folder_fill(b->folder, e) == 0 &&
+		    load_before(w, e) == 0)
 			return w;
 	} else if (!e->text[0]) {
 		err_errno(e, errno, "%s", folder);

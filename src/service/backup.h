@@ -17,8 +17,10 @@
  * that are erased meanwhile: these are gone. The directory is copied last, so that an account whose record
  * was seen has its row, unless it was removed.
  *
- * A vault whose header is malformed is in it as it is, and named in the manifest: the damage is the store's, and of
- * that vault alone.
+ * Damage of the store ends no backup, and is named in the manifest. A vault whose header is malformed is in it as
+ * it is. Records that can't be read are missing, and with them the backup is incomplete: it is restored only by
+ * who says so, and does not push the newest complete one out of the folder. Chunks are all in it, also those of
+ * vaults whose records are missing.
  *
  * Region key, sign key and TLS keys are not in it. Neither is anything that was erased before it began.
  */
@@ -55,9 +57,12 @@ struct backup_object {
 	uint64_t bytes;
 };
 
-/* A vault whose header was malformed in the store. */
+/* What was damaged in the store: the header of vault ID is malformed; or records are missing, of some or all
+ * accounts from that of ID to TO, both included. The region's own (vault/region.h) are those of account zero. */
 struct backup_damage {
+	enum backup_damage_kind { BACKUP_HEADER, BACKUP_MISSING } kind;
 	struct vault_id id;
+	struct account_id to;
 };
 #define BACKUP_DAMAGES_MAX 1000
 
@@ -73,8 +78,9 @@ struct manifest {
 	size_t n_runs;
 	struct backup_object *lists; /* of chunk_entry, in order of vaults and names */
 	size_t n_lists;
-	uint64_t damaged;              /* vaults */
-	struct backup_damage *damages; /* the first BACKUP_DAMAGES_MAX of them, in order */
+	uint64_t damaged;              /* how often */
+	uint64_t missing;              /* of these BACKUP_MISSING: the backup is incomplete */
+	struct backup_damage *damages; /* the first BACKUP_DAMAGES_MAX, in order */
 	size_t n_damages;
 };
 
@@ -85,7 +91,8 @@ must_check
 int manifest_text(const struct manifest *m, struct buf *out, struct err *e);
 must_check
 int manifest_parse(struct span text, struct manifest *out, struct err *e);
-/* Its figures, for people and programs, and "damages": [{ "account", "service", "kind" }]. */
+/* Its figures, for people and programs, and "damages": [{ "kind": "header", "account", "service" } or
+ * { "kind": "missing", "account", "to" }]. */
 json_t *manifest_json(const struct manifest *m);
 
 struct chunk_entry {

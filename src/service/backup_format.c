@@ -156,22 +156,28 @@ objects_json(const struct backup_object *o, size_t n)
 }
 
 static json_t *
+damage_json(const struct backup_damage *d)
+{
+	char account[ACCOUNT_TEXT_SIZE], to[ACCOUNT_TEXT_SIZE];
+
+	account_text(&d->id.account, account);
+	account_text(&d->to, to);
+	return d->kind == BACKUP_HEADER
+	    ? json_pack("{s:s, s:s, s:s}", "kind", "header", "account", account, "service",
+	          service_name(d->id.service))
+	    : json_pack("{s:s, s:s, s:s}", "kind", "missing", "account", account, "to", to);
+}
+
+static json_t *
 damages_json(const struct manifest *m)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; list && i < m->n_damages; i++) {
-		const struct vault_id *id = &m->damages[i].id;
-		char account[ACCOUNT_TEXT_SIZE];
-
-		account_text(&id->account, account);
-		if (json_array_append_new(list,
-		        json_pack("{s:s, s:s, s:s}", "account", account, "service",
-		            service_name(id->service), "kind", "header")) < 0) {
+	for (size_t i = 0; list && i < m->n_damages; i++)
+		if (json_array_append_new(list, damage_json(&m->damages[i])) < 0) {
 			json_decref(list);
 			return NULL;
 		}
-	}
 	return list;
 }
 
@@ -182,10 +188,10 @@ manifest_json(const struct manifest *m)
 	json_t *j;
 
 	host_time_text(m->began_ms, began);
-	j = json_pack("{s:s, s:i, s:s, s:b, s:i, s:i, s:I, s:o}", "region", m->region, "generation",
-	    (int)m->generation, "time", began, "directory", (int)m->has_directory, "key_oldest",
-	    (int)m->key_oldest, "key_newest", (int)m->key_newest, "damaged", (json_int_t)m->damaged,
-	    "damages", damages_json(m));
+	j = json_pack("{s:s, s:i, s:s, s:b, s:i, s:i, s:I, s:I, s:o}", "region", m->region,
+	    "generation", (int)m->generation, "time", began, "directory", (int)m->has_directory,
+	    "key_oldest", (int)m->key_oldest, "key_newest", (int)m->key_newest, "damaged",
+	    (json_int_t)m->damaged, "missing", (json_int_t)m->missing, "damages", damages_json(m));
 	for (size_t i = 0; j && i < ARRAY_LEN(figures); i++)
 		json_object_set_new(j, figures[i].name, json_integer((json_int_t)*figure(m, i)));
 	return j;
@@ -208,6 +214,7 @@ manifest_text(const struct manifest *m, struct buf *out, struct err *e)
 		json_object_set_new(j, "directory", object_json(&m->directory));
 	if (j && m->damaged &&
 	    (json_object_set_new(j, "damaged", json_integer((json_int_t)m->damaged)) < 0 ||
+	        json_object_set_new(j, "missing", json_integer((json_int_t)m->missing)) < 0 ||
 	        json_object_set_new(j, "damages", damages_json(m)) < 0)) {
 		json_decref(j);
 		j = NULL;
@@ -271,12 +278,19 @@ damage_of(json_t *j, struct backup_damage *out)
 {
 	const char *account = json_string_value(json_object_get(j, "account"));
 	const char *name = json_string_value(json_object_get(j, "service"));
+	const char *to = json_string_value(json_object_get(j, "to"));
 	const char *kind = json_string_value(json_object_get(j, "kind"));
 	enum service service;
 
-	if (!account || !account_parse(account, &out->id.account) || !name ||
-	    !service_parse(name, &service) || !kind || strcmp(kind, "header") != 0)
+	if (!account || !account_parse(account, &out->id.account) || !kind)
 		return false;
+	if (strcmp(kind, "missing") == 0) {
+		out->kind = BACKUP_MISSING;
+		return to && account_parse(to, &out->to);
+	}
+	if (strcmp(kind, "header") != 0 || !name || !service_parse(name, &service))
+		return false;
+	out->kind = BACKUP_HEADER;
 	out->id.service = (uint8_t)service;
 	return true;
 }
@@ -287,7 +301,8 @@ damages_of(json_t *j, struct manifest *m)
 	json_t *list = json_object_get(j, "damages");
 	size_t n = json_array_size(list);
 
-	if (!number_of(j, "damaged", INT64_MAX, &m->damaged) || !n || n > BACKUP_DAMAGES_MAX ||
+	if (!number_of(j, "damaged", INT64_MAX, &m->damaged) ||
+	    !number_of(j, "missing", m->damaged, &m->missing) || !n || n > BACKUP_DAMAGES_MAX ||
 	    n > m->damaged)
 		return false;
 	m->damages = calloc(n, sizeof(*m->damages));

@@ -22,8 +22,18 @@ must_check
 int backup_read_object(
     const char *folder, const struct backup_object *o, size_t max, struct buf *out, struct err *e);
 
+/* --- backup_folder.c --- */
+
+/* FOLDER is ours, of REGION, or is empty and becomes it. ERR_EXISTS, ERR_BAD. */
+must_check
+int backup_folder_take(const char *folder, const char *region, struct err *e);
+/* The folders in it. */
+must_check
+int backup_folder_fill(const char *folder, struct err *e);
+
 /* --- backup_prune.c --- */
 
-/* Keep the newest KEEP manifests and what they need; remove all else of ours. */
+/* Keep the newest KEEP manifests, the newest complete one if it is not among them, and what they need; remove all
+ * else of ours. */
 must_check
 int backup_prune(const char *folder, unsigned keep, struct err *e);

@@ -180,15 +180,34 @@ prune_chunks(const char *folder, const struct kept *k, struct err *e)
 	return rc;
 }
 
+/* The last N, and with them, if none is complete, the newest of the OLD ones before that is: *SPARED. */
 static int
-load_kept(const char *folder, const uint32_t *numbers, size_t n, struct kept *k, struct err *e)
+load_kept(const char *folder, const uint32_t *numbers, size_t old, size_t n, struct kept *k,
+    uint32_t *spared, struct err *e)
 {
+	bool has_complete = false;
+
 	k->m = calloc(n + 1, sizeof(*k->m));
 	if (!k->m)
 		return err_set(e, ERR_MEMORY, "no memory to prune a backup");
-	for (k->n = 0; k->n < n; k->n++)
-		if (backup_manifest(folder, numbers[k->n], &k->m[k->n], e) < 0)
+	for (; k->n < n; k->n++) {
+		if (backup_manifest(folder, numbers[old + k->n], &k->m[k->n], e) < 0)
 			return -1;
+		has_complete |= !k->m[k->n].missing;
+	}
+	while (!has_complete && old-- > 0) {
+		struct manifest *m = &k->m[k->n];
+
+		if (backup_manifest(folder, numbers[old], m, NULL) < 0)
+			continue; /* nobody can restore it */
+		if (m->missing) {
+			manifest_free(m);
+			continue;
+		}
+		*spared = numbers[old];
+		k->n++;
+		has_complete = true;
+	}
 	return 0;
 }
 
@@ -199,6 +218,7 @@ backup_prune(const char *folder, unsigned keep, struct err *e)
 	_cleanup_(kept_free) struct kept k = { 0 };
 	const uint32_t *numbers;
 	char path[BACKUP_PATH];
+	uint32_t spared = 0;
 	size_t n, old;
 
 	if (backup_generations(folder, &list, e) < 0)
@@ -207,9 +227,11 @@ backup_prune(const char *folder, unsigned keep, struct err *e)
 	n = list.len / sizeof(*numbers);
 	old = n > keep ? n - keep : 0;
 	/* A damaged manifest that stays would let what it needs go: that is said before anything goes. */
-	if (load_kept(folder, numbers + old, n - old, &k, e) < 0)
+	if (load_kept(folder, numbers, old, n - old, &k, &spared, e) < 0)
 		return err_add(e, "written, but nothing old was removed");
 	for (size_t i = 0; i < old; i++) {
+		if (numbers[i] == spared)
+			continue;
 		backup_manifest_path(folder, numbers[i], path);
 		if (unlink(path) < 0)
 			return err_errno(e, errno, "%s", path);

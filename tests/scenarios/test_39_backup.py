@@ -381,7 +381,7 @@ def test_damage_that_a_backup_names_is_told_to_the_end(tmp_path):
     account = make_account(bj)
     bj.command("region", "backup", folder)
     damages = [{"account": account["account"], "service": "files", "kind": "header"}]
-    change_manifest(folder, 1, lambda m: m.update(format="domicile-backup/2", damaged=2, damages=damages))
+    change_manifest(folder, 1, lambda m: m.update(format="domicile-backup/2", damaged=2, missing=0, damages=damages))
     line = f"{account['account']}\tfiles\theader\nand 1 more\n"
     code, out, why = command("region", "backup", "--verify", folder)
     assert code == 11 and out.endswith(line) and "generation 1" in out, (out, why)

@@ -5,6 +5,9 @@
 
 #include "service/backup.h"
 
+#include <fcntl.h>
+#include <glob.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define BIG ((size_t)100 << 10)
@@ -310,7 +313,8 @@ a_malformed_header_is_kept_and_named(void **state)
 	CHECK(m.accounts == 4 && m.key_oldest == 1 && m.key_newest == 1);
 	CHECK(m.damaged == 3 && m.n_damages == 3);
 	for (unsigned i = 0; i < 3; i++)
-		CHECK_BYTES(&m.damages[i].id, &ids[i], VAULT_ID_BYTES);
+		CHECK(m.damages[i].kind == BACKUP_HEADER &&
+		    memcmp(&m.damages[i].id, &ids[i], VAULT_ID_BYTES) == 0);
 	j = status_of(&p);
 	CHECK(json_array_size(json_object_get(json_object_get(j, "backup"), "damages")) == 3);
 	json_decref(j);
@@ -358,6 +362,144 @@ one_key_that_does_not_open_is_not_another_region_key(void **state)
 	place_close(&p);
 }
 
+/* Change a byte in the middle of the engine's only table, which has all its records. */
+static void
+flip_table(struct place *p)
+{
+	char pattern[600];
+	struct stat st;
+	glob_t found;
+	uint8_t byte;
+	int fd;
+
+	snprintf(pattern, sizeof pattern, "%s/db/*.sst", p->region.store.dir);
+	CHECK(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 1);
+	fd = open(found.gl_pathv[0], O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0 && fstat(fd, &st) == 0 && pread(fd, &byte, 1, st.st_size / 2) == 1);
+	byte ^= 1;
+	CHECK(pwrite(fd, &byte, 1, st.st_size / 2) == 1);
+	close(fd);
+	globfree(&found);
+}
+
+/* Accounts enough for some blocks, and all of them in one table. */
+static void
+place_with_table(struct place *p)
+{
+	struct err e = { 0 };
+
+	place_open(p);
+	for (unsigned i = 0; i < 12; i++)
+		(void)account_with_things(p);
+	CHECK_OK(engine_compact(p->region.node.engine, &e), &e);
+}
+
+struct left {
+	const struct manifest *m;
+	struct engine *restored;
+};
+
+static int
+check_restored(
+    void *arg, const struct vault_id *id, struct span key, struct span value, struct err *e)
+{
+	const struct left *l = arg;
+	const struct backup_damage *d = &l->m->damages[0];
+	_cleanup_buf_ struct buf got = BUF_INIT(0);
+	int r = engine_get(l->restored, id, key, &got, e);
+
+	if (r == 1)
+		CHECK(got.len == value.len && memcmp(got.data, value.data, value.len) == 0);
+	else
+		CHECK(r == 0 && memcmp(&d->id.account, &id->account, ACCOUNT_ID_BYTES) <= 0 &&
+		    memcmp(&id->account, &d->to, ACCOUNT_ID_BYTES) <= 0);
+	return 0;
+}
+
+static void
+what_cannot_be_read_is_missing_and_all_else_is_there(void **state)
+{
+	_cleanup_manifest_ struct manifest whole = { 0 }, m = { 0 };
+	struct left left = { .m = &m };
+	struct chunks *chunks;
+	struct err e = { 0 };
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_with_table(&p);
+	back_up(&p, 2, &n);
+	CHECK_OK(backup_manifest(p.folder, 0, &whole, &e), &e);
+	flip_table(&p);
+	back_up(&p, 2, &n);
+	flip_table(&p);
+	CHECK(verify(&p) == ERR_NONE);
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	CHECK(whole.accounts == 12 && !whole.damaged && !whole.missing);
+	CHECK(m.missing == 1 && m.damaged == 1 && m.n_damages == 1);
+	CHECK(m.damages[0].kind == BACKUP_MISSING && m.generation == 2);
+	CHECK(m.records < whole.records && m.records > whole.records / 2);
+	CHECK(m.chunks == whole.chunks && m.chunk_bytes == whole.chunk_bytes);
+
+	left.restored = engine_rocksdb(
+	    check_path(p.region.store.dir, "other"), 8 << 20, 8 << 20, &e);
+	chunks = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
+	CHECK(left.restored && chunks);
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	CHECK_OK(backup_restore(p.folder, &m, left.restored, chunks, NULL, NULL, &e), &e);
+	CHECK_OK(engine_each(p.region.node.engine, check_restored, NULL, &left, &e), &e);
+	engine_close(left.restored);
+	chunks_close(chunks);
+	place_close(&p);
+}
+
+/* The generations that the folder has, as a text. */
+static const char *
+generations(struct place *p)
+{
+	static char text[64];
+	_cleanup_buf_ struct buf list = BUF_INIT(0);
+	struct err e = { 0 };
+
+	CHECK_OK(backup_generations(p->folder, &list, &e), &e);
+	text[0] = 0;
+	for (size_t at = 0; at < list.len; at += sizeof(uint32_t)) {
+		size_t n = strlen(text);
+		uint32_t one;
+
+		memcpy(&one, list.data + at, sizeof one);
+		snprintf(text + n, sizeof text - n, "%u ", one);
+	}
+	return text;
+}
+
+static void
+an_incomplete_one_does_not_take_the_place_of_a_complete_one(void **state)
+{
+	_cleanup_manifest_ struct manifest m = { 0 };
+	struct err e = { 0 };
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_with_table(&p);
+	back_up(&p, 2, &n);
+	back_up(&p, 2, &n);
+	CHECK_STR(generations(&p), "1 2 ");
+	flip_table(&p);
+	back_up(&p, 1, &n);
+	CHECK_STR(generations(&p), "2 3 ");
+	back_up(&p, 2, &n);
+	CHECK_STR(generations(&p), "2 3 4 ");
+	CHECK_OK(backup_manifest(p.folder, 2, &m, &e), &e);
+	CHECK_OK(backup_verify(p.folder, &m, NULL, NULL, &e), &e);
+	flip_table(&p);
+	back_up(&p, 2, &n);
+	CHECK_STR(generations(&p), "4 5 ");
+	CHECK(verify(&p) == ERR_NONE);
+	place_close(&p);
+}
+
 /* Removed while a backup holds: there until it lets go. */
 static void
 a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied(void **state)
@@ -401,6 +543,8 @@ main(void)
 		cmocka_unit_test(a_folder_that_is_in_use_is_busy),
 		cmocka_unit_test(a_malformed_header_is_kept_and_named),
 		cmocka_unit_test(one_key_that_does_not_open_is_not_another_region_key),
+		cmocka_unit_test(what_cannot_be_read_is_missing_and_all_else_is_there),
+		cmocka_unit_test(an_incomplete_one_does_not_take_the_place_of_a_complete_one),
 		cmocka_unit_test(a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied),
 	};
 
