@@ -28,6 +28,7 @@ HEADERS = {"content-type": ["text/plain", "application/x-\"odd\"; charset=utf-8"
            "x-amz-meta-colour": ["blue", "", "a=b;c&d"], "x-amz-meta-long": ["x" * 1000], "x-amz-meta-a.b-c": ["1"],
            "x-amz-meta-" + "n" * 70: ["long"], "x-amz-meta-" + "n" * 600: ["longer"]}
 TAG_WORDS = ["a", "b", "A", "x y", "+", "=", "k@e:y/", "ü", "", "v" * 100]
+ORIGINS = ["https://app.example.com", "https://example.com", "http://localhost:8080", "null"]
 RESPONSE = {"content-type": "image/x-a", "cache-control": "no-cache", "content-disposition": 'inline; filename="a;b"',
             "content-encoding": "br", "content-language": "zh", "expires": "0"}
 RANGES = ["bytes=0-0", "bytes=0-", "bytes=1-5", "bytes=-1", "bytes=-0", "bytes=-999999", "bytes=5-4", "bytes=999999-",
@@ -40,12 +41,12 @@ WEIGHTS = {
     "abort_upload": 2, "list_parts": 3, "list_uploads": 4, "get_tags": 2, "put_tags": 3, "delete_tags": 1,
     "create_bucket": 3, "delete_bucket": 2, "head_bucket": 1, "list_buckets": 1, "put_versioning": 2,
     "get_versioning": 1, "get_bucket_tags": 1, "put_bucket_tags": 1, "delete_bucket_tags": 0.5,
-    "post_object": 3, "put_lock": 0.7, "get_lock": 0.3, "put_retention": 1.5, "get_retention": 0.7, "put_hold": 1.5, "get_hold": 0.7,
+    "put_cors": 1, "get_cors": 0.5, "delete_cors": 0.3, "preflight": 2, "post_object": 3, "put_lock": 0.7, "get_lock": 0.3, "put_retention": 1.5, "get_retention": 0.7, "put_hold": 1.5, "get_hold": 0.7,
 }
 
 WRITES = {"put_object", "copy_object", "delete_object", "delete_objects", "upload_part", "copy_part", "complete_upload",
           "create_upload", "abort_upload", "put_tags", "put_versioning", "delete_bucket",
-          "post_object", "put_lock", "put_retention", "put_hold"}
+          "put_cors", "delete_cors", "post_object", "put_lock", "put_retention", "put_hold"}
 
 
 class Generator:
@@ -67,7 +68,9 @@ class Generator:
         name = self.rng.choices(list(WEIGHTS), WEIGHTS.values())[0]
         op = {"id": number, "op": name, "user": user, "at": self.rng.randrange(2)}
         getattr(self, name)(op)
-        if self.chance(0.12) and not op.get("trouble"):
+        if name != "preflight" and self.chance(0.05):
+            op["origin"] = self.rng.choice(ORIGINS)
+        if self.chance(0.12) and not op.get("trouble") and name != "preflight":
             self.sign_as(op)
         return op
 
@@ -325,6 +328,36 @@ class Generator:
 
     def delete_bucket_tags(self, op):
         self.bucket(op)
+
+    # --- pages ---
+
+    def some(self, of, least=0, most=3):
+        return self.rng.sample(of, self.rng.randint(least, min(most, len(of))))
+
+    def put_cors(self, op):
+        self.bucket(op)
+        op["rules"] = [{"id": self.rng.choice([None, "a", "<b>"]),
+                        "origins": self.some([*ORIGINS, "*", "https://*.example.com", "http://*"], 1),
+                        "methods": self.some(["GET", "HEAD", "PUT", "POST", "DELETE"], 1),
+                        "headers": self.some(["*", "x-amz-*", "Content-Type", "*-md5"]),
+                        "exposed": self.some(["ETag", "x-amz-version-id"]), "age": self.rng.choice([None, 0, 300])}
+                       for _ in range(self.rng.randint(1, 3))]
+        if self.chance(0.1):
+            field, value = self.rng.choice([("origins", []), ("methods", []), ("methods", ["PATCH"]), ("origins", ["*:*"])])
+            op["rules"][0][field] = value
+
+    def get_cors(self, op):
+        self.bucket(op)
+
+    def delete_cors(self, op):
+        self.bucket(op)
+
+    def preflight(self, op):
+        self.object(op)
+        op["asks_from"], op["is_linked"] = self.rng.choice(ORIGINS), self.chance(0.7)
+        op["method"] = self.rng.choice(["GET", "PUT", "POST", "DELETE"])
+        if self.chance(0.5):
+            op["headers"] = self.rng.choice(["x-amz-date,content-type", "Content-MD5", "authorization, x-amz-date"])
 
     # --- locks ---
 

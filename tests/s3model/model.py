@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 
+from cors import Cors
 from forms import Forms
 from keys import Keys, has_bucket
 from locks import Locks
@@ -40,22 +41,29 @@ def names(text, etag):
     return any(one in ("*", etag) for one in etags_of(text))
 
 
-class Account(Forms, Keys, Locks):
+class Account(Cors, Forms, Keys, Locks):
     def __init__(self, identity, known):
         self.id, self.known, self.buckets, self.tokens = identity, known, {}, {}
         self.made, self.orders = 0, {}  # of versions and uploads, also of those that have gone
 
     def expect(self, op):
+        said = self.page_headers(op)    # by the rules that are there before
         try:
-            if op.get("link") and not 1 <= op["link"]["expires"] <= 604800:
-                raise Expected(400, "AuthorizationQueryParametersError")
-            self.must_be_known(op)
-            if op.get("link") and not -900 <= op["link"]["age"] <= op["link"]["expires"]:
-                raise Expected(403, "AccessDenied")
-            self.must_be_allowed(op)
-            return getattr(self, op["op"])(op)
+            answer = self.carry_out(op)
         except Expected as refusal:
-            return refusal
+            answer = refusal
+        if answer.code != "AuthorizationQueryParametersError":      # then it is not looked further
+            answer.headers = {**answer.headers, **said}
+        return answer
+
+    def carry_out(self, op):
+        if op.get("link") and not 1 <= op["link"]["expires"] <= 604800:
+            raise Expected(400, "AuthorizationQueryParametersError")
+        self.must_be_known(op)
+        if op.get("link") and not -900 <= op["link"]["age"] <= op["link"]["expires"]:
+            raise Expected(403, "AccessDenied")
+        self.must_be_allowed(op)
+        return getattr(self, op["op"])(op)
 
     # --- what there is ---
 
@@ -325,7 +333,7 @@ class Account(Forms, Keys, Locks):
         bucket = self.bucket(op)
         deleted, errors = [], []
         for i, one in enumerate(op["objects"]):
-            one = {**one, "id": op["id"], "bypass": op.get("bypass"), "op": "", "as": op.get("as")}
+            one = {**op, "op": "", "if_match": None, "version": None, **one, "bucket": op["bucket"]}
             said = {"Key": [one["key"]], **({"VersionId": [Echo(one["version"])]} if one.get("version") else {})}
             try:
                 self.must_be_allowed(one)

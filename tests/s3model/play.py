@@ -12,7 +12,7 @@ from model import Account
 from values import Names, Unknown
 from wire import Broken, Line, tree
 
-# Headers of an answer that are compared: these, and x-amz-*.
+# Headers of an answer that are compared: these, x-amz-* and access-control-*.
 COMPARED = {"etag", "last-modified", "content-type", "cache-control", "content-disposition", "content-encoding",
             "content-language", "expires", "content-range", "content-length", "accept-ranges", "location"}
 NOT_COMPARED = {"x-amz-request-id", "x-amz-id-2"}
@@ -73,7 +73,9 @@ class Player:
             if field in said:
                 said[field] = self.accounts[op["user"]].address(op, said[field])
         request = getattr(requests_of, op["op"])(said)
-        request.link = op.get("link")
+        request.link = request.link or op.get("link")
+        if op.get("origin"):
+            request.headers["Origin"] = op["origin"]
         return op, request, wanted
 
     def signer(self, op):
@@ -218,7 +220,7 @@ def differences(names, request, wanted, answer):
 
 def compared_headers(wanted, answer):
     found = {name: value for name, value in answer.headers.items()
-             if (name in COMPARED or name.startswith("x-amz-")) and name not in NOT_COMPARED}
+             if (name in COMPARED or name.startswith(("x-amz-", "access-control-"))) and name not in NOT_COMPARED}
     # How long an answer is and which form it has is compared only where it is an object.
     for name in ("content-length", "content-type"):
         if name not in wanted.headers:

@@ -1,6 +1,7 @@
 """Operations as requests. Symbols are replaced by what they stand for just before, see values.py."""
 from xml.sax.saxutils import escape
 
+import cors
 from forms import Form
 from sums import sum_header
 from values import content, http_date
@@ -286,3 +287,33 @@ def put_hold(op):
 
 def get_hold(op):
     return Request("GET", op["bucket"], op["key"], {"legal-hold": "", **version(op)})
+
+
+# --- pages ---
+
+def elements_of(said):
+    """XML of {tag: [text or the same again]}."""
+    return "".join(f"<{tag}>{xml_text(one) if isinstance(one, str) else elements_of(one)}</{tag}>"
+                   for tag, values in said.items() for one in values)
+
+
+def put_cors(op):
+    body = elements_of({"CORSConfiguration": [{"CORSRule": [cors.elements(rule) for rule in op["rules"]]}]})
+    return Request("PUT", op["bucket"], args={"cors": ""}, body=body.encode())
+
+
+def get_cors(op):
+    return Request("GET", op["bucket"], args={"cors": ""})
+
+
+def delete_cors(op):
+    return Request("DELETE", op["bucket"], args={"cors": ""})
+
+
+def preflight(op):
+    headers = {"Origin": op["asks_from"], "Access-Control-Request-Method": op["method"]}
+    if op.get("headers"):
+        headers["Access-Control-Request-Headers"] = op["headers"]
+    request = Request("OPTIONS", op["bucket"], op["key"], headers=headers)
+    request.is_bare, request.link = not op["is_linked"], {"age": 0, "expires": 60} if op["is_linked"] else None
+    return request

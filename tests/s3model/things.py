@@ -29,6 +29,7 @@ class Upload:
 class Bucket:
     def __init__(self, time):
         self.time, self.versioning, self.tags = time, None, None
+        self.cors, self.rules = None, None              # of pages; of its lifecycle
         self.has_lock, self.default = False, None       # made for locks; {"mode", "days" or "years"}
         self.keys = {}                  # key -> its versions, the newest first
         self.uploads, self.completed = {}, {}

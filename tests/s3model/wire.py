@@ -39,6 +39,7 @@ class Request:
         self.method, self.args, self.headers, self.body = method, args or {}, headers or {}, body
         self.payload, self.trailer = payload, trailer   # how the body is signed; (name, value) that follows it
         self.form = None                # forms.Form, which is the body
+        self.is_bare = False            # not signed at all
         self.link = None                # {"age", "expires"}: a presigned URL, so many seconds old
         self.path = "/" + (quote(bucket) if bucket is not None else "") + ("/" + quote(key, "/") if key is not None else "")
 
@@ -119,7 +120,9 @@ class Line:
     def head_and_body(self, account, request):
         if request.form:
             content_type, body = request.form.encoded(account, self.host)
-            headers, query = {"Host": self.host, "Content-Type": content_type}, ""
+            headers, query = {"Host": self.host, "Content-Type": content_type, **request.headers}, ""
+        elif request.is_bare:
+            headers, query, body = {"Host": self.host, **request.headers}, "", b""
         else:
             headers, query, body = (self.linked if request.link else self.signed)(account, request)
         if body or request.method in ("PUT", "POST"):
