@@ -411,7 +411,7 @@ copy_header(void *arg, const char *name, const char *value)
 {
 	static const char *const ours[] = { "connection", "keep-alive", "proxy-connection", "te",
 		"trailer", "transfer-encoding", "upgrade", "content-length", "expect",
-		"x-domicile-id", "x-domicile-from", "x-domicile-hops" };
+		"x-domicile-id", "x-domicile-from", "x-domicile-hops", "x-domicile-counted" };
 	struct copying *c = arg;
 	struct request *r = c->p->r;
 
@@ -441,6 +441,8 @@ make_headers(struct passing *p, struct err *e)
 	c.failed |= add_line(p, "x-domicile-id: %s", r->id);
 	c.failed |= add_line(p, "x-domicile-from: %s", r->node->region);
 	c.failed |= add_line(p, "x-domicile-hops: %d", (hops ? atoi(hops) : 0) + 1);
+	if (r->is_counted)
+		c.failed |= add_line(p, "x-domicile-counted: 1");
 	if (p->upload) {
 		c.failed |= add_line(p, "x-domicile-decoded: 1");
 		if (length) /* it may be signed, and what we send may be shorter */

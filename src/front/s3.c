@@ -684,6 +684,9 @@ s3_handle(struct request *r)
 	enum handle handle;
 	int rc;
 
+	/* By the region that was the home when it began. */
+	if (r->is_peer && request_header(r, "x-domicile-counted"))
+		r->is_counted = true;
 	rc = carry_out(&c, &e);
 	s3_write_end(&c);
 	handle = answer(&c, rc, &e);

@@ -1,9 +1,11 @@
 """Requests a second of an account and of an address: who asks too often is told, and others are served."""
 import http.client
 import json
+import time
 import urllib.request
 
 from domicile import Plain, Region, code_of, tls_context
+from test_23_follow import SlowPut
 
 
 def started(folder, words):
@@ -19,6 +21,19 @@ def refused_total(region, why):
             if line.startswith(f'domicile_refused_total{{why="{why}"}}'):
                 return int(line.split()[-1])
     raise AssertionError("no such metric")
+
+
+def worker_threads(region):
+    with urllib.request.urlopen(f"http://127.0.0.1:{region.port + 3}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("domicile_http_workers "))
+
+
+def wait_for(check):
+    end = time.monotonic() + 60
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_an_account_that_asks_too_often_waits_and_others_do_not(tmp_path):
@@ -61,3 +76,38 @@ def test_an_address_that_asks_too_often_is_told_on_the_connection_that_it_has(tm
         assert "1 requests/s an address" in region.command("region", "status")
     finally:
         region.stop()
+
+
+def test_a_request_that_follows_its_account_counts_once_and_others_count_at_the_new_home(tmp_path):
+    home = started(tmp_path, "\naccount_rate = 1\naccount_burst = 100\n")
+    other = Region(tmp_path, "us-va", "US", beside=home)
+    with open(other.config, "a") as conf:
+        conf.write("\naccount_rate = 1\naccount_burst = 3\n")
+    other.start()
+    try:
+        account = home.account()
+        plain = Plain(home, account)
+        assert plain.request("PUT", "/files")[0] == 200
+        uploads = [SlowPut(home, account, f"/files/{i}", "unsigned", bytes(200_000)) for i in range(20)]
+        for one in uploads:
+            one.send(0, 5)
+        # Each has begun here, where it counts.
+        wait_for(lambda: worker_threads(home) >= len(uploads))
+        wave = home.wave_to(other)
+        wait_for(lambda: home.home(account) == "us-va")
+        for one in uploads:
+            one.send(5, 10)
+        assert [one.answer() for one in uploads] == [(200, b"")] * len(uploads)
+        assert refused_total(other, "account-rate") == 0
+        # What is new counts there, wherever it comes in.
+        answers = []
+        for plain in (Plain(home, account), Plain(other, account)) * 20:
+            headers = plain.signer().headers("GET", "/files/1")
+            answers.append(plain.send("GET", "/files/1", {**headers, "x-domicile-counted": "1"}))     # no user can say so
+        assert {a[0] for a in answers} == {200, 503}
+        assert refused_total(other, "account-rate") == sum(a[0] == 503 for a in answers)
+        assert refused_total(home, "account-rate") == 0
+        assert home.wait_wave(wave)["items"]["erased"] == 1
+    finally:
+        other.stop()
+        home.stop()
