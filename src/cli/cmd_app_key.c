@@ -111,3 +111,12 @@ cmd_app_key_revoke(const struct args *a, struct err *e)
 	    printf("%s\t%s\n", region, json_string_value(result));
 	return 0;
 }
+
+int
+cmd_app_key_remove(const struct args *a, struct err *e)
+{
+	_cleanup_json_ json_t *answer = NULL;
+
+	return call_once(
+	    a, "/v1/app/key/remove", json_pack("{s:s}", "key", arg_operand(a, 0)), &answer, e);
+}

@@ -336,6 +336,14 @@ const struct command commands[] = {
 	    { CONFIG, JSON },
 	},
 	{
+	    "app key remove",
+	    "KEY",
+	    cmd_app_key_remove,
+	    "take an application key off this region's list",
+	    "One that has expired, or was revoked 30 days ago. A region may have 1,000 keys on it.",
+	    { CONFIG },
+	},
+	{
 	    "wave plan",
 	    "",
 	    cmd_wave_plan,

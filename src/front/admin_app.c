@@ -87,3 +87,15 @@ admin_app_key_revoke(struct request *r, json_t *in, json_t **out, struct err *e)
 		return -1;
 	return applications_revoke(a, key, out, e);
 }
+
+int
+admin_app_key_remove(struct request *r, json_t *in, json_t **out, struct err *e)
+{
+	struct applications *a = applications_of(r, e);
+	const char *key;
+
+	if (!a || admin_unpack(in, e, "{s:s}", "key", &key) < 0 ||
+	    applications_remove(a, key, e) < 0)
+		return -1;
+	return admin_made(json_pack("{s:s}", "removed", key), out, e);
+}

@@ -51,8 +51,9 @@ admin_fn admin_account_create, admin_account_list, admin_account_show, admin_acc
     admin_account_key_revoke;
 admin_fn admin_wave_plan, admin_wave_list, admin_wave_status, admin_wave_run, admin_wave_pause,
     admin_wave_resume, admin_wave_cancel, admin_wave_retry, admin_wave_items, admin_wave_verify;
-admin_fn admin_app_key_create, admin_app_key_list, admin_app_key_revoke; /* admin_app.c */
-admin_fn admin_key_rotate, admin_key_status;                             /* admin_key.c */
+/* admin_app.c */
+admin_fn admin_app_key_create, admin_app_key_list, admin_app_key_revoke, admin_app_key_remove;
+admin_fn admin_key_rotate, admin_key_status; /* admin_key.c */
 admin_fn admin_scrub_ask, admin_scrub_stop, admin_scrub_status,
     admin_scrub_list; /* admin_scrub.c */
 admin_fn admin_backup_begin, admin_backup_status, admin_reconciled,

@@ -253,7 +253,9 @@ create(struct applications *a, const struct application *x, const uint8_t *raw, 
 	if (is_there)
 		return err_set(e, ERR_EXISTS, "the key %s is here already, or was revoked", x->key);
 	if (is_full)
-		return err_set(e, ERR_TOO_BIG, "there are %d application keys", APPLICATIONS_MAX);
+		return err_set(e, ERR_TOO_BIG,
+		    "there are %d application keys: remove some that have expired",
+		    APPLICATIONS_MAX);
 	if (application_store(a, x, raw, e) < 0)
 		return -1;
 	pthread_mutex_lock(&a->lock);
@@ -334,6 +336,61 @@ application_revoke_here(struct applications *a, const char *key, struct err *e)
 		return -1;
 	pthread_mutex_lock(&a->writing);
 	rc = revoke_known(a, key, e);
+	pthread_mutex_unlock(&a->writing);
+	return rc;
+}
+
+/* Whether X may go. WRITING held: nobody else changes it. */
+static int
+may_remove(const struct application *x, const char *key, struct err *e)
+{
+	uint64_t now_ms = host_wall_ms();
+
+	if (!x)
+		return err_set(e, ERR_MISSING, "there is no application key %.40s here", key);
+	if (x->revoked_ms && now_ms < x->revoked_ms + APPLICATION_KEPT_MS)
+		return err_set(e, ERR_STALE,
+		    "the key was revoked less than %d days ago: regions that are away learn that here",
+		    (int)(APPLICATION_KEPT_MS / 86400000));
+	if (!x->revoked_ms && now_ms < x->grant.expires_ms)
+		return err_set(e, ERR_STALE, "the key has not expired: revoke it");
+	return 0;
+}
+
+/* WRITING held. The last one takes its place. */
+static int
+remove_key(struct applications *a, const char *key, struct err *e)
+{
+	struct application x, *at;
+	size_t last;
+
+	pthread_mutex_lock(&a->lock);
+	at = application_find(a, key);
+	if (at)
+		x = *at;
+	pthread_mutex_unlock(&a->lock);
+	if (may_remove(at ? &x : NULL, key, e) < 0 || application_erase(a, &x, e) < 0)
+		return -1;
+	pthread_mutex_lock(&a->lock);
+	at = application_find(a, key);
+	last = --a->n;
+	a->secrets[at - a->all] = a->secrets[last];
+	*at = a->all[last];
+	wipe(&a->secrets[last], sizeof(a->secrets[last]));
+	pthread_mutex_unlock(&a->lock);
+	log_info("application.removed", NULL, "key=%s", key);
+	return 0;
+}
+
+int
+applications_remove(struct applications *a, const char *key, struct err *e)
+{
+	int rc;
+
+	if (may_change(a->node, e) < 0)
+		return -1;
+	pthread_mutex_lock(&a->writing);
+	rc = remove_key(a, key, e);
 	pthread_mutex_unlock(&a->writing);
 	return rc;
 }

@@ -8,7 +8,7 @@
  * bounds how long one that learns of nothing can go on.
  *
  * One record a key (REGION_APPLICATION), its secret wrapped by the region key; a revoked one stays without the
- * secret. All are in memory, secrets in locked memory. Any thread.
+ * secret, until it is removed. All are in memory, secrets in locked memory. Any thread.
  */
 #pragma once
 #include <jansson.h>
@@ -17,7 +17,7 @@
 #include "base/id.h"
 #include "service/node.h"
 
-#define APPLICATIONS_MAX        1000 /* keys of a region, revoked ones too */
+#define APPLICATIONS_MAX        1000 /* keys of a region, revoked and expired ones too */
 #define APPLICATION_KEY_SIZE    35   /* "DA", 32 hexadecimal digits in capitals, a NUL */
 #define APPLICATION_SECRET_SIZE 44   /* 43 letters, digits, '-' and '_', a NUL */
 
@@ -70,6 +70,12 @@ int applications_list(struct applications *a, json_t **out, struct err *e);
  * elsewhere all the same; ERR_MISSING: no region that answered knows it. */
 must_check
 int applications_revoke(struct applications *a, const char *key, json_t **out, struct err *e);
+
+/* Take a key out of this region's list that has expired, or was revoked APPLICATION_KEPT_MS ago: until then other
+ * regions may still have to learn of that here. Durable when it returns. ERR_MISSING; ERR_STALE: it is too early. */
+#define APPLICATION_KEPT_MS ((uint64_t)30 * 86400000)
+must_check
+int applications_remove(struct applications *a, const char *key, struct err *e);
 
 /* Wrap every secret with the newest generation of the region key; *CHANGED is added to. */
 must_check

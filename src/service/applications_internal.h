@@ -42,6 +42,9 @@ struct applications {
 must_check
 int application_store(
     struct applications *a, const struct application *x, const uint8_t *raw, struct err *e);
+/* Durable too. WRITING held. */
+must_check
+int application_erase(struct applications *a, const struct application *x, struct err *e);
 /* Every record into A. */
 must_check
 int applications_load(struct applications *a, struct err *e);

@@ -81,6 +81,18 @@ application_store(
 	return rc;
 }
 
+int
+application_erase(struct applications *a, const struct application *x, struct err *e)
+{
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+	struct vault_id id = binding(x);
+
+	if (!b)
+		return -1;
+	region_delete(b, REGION_APPLICATION, &id.account, sizeof(id.account));
+	return region_apply(a->node->engine, a->node->flusher, b, e);
+}
+
 /* --- reading --- */
 
 int

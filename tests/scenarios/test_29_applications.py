@@ -223,4 +223,9 @@ def test_wrong_commands_say_what_is_wrong(pair, tmp_path):
     (tmp_path / "key").write_text("DA0 x")
     assert "no application key" in fails("create", "m", "--services", "files", "--expires", "+1h", "--import", tmp_path / "key")
     assert "no region that could be asked" in fails("revoke", "DA" + "0" * 32)
+    key = grant(home)["access_key"]
+    assert "revoke it" in fails("remove", key)
+    home.command("app", "key", "revoke", key)
+    assert "30 days" in fails("remove", key)
+    assert "no application key" in fails("remove", "DA" + "0" * 32)
     assert home.command("app", "key", "list").count("\tmail\t")

@@ -274,6 +274,46 @@ a_key_ends(void **state)
 }
 
 static void
+a_key_that_is_over_may_be_removed(void **state)
+{
+	static const struct host_ops ops = { wall_ms, mono_ns, random_bytes };
+	struct bench *b = *state;
+	char keys[3][APPLICATION_KEY_SIZE], secrets[3][APPLICATION_SECRET_SIZE];
+	struct application_grant g = grant();
+	struct err e = { 0 };
+	json_t *out;
+
+	ahead_ms = 0;
+	host_replace(&ops);
+	for (unsigned i = 0; i < 3; i++) {
+		keys[i][0] = secrets[i][0] = '\0';
+		g.expires_ms = host_wall_ms() + (i == 1 ? 60000 : 100 * APPLICATION_KEPT_MS);
+		CHECK_OK(applications_create(b->apps, &g, keys[i], secrets[i], &e), &e);
+	}
+	CHECK_OK(applications_revoke(b->apps, keys[0], &out, &e), &e);
+	json_decref(out);
+	for (unsigned i = 0; i < 3; i++)
+		CHECK(applications_remove(b->apps, keys[i], &e) < 0 && e.kind == ERR_STALE);
+	ahead_ms = 61000;
+	CHECK_OK(applications_remove(b->apps, keys[1], &e), &e);
+	CHECK(applications_remove(b->apps, keys[1], &e) < 0 && e.kind == ERR_MISSING);
+	CHECK(applications_remove(b->apps, keys[0], &e) < 0 && e.kind == ERR_STALE);
+	ahead_ms = APPLICATION_KEPT_MS;
+	CHECK_OK(applications_remove(b->apps, keys[0], &e), &e);
+	for (unsigned round = 0; round < 2; round++) {
+		check_dead(b, keys[0], ERR_MISSING);
+		check_dead(b, keys[1], ERR_MISSING);
+		check_works(b, keys[2], secrets[2]);
+		CHECK_OK(applications_list(b->apps, &out, &e), &e);
+		CHECK(json_array_size(out) == 1);
+		json_decref(out);
+		apps_restart(b);
+	}
+	ahead_ms = 0;
+	host_replace(NULL);
+}
+
+static void
 a_rotated_region_key_opens_them_and_the_old_one_is_not_needed(void **state)
 {
 	struct bench *b = *state;
@@ -499,6 +539,7 @@ main(void)
 		TEST(a_revoked_key_is_dead_for_good),
 		TEST(a_key_of_another_region_is_the_same_here),
 		TEST(a_key_ends),
+		TEST(a_key_that_is_over_may_be_removed),
 		TEST(a_rotated_region_key_opens_them_and_the_old_one_is_not_needed),
 		TEST(what_can_not_be_granted_is_refused),
 		TEST(peers_revoke_and_ask),
