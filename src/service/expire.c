@@ -216,16 +216,15 @@ look_at_aside(struct step *s, struct query *q, struct span prefix, struct group 
 {
 	struct span key = column_blob(q, 0);
 	int64_t seq = column_int(q, 1);
-	bool is_new, is_newest, is_done;
+	bool is_new, is_newest;
 	enum expired kind;
-	int due = 0;
+	int due;
 
 	*is_over = !begins_with(key, prefix);
 	if (*is_over)
 		return 0;
 	is_new = compare(key, (struct span){ g->key, g->key_len }) != 0;
 	is_newest = is_new && column_is_null(q, 6);
-	is_done = s->x->has_key && compare(key, place(s->x)) == 0 && seq >= s->x->seq;
 	if (keep_place(s->x, key, e) < 0)
 		return -1;
 	if (is_new) {
@@ -234,11 +233,9 @@ look_at_aside(struct step *s, struct query *q, struct span prefix, struct group 
 		g->since_ms = (uint64_t)column_int(q, 6);
 		g->newer = 0;
 	}
-	if (!is_done) {
-		s->x->seq = seq;
-		s->rows++;
-		due = is_aside_due(s, q, g, is_newest, &kind, e);
-	}
+	s->x->seq = seq;
+	s->rows++;
+	due = is_aside_due(s, q, g, is_newest, &kind, e);
 	if (due == 1) {
 		char id[FILES_VERSION_SIZE];
 
@@ -250,25 +247,74 @@ look_at_aside(struct step *s, struct query *q, struct span prefix, struct group 
 	return due < 0 ? -1 : is_enough(s);
 }
 
-/* A key that a step ended in is read again from its newest on: how many of them there are and since when
- * each is noncurrent may be different now. */
 static int
-walk_aside(struct step *s, struct span prefix, struct span from, struct err *e)
+walk_versions(struct step *s, struct query *q, struct span prefix, struct span from,
+    struct group *g, struct err *e)
 {
-	struct query *q = vault_query(s->v,
-	    "SELECT v.key,v.seq,v.is_null,v.is_marker,v.size,v.modified_ms,o.modified_ms,v.headers"
-	    " FROM version v LEFT JOIN object o ON o.bucket=v.bucket AND o.key=v.key"
-	    " WHERE v.bucket=?1 AND v.key>=?2 ORDER BY v.key,v.seq DESC");
-	struct group g = { .key_len = 0 };
 	bool is_over = false;
 	int r, done = 0;
 
 	query_int(q, 1, s->bucket);
 	query_blob(q, 2, from.data, from.len);
 	while (done == 0 && !is_over && (r = query_step(q, e)) == 1)
-		done = look_at_aside(s, q, prefix, &g, &is_over, e);
+		done = look_at_aside(s, q, prefix, g, &is_over, e);
 	query_end(q);
 	return done < 0 || r < 0 ? -1 : done;
+}
+
+/* In the middle of the versions of the key FROM: what those above are may have changed since, so that is read
+ * again, as far as rules ask for it. None above: G stays that of no key. */
+static int
+resume_group(struct step *s, struct span from, struct group *g, struct err *e)
+{
+	struct query *q = vault_query(s->v,
+	    "SELECT v.modified_ms,o.modified_ms FROM version v"
+	    " LEFT JOIN object o ON o.bucket=v.bucket AND o.key=v.key"
+	    " WHERE v.bucket=?1 AND v.key=?2 AND v.seq>=?3 ORDER BY v.seq LIMIT ?4");
+	int r;
+
+	query_int(q, 1, s->bucket);
+	query_blob(q, 2, from.data, from.len);
+	query_int(q, 3, s->x->seq);
+	query_int(q, 4, RULES_KEEP_MAX + 1);
+	while ((r = query_step(q, e)) == 1) {
+		if (!g->key_len) {
+			memcpy(g->key, from.data, from.len);
+			g->key_len = from.len;
+			g->since_ms = (uint64_t)column_int(q, 0);
+			g->newer = column_is_null(q, 1) ? 0 : 1;
+		} else {
+			g->newer++;
+		}
+	}
+	query_end(q);
+	return r;
+}
+
+#define VERSIONS_WHERE(which) \
+	"SELECT v.key,v.seq,v.is_null,v.is_marker,v.size,v.modified_ms,o.modified_ms,v.headers" \
+	" FROM version v LEFT JOIN object o ON o.bucket=v.bucket AND o.key=v.key" \
+	" WHERE v.bucket=?1 AND " which " ORDER BY v.key,v.seq DESC"
+
+static int
+walk_aside(struct step *s, struct span prefix, struct span from, struct err *e)
+{
+	bool is_resumed = s->x->has_key && from.data == s->x->key;
+	struct group g = { .key_len = 0 };
+	struct query *q;
+	int r;
+
+	if (!is_resumed)
+		return walk_versions(
+		    s, vault_query(s->v, VERSIONS_WHERE("v.key>=?2")), prefix, from, &g, e);
+	if (resume_group(s, from, &g, e) < 0)
+		return -1;
+	q = vault_query(s->v, VERSIONS_WHERE("v.key=?2 AND v.seq<?3"));
+	query_int(q, 3, s->x->seq);
+	r = walk_versions(s, q, prefix, from, &g, e);
+	if (r)
+		return r;
+	return walk_versions(s, vault_query(s->v, VERSIONS_WHERE("v.key>?2")), prefix, from, &g, e);
 }
 
 /* Columns: key, id, started_ms. As look_at_current. */

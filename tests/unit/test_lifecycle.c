@@ -614,6 +614,69 @@ large_buckets_are_gone_through_in_steps(void **state)
 	    "new/9999x! 5 new/9999x 4 new/9999x 3 new/9999x 2 "));
 }
 
+/* Versions of each size. */
+struct sizes {
+	unsigned n[3];
+};
+
+static int
+count_size(void *arg, const char *key, const struct object_info *i, struct err *e)
+{
+	(void)key, (void)e;
+	((struct sizes *)arg)->n[i->size]++;
+	return 0;
+}
+
+static struct sizes
+count_versions(struct files *f, const char *bucket)
+{
+	char next[FILES_KEY_MAX + 1] = "", next_version[FILES_VERSION_SIZE] = "";
+	struct sizes sizes = { { 0 } };
+	struct err e = { 0 };
+	bool more = true;
+
+	while (more) {
+		const struct version_query q = {
+			.list = { bucket, "", "", next, 1000 },
+			.after_version = *next_version ? next_version : NULL,
+		};
+
+		CHECK_OK(
+		    files_list_versions(f, &q, count_size, &sizes, &more, next, next_version, &e),
+		    &e);
+	}
+	return sizes;
+}
+
+/* Half of those that are old enough go, some in each of hundreds of steps, and the other half is between them. */
+static void
+a_key_may_have_any_number_of_versions(void **state)
+{
+	struct files f = new_account();
+	struct sizes left;
+	struct err e = { 0 };
+
+	(void)state;
+	CHECK_OK(files_versioning_set(&f, "photos", VERSIONING_ON, &e), &e);
+	for (unsigned i = 0; i < 20000; i++) {
+		if (i == 10000)
+			pass_days(5);
+		put(&f, "photos", "k", "12", i % 2 ? 1 : 2);
+	}
+	set_rule(&f, "photos",
+	    (struct rule){ .noncurrent_days = 3, .keep = 100, .has_over = true, .over_bytes = 1 });
+	look();
+	left = count_versions(&f, "photos");
+	CHECK(left.n[1] == 10000 && left.n[2] == 5000);
+	for (int i = 0; i < 2; i++) {
+		pass_days(4);
+		look();
+		left = count_versions(&f, "photos");
+		CHECK(left.n[1] == 10000 && left.n[2] == 50);
+	}
+	CHECK(is_there(&f, "photos", "k"));
+}
+
 int
 main(void)
 {
@@ -632,6 +695,7 @@ main(void)
 		cmocka_unit_test(a_clock_that_jumps_removes_nothing_early),
 		cmocka_unit_test(nothing_goes_where_the_gate_is_closed),
 		cmocka_unit_test(large_buckets_are_gone_through_in_steps),
+		cmocka_unit_test(a_key_may_have_any_number_of_versions),
 	};
 	int failed;
 
