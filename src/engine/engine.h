@@ -133,7 +133,8 @@ void engine_memory_cut(struct engine *g);
  * Puts answer ERR_FULL while less than ENGINE_KEPT_BUFFERS write buffers of disk space are left, and
  * those that may use the reserve while less than one is; deleting and reading go on. Without any
  * space it is reopened for reading only, until there is some. Once a compaction has met a block that can't be
- * read, only those fail who need that block, and compact (ERR_IO); nothing is compacted any more. */
+ * read, only those fail who need that block (drop does not), and compact (ERR_IO); nothing is compacted any
+ * more. */
 #define ENGINE_KEPT_BUFFERS 4
 /* Of FILES descriptors that the process may have, those that RocksDB keeps open at most. */
 uint64_t engine_rocksdb_files(uint64_t files);

@@ -369,13 +369,20 @@ apply_once(struct rocks *r, const struct vault_id *id, const struct engine_write
 	return rc;
 }
 
+/* A change that failed so may be tried again: the damage is a compaction's, so RocksDB refused this before
+ * it wrote any of it, and won't when opened anew. Else a node that starts would fail there each time. */
+static bool
+is_refused_for_damage(const struct err *why)
+{
+	return why->kind == ERR_IO && rocks_says_damage(why->text);
+}
+
 static int
 rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_write *w, size_t n,
     const struct engine_guard *guard, enum engine_when when, struct err *e)
 {
 	struct rocks *r = rocks_of(g);
 	struct err why = { 0 };
-	bool was_damaged;
 
 	if (engine_check_writes(w, n, e) < 0)
 		return -1;
@@ -383,23 +390,22 @@ rocks_apply(struct engine *g, const struct vault_id *id, const struct engine_wri
 		rocks_ballast_give(r);
 	if (has_put(w, n) && rocks_check_space(r, when, e) < 0)
 		return -1;
-	was_damaged = atomic_load(&r->is_damaged);
 	if (apply_once(r, id, w, n, guard, when, &why) == 0)
 		return 0;
-	/* The damage is a compaction's: RocksDB refused this before it wrote any of it, and won't when
-	 * opened anew. Else a node that starts would fail here each time. */
-	if (!was_damaged && why.kind == ERR_IO && rocks_says_damage(why.text))
+	if (is_refused_for_damage(&why))
 		return apply_once(r, id, w, n, guard, when, e);
 	return err_set(e, why.kind, "%s", why.text);
 }
 
-/* Deletes of every record of the vault, or one of the whole range if there are many: a range
- * delete costs every later read of its neighbours a little. With the vault's stripe held. */
+/* Deletes of every record of the vault, or one of the whole range if there are many, or can't be read: a
+ * range delete costs every later read of its neighbours a little. With the vault's stripe held. */
 static int
 batch_drop(struct rocks *r, const struct vault_id *id, rocksdb_writebatch_t *batch, struct err *e)
 {
 	struct walk w = { .from = rocks_key(id, (struct span){ 0 }), .end = rocks_end_key(id) };
+	struct err why = { 0 };
 	unsigned n = 0;
+	bool is_long;
 
 	walk_open(r, &w);
 	rocksdb_iter_seek(w.at, w.from.bytes, w.from.len);
@@ -409,22 +415,23 @@ batch_drop(struct rocks *r, const struct vault_id *id, rocksdb_writebatch_t *bat
 		rocksdb_writebatch_delete(batch, (const char *)key.data, key.len);
 		rocksdb_iter_next(w.at);
 	}
-	if (rocksdb_iter_valid(w.at)) {
+	is_long = rocksdb_iter_valid(w.at);
+	if (walk_close(&w, 0, &why) < 0 && !rocks_says_damage(why.text))
+		return err_set(e, why.kind, "%s", why.text);
+	if (is_long || why.kind) {
 		rocksdb_writebatch_clear(batch);
 		rocksdb_writebatch_delete_range(
 		    batch, w.from.bytes, w.from.len, w.end.bytes, w.end.len);
 	}
-	return walk_close(&w, 0, e);
+	return 0;
 }
 
 static int
-rocks_drop(struct engine *g, const struct vault_id *id, struct err *e)
+drop_once(struct rocks *r, const struct vault_id *id, struct err *e)
 {
-	struct rocks *r = rocks_of(g);
 	rocksdb_writebatch_t *batch;
 	int rc;
 
-	rocks_ballast_give(r);
 	if (rocks_enter(r, true, e) < 0)
 		return -1;
 	batch = rocksdb_writebatch_create();
@@ -437,6 +444,20 @@ rocks_drop(struct engine *g, const struct vault_id *id, struct err *e)
 	pthread_mutex_unlock(stripe_of(r, id));
 	rocks_leave(r);
 	return rc;
+}
+
+static int
+rocks_drop(struct engine *g, const struct vault_id *id, struct err *e)
+{
+	struct rocks *r = rocks_of(g);
+	struct err why = { 0 };
+
+	rocks_ballast_give(r);
+	if (drop_once(r, id, &why) == 0)
+		return 0;
+	if (is_refused_for_damage(&why))
+		return drop_once(r, id, e);
+	return err_set(e, why.kind, "%s", why.text);
 }
 
 static int

@@ -130,16 +130,20 @@ switch_log(struct rocks *r, struct err *e)
 	return text ? rocks_broke(r, e, text, "flush") : 0;
 }
 
-static void
-rewrite_tables(struct rocks *r)
+static int
+rewrite_tables(struct rocks *r, struct err *e)
 {
 	enum { SKIP, IF_FILTERED, FORCE }; /* RocksDB's numbers, which its C header lacks */
 	rocksdb_compactoptions_t *o = rocksdb_compactoptions_create();
+	char *text = NULL;
 
 	rocksdb_compactoptions_set_exclusive_manual_compaction(o, 1);
 	rocksdb_compactoptions_set_bottommost_level_compaction(o, FORCE);
 	rocksdb_compact_range_opt(r->db, o, NULL, 0, NULL, 0);
 	rocksdb_compactoptions_destroy(o);
+	/* It does not say how it went; a write does, after damage was met. */
+	rocksdb_delete(r->db, r->later, "", 1, &text);
+	return text ? rocks_broke(r, e, text, "compact") : 0;
 }
 
 /* Rewrite until every table and log that may hold something old is gone. */
@@ -159,8 +163,7 @@ replace_files(struct rocks *r, struct err *e)
 	if (each_file(r, "sst", add_name, &names, e) < 0 || buf_check(&names, e) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_LEN(round_wait_ms); i++) {
-		rewrite_tables(r);
-		if (purge(r, &names, round_wait_ms[i], &left, e) < 0)
+		if (rewrite_tables(r, e) < 0 || purge(r, &names, round_wait_ms[i], &left, e) < 0)
 			return -1;
 		if (!left)
 			return r->is_tailed ? rocks_tail_forget(r, number, newest, e) : 0;
