@@ -35,8 +35,8 @@ static int
 read_rules(struct s3_call *c, struct buf *out, struct err *e)
 {
 	if (c->body.len > CORS_BYTES_MAX)
-		return s3_refuse(c, e, 400, "MalformedXML", "the rules are larger than %zu KiB",
-		    CORS_BYTES_MAX >> 10);
+		return s3_refuse(c, e, 400, "MaxMessageLengthExceeded",
+		    "the rules are larger than %zu KiB", CORS_BYTES_MAX >> 10);
 	buf_add_str(out, S3_XML_ROOT("CORSConfiguration"));
 	if (cors_read(c->body, keep_rule, out, e) == 0) {
 		buf_add_str(out, "</CORSConfiguration>");

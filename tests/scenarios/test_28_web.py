@@ -112,6 +112,9 @@ def test_rules_that_can_not_be_are_refused(s3, rule, code):
     assert refused(s3.put_bucket_cors, CORSConfiguration={"CORSRules": [rule]}) == (400, code)
     assert refused(s3.put_bucket_cors, CORSConfiguration={"CORSRules": RULES["CORSRules"] * 51}) == \
         (400, "InvalidRequest")
+    assert refused(s3.put_bucket_cors, CORSConfiguration={"CORSRules": [
+        {"AllowedOrigins": [f"https://{i:0100}" for i in range(600)], "AllowedMethods": ["GET"]}]}) == \
+        (400, "MaxMessageLengthExceeded")
     assert s3.get_bucket_cors(Bucket="photos")["CORSRules"] == RULES["CORSRules"]
 
 
