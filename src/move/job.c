@@ -9,7 +9,7 @@
 
 #include "base/host.h"
 #include "base/log.h"
-#include "move/internal.h"
+#include "move/job_internal.h"
 
 #define UPDATES_AT_ONCE 256 /* the directory does nothing else meanwhile */
 #define QUEUE_LOW       512
@@ -17,50 +17,9 @@
 #define BUSY_MS         5000 /* written to within: moves singly */
 #define TICK_MS         250
 #define PUT_OFF_MS      2000
-#define CONNECT_MS      5000
-#define WORKERS_MAX     16
-#define BURST_NS        1000000000 /* of a rate not used, at most so much is made up for */
 
-struct queued {
-	struct account_id account;
-	uint32_t tries;
-};
-
-struct queue {
-	struct queued *items;
-	size_t n, cap;
-};
-
-struct job {
-	struct mover *mover;
-	struct wave wave;
-	struct job *next;
-	pthread_t thread, workers[WORKERS_MAX];
-	unsigned n_workers;
-	atomic_uint active; /* units under way */
-	atomic_bool is_held, is_cancelled, is_over;
-	atomic_bool must_reread; /* items went back to waiting */
-
-	atomic_uint numbered; /* workers that have taken their number */
-	pthread_mutex_t lock;
-	struct stream *streams[WORKERS_MAX]; /* by worker */
-	struct queue cold, hot;
-	struct wave_item *updates;
-	size_t n_updates, cap_updates;
-	char last_error[240];
-
-	uint64_t began_ns, sent_bytes, sent_accounts;
-	/* the rate limits: when what was sent so far would have been due */
-	uint64_t bytes_due_ns, accounts_due_ns;
-
-	/* the job's own thread */
-	struct account_id after;
-	bool has_after, waiting_read;
-	uint64_t put_off_at_ms;
-};
-
-static void
-note_error(struct job *j, const struct err *e)
+void
+job_trouble(struct job *j, const struct err *e)
 {
 	pthread_mutex_lock(&j->lock);
 	if (strcmp(j->last_error, e->text) != 0) {
@@ -72,8 +31,8 @@ note_error(struct job *j, const struct err *e)
 
 /* --- updates --- */
 
-static void
-add_update(struct job *j, const struct wave_item *item)
+void
+job_update(struct job *j, const struct wave_item *item)
 {
 	pthread_mutex_lock(&j->lock);
 	for (size_t i = 0; i < j->n_updates; i++) {
@@ -117,7 +76,7 @@ job_item(struct mover *m, const char *wave, const struct wave_item *item)
 	for (j = m->jobs; j && strcmp(j->wave.id, wave) != 0; j = j->next)
 		;
 	if (j)
-		add_update(j, item);
+		job_update(j, item);
 	pthread_mutex_unlock(&m->lock);
 	if (!j && *wave && directory_wave_update(m->node->directory, wave, item, 1, &e) < 0)
 		log_warn("wave.update", wave, "error=\"%s\"", e.text);
@@ -156,7 +115,7 @@ send_updates(struct job *j)
 					    &j->updates[k].account, &batch[i].account);
 				pthread_mutex_unlock(&j->lock);
 				if (!has_newer)
-					add_update(j, &batch[i]);
+					job_update(j, &batch[i]);
 			}
 			free(batch);
 			return;
@@ -167,8 +126,8 @@ send_updates(struct job *j)
 
 /* --- the queue --- */
 
-static void
-enqueue(struct queue *q, const struct queued *x)
+void
+queue_add(struct queue *q, const struct queued *x)
 {
 	if (q->n == q->cap) {
 		size_t cap = q->cap ? q->cap * 2 : 1024;
@@ -212,21 +171,21 @@ enqueue_item(struct job *j, const struct wave_item *item)
 	bool busy = is_busy(j, &item->account);
 
 	pthread_mutex_lock(&j->lock);
-	enqueue(busy ? &j->hot : &j->cold, &x);
+	queue_add(busy ? &j->hot : &j->cold, &x);
 	pthread_mutex_unlock(&j->lock);
 }
 
 /* An item whose account has left. The eraser reports it when its list has let the account go: so it is
  * told, and then looked at. */
-static void
-report_left(struct job *j, struct wave_item *item)
+void
+job_report_left(struct job *j, struct wave_item *item)
 {
 	item->state = ITEM_MOVED;
-	add_update(j, item);
+	job_update(j, item);
 	if (eraser_has(j->mover, &item->account))
 		return;
 	item->state = ITEM_ERASED;
-	add_update(j, item);
+	job_update(j, item);
 }
 
 /* An item that was under way when this process last ended: what has become of it? */
@@ -239,9 +198,9 @@ recover_item(struct job *j, struct wave_item *item)
 
 	if (r == 1 && h.state == HOME_HERE) {
 		item->state = ITEM_WAITING; /* and is read again as such */
-		add_update(j, item);
+		job_update(j, item);
 	} else if (r == 1 && h.state == HOME_MOVED) {
-		report_left(j, item);
+		job_report_left(j, item);
 	} /* fenced: the resolver says */
 }
 
@@ -265,7 +224,7 @@ read_items(struct job *j, unsigned mask, void (*fn)(struct job *, struct wave_it
 		}
 		more = n == QUEUE_LOW;
 	} else if (items) {
-		note_error(j, &e);
+		job_trouble(j, &e);
 		usleep(TICK_MS * 1000);
 		more = true;
 	}
@@ -284,7 +243,7 @@ take_put_off(struct job *j, struct wave_item *item)
 {
 	if (item->tries >= TRIES_MAX) {
 		item->state = ITEM_FAILED;
-		add_update(j, item);
+		job_update(j, item);
 		return;
 	}
 	enqueue_item(j, item);
@@ -316,242 +275,6 @@ refill(struct job *j)
 	}
 }
 
-/* --- the rate limit --- */
-
-/* *DUE later by what N take at PER_S a second. Time that passed unused, as in a pause, is lost. */
-static void
-spend(uint64_t *due_ns, uint64_t n, uint64_t per_s)
-{
-	uint64_t now = host_mono_ns();
-
-	if (*due_ns + BURST_NS < now)
-		*due_ns = now - BURST_NS;
-	*due_ns += (uint64_t)((double)n * 1e9 / (double)per_s);
-}
-
-static uint64_t
-spend_bytes(struct job *j, uint64_t bytes)
-{
-	uint64_t due_ns;
-
-	pthread_mutex_lock(&j->lock);
-	j->sent_bytes += bytes;
-	if (j->wave.bytes_per_s)
-		spend(&j->bytes_due_ns, bytes, j->wave.bytes_per_s);
-	due_ns = j->bytes_due_ns;
-	pthread_mutex_unlock(&j->lock);
-	return due_ns;
-}
-
-static bool
-go_on(void *arg, uint64_t bytes)
-{
-	struct job *j = arg;
-	uint64_t due_ns = spend_bytes(j, bytes);
-
-	while (j->wave.bytes_per_s && !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held) &&
-	    !atomic_load(&j->mover->is_stopping)) {
-		uint64_t now = host_mono_ns();
-
-		if (due_ns <= now + 20000000)
-			break;
-		usleep(due_ns - now > 100000000 ? 100000 : (useconds_t)((due_ns - now) / 1000));
-	}
-	return !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held) &&
-	    !atomic_load(&j->mover->is_stopping);
-}
-
-/* With the job locked. */
-static bool
-may_take_account(const struct job *j)
-{
-	return !j->wave.accounts_per_s || j->accounts_due_ns <= host_mono_ns();
-}
-
-static void
-take_account(struct job *j)
-{
-	j->sent_accounts++;
-	if (j->wave.accounts_per_s)
-		spend(&j->accounts_due_ns, 1, j->wave.accounts_per_s);
-}
-
-/* --- workers --- */
-
-/* The next unit's accounts: up to UNIT_MAX cold ones or a single busy one. */
-static size_t
-take_unit(struct job *j, struct queued out[static UNIT_MAX], bool *is_single)
-{
-	size_t n = 0, fair;
-
-	pthread_mutex_lock(&j->lock);
-	*is_single = j->cold.n == 0;
-	if (!atomic_load(&j->is_held) && !atomic_load(&j->is_cancelled)) {
-		struct queue *q = *is_single ? &j->hot : &j->cold;
-		/* Towards the end the rest is shared out between the workers. */
-		fair = *is_single ? 1 : q->n / j->n_workers + 1;
-		while (q->n && n < UNIT_MAX && n < fair && may_take_account(j)) {
-			out[n++] = q->items[--q->n];
-			take_account(j);
-		}
-		if (n)
-			atomic_fetch_add(&j->active, 1);
-	}
-	pthread_mutex_unlock(&j->lock);
-	return n;
-}
-
-/* Accounts that did not get their turn. */
-static void
-give_back(struct job *j, const struct queued *x, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct wave_item item = {
-			.account = x[i].account, .state = ITEM_WAITING, .tries = x[i].tries
-		};
-
-		add_update(j, &item);
-	}
-	pthread_mutex_lock(&j->lock);
-	for (size_t i = 0; i < n; i++)
-		enqueue(&j->cold, &x[i]);
-	j->sent_accounts -= n;
-	if (j->wave.accounts_per_s)
-		j->accounts_due_ns -= n * 1000000000 / j->wave.accounts_per_s;
-	pthread_mutex_unlock(&j->lock);
-}
-
-static void
-mark_moving(struct job *j, const struct queued *x, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct wave_item item = {
-			.account = x[i].account, .state = ITEM_MOVING, .tries = x[i].tries
-		};
-
-		add_update(j, &item);
-	}
-}
-
-static uint32_t
-tries_of(const struct queued *x, size_t n, const struct account_id *id)
-{
-	for (size_t i = 0; i < n; i++)
-		if (account_equal(&x[i].account, id))
-			return x[i].tries;
-	return 0;
-}
-
-static void
-report_unit(struct job *j, struct unit *u, const struct queued *x)
-{
-	for (size_t i = 0; i < u->n; i++) {
-		struct unit_account *a = &u->accounts[i];
-		struct wave_item item = { .account = a->opening.account,
-			.bytes = a->bytes,
-			.pause_us = a->pause_us,
-			.held = a->held };
-
-		item.tries = tries_of(x, u->n, &item.account) + 1;
-		if (a->has_left) {
-			report_left(j, &item);
-			continue;
-		}
-		if (a->state == MOVE_MOVED)
-			item.state = ITEM_MOVED;
-		else if (a->verdict.kind == ERR_CANCELLED)
-			item.state = atomic_load(&j->is_cancelled) ? ITEM_CANCELLED : ITEM_WAITING;
-		else if (a->state == MOVE_FENCED)
-			item.state = ITEM_MOVING; /* the resolver reports */
-		else if (a->is_removed)
-			item.state = ITEM_CANCELLED;
-		else
-			item.state = ITEM_PUT_OFF;
-		if (item.state != ITEM_MOVED)
-			item.bytes = 0;
-		if (item.state == ITEM_WAITING)
-			atomic_store(&j->must_reread, true);
-		memcpy(item.reason, a->verdict.text, sizeof item.reason);
-		add_update(j, &item);
-	}
-}
-
-/* So that stopping can end what waits for the other side. */
-static void
-show_stream(struct job *j, unsigned number, struct stream *s)
-{
-	pthread_mutex_lock(&j->lock);
-	j->streams[number] = s;
-	pthread_mutex_unlock(&j->lock);
-}
-
-/* Move one unit; the stream is closed if it is not to be used again. */
-static void
-run_unit(
-    struct job *j, unsigned number, struct stream **s, struct queued *x, size_t n, bool is_single)
-{
-	struct unit u = {
-		.mover = j->mover, .stream = *s, .n = n, .limits = { is_single, go_on, j }
-	};
-	struct err e = { 0 };
-
-	u.accounts = calloc(n, sizeof *u.accounts);
-	if (!u.accounts) {
-		give_back(j, x, n);
-		return;
-	}
-	memcpy(u.wave, j->wave.id, sizeof u.wave);
-	memcpy(u.to, j->wave.to, sizeof u.to);
-	for (size_t i = 0; i < u.n; i++)
-		u.accounts[i].opening.account = x[i].account;
-	mark_moving(j, x, u.n);
-	if (unit_run(&u, &e) < 0) {
-		note_error(j, &e);
-		show_stream(j, number, NULL);
-		stream_close(take(s));
-	}
-	give_back(j, x + u.n, n - u.n);
-	report_unit(j, &u, x);
-	unit_release(&u);
-	free(u.accounts);
-}
-
-static void *
-worker_run(void *arg)
-{
-	struct job *j = arg;
-	unsigned number = atomic_fetch_add(&j->numbered, 1);
-	struct stream *s = NULL;
-	struct queued *x = calloc(UNIT_MAX, sizeof *x);
-
-	while (x && !atomic_load(&j->is_over) && !atomic_load(&j->mover->is_stopping)) {
-		struct err e = { 0 };
-		bool is_single;
-		size_t n = take_unit(j, x, &is_single);
-
-		if (n == 0) {
-			usleep(20000);
-			continue;
-		}
-		if (!s) {
-			s = stream_connect(j->mover->node->peers, j->wave.to, CONNECT_MS, &e);
-			show_stream(j, number, s);
-		}
-		if (s) {
-			run_unit(j, number, &s, x, n, is_single);
-		} else {
-			note_error(j, &e);
-			give_back(j, x, n);
-			usleep(500000);
-		}
-		atomic_fetch_sub(&j->active, 1);
-	}
-	show_stream(j, number, NULL);
-	stream_close(s);
-	free(x);
-	return NULL;
-}
-
 /* --- the job's thread --- */
 
 static bool
@@ -576,7 +299,7 @@ follow_wave(struct job *j, struct wave_sums *sums)
 	struct err e;
 
 	if (directory_wave_get(j->mover->node->directory, j->wave.id, &w, sums, &e) < 0) {
-		note_error(j, &e);
+		job_trouble(j, &e);
 		return;
 	}
 	j->wave.state = w.state;
@@ -605,7 +328,7 @@ is_finished(struct job *j, const struct wave_sums *sums)
 	if (j->wave.state != WAVE_RUNNING)
 		return false;
 	if (directory_wave_set(j->mover->node->directory, j->wave.id, WAVE_DONE, &e) < 0) {
-		note_error(j, &e);
+		job_trouble(j, &e);
 		return false;
 	}
 	log_info("wave.done", j->wave.id, "erased=%" PRIu64 " failed=%" PRIu64,
@@ -625,7 +348,7 @@ static void
 take_cancelled(struct job *j, struct wave_item *item)
 {
 	item->state = ITEM_CANCELLED;
-	add_update(j, item);
+	job_update(j, item);
 }
 
 /* The directory cancels what waits; but what was on its way just then comes back to waiting later. */
