@@ -317,11 +317,11 @@ finish_batch(struct mover *m, struct erasing **x, size_t n, struct err *e)
 		return -1;
 	counter_add(&moves_erased, (int64_t)of_moves);
 	step("eraser.erased");
-	for (size_t i = 0; i < k; i++) {
-		struct wave_item item = { .account = moved[i]->record.account,
-			.state = ITEM_ERASED };
+	for (size_t i = 0; i < n; i++) {
+		struct wave_item item = { .account = x[i]->record.account, .state = ITEM_ERASED };
 
-		job_item(m, moved[i]->record.wave, &item);
+		if (x[i]->record.wave[0])
+			job_item(m, x[i]->record.wave, &item);
 	}
 	return 0;
 }

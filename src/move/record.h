@@ -57,7 +57,7 @@ struct erase_record {
 	uint64_t epoch; /* at the new home */
 	unsigned services;
 	char peer[REGION_NAME_SIZE];
-	char wave[WAVE_ID_SIZE];
+	char wave[WAVE_ID_SIZE];  /* that is told; "" for an arrival: its wave is its source's */
 	uint64_t records, chunks; /* removed so far */
 	uint64_t since_ms;
 };

@@ -54,6 +54,7 @@ void
 erasure_of_arrival(const struct move_record *r, unsigned services, struct erase_record *out)
 {
 	erase_of(r, services, false, out);
+	out->wave[0] = 0;
 }
 
 /* model: s_learned, s_settle_moved */

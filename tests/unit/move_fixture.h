@@ -119,6 +119,33 @@ shaky_wave_list(struct directory *d, const char *from, wave_fn *fn, void *arg, s
 	return directory_wave_list(shaky_of(d)->next, from, fn, arg, e);
 }
 
+static inline int
+shaky_wave_get(
+    struct directory *d, const char *id, struct wave *w, struct wave_sums *sums, struct err *e)
+{
+	return directory_wave_get(shaky_of(d)->next, id, w, sums, e);
+}
+
+static inline int
+shaky_wave_set(struct directory *d, const char *id, enum wave_state to, struct err *e)
+{
+	return directory_wave_set(shaky_of(d)->next, id, to, e);
+}
+
+static inline int
+shaky_wave_items(struct directory *d, const char *id, unsigned mask, const struct account_id *after,
+    struct wave_item *items, size_t *n, struct err *e)
+{
+	return directory_wave_items(shaky_of(d)->next, id, mask, after, items, n, e);
+}
+
+static inline int
+shaky_wave_update(
+    struct directory *d, const char *id, const struct wave_item *items, size_t n, struct err *e)
+{
+	return directory_wave_update(shaky_of(d)->next, id, items, n, e);
+}
+
 static inline void
 shaky_close(struct directory *d)
 {
@@ -134,6 +161,10 @@ shaky_open(struct side *s, struct directory *next)
 		.add = shaky_add,
 		.remove = shaky_remove,
 		.wave_list = shaky_wave_list,
+		.wave_get = shaky_wave_get,
+		.wave_set = shaky_wave_set,
+		.wave_items = shaky_wave_items,
+		.wave_update = shaky_wave_update,
 		.close = shaky_close,
 	};
 
@@ -345,6 +376,44 @@ pair_settles(struct pair *p)
 	for (int i = 0; i < 20000; i++) {
 		if (pair_is_quiet(p))
 			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/* A wave of one account, which the source begins. */
+static inline void
+pair_wave(struct pair *p, const struct account_id *id, struct wave *out)
+{
+	const char *from = p->sides[FROM].node.region;
+	struct selection s = { .home = from, .accounts = id, .n_accounts = 1 };
+	struct wave w = { .concurrency = 1, .quiet_from_min = -1, .quiet_to_min = -1 };
+	struct err e = { 0 };
+	uint64_t n;
+
+	strcpy(w.from, from);
+	strcpy(w.to, p->sides[TO].node.region);
+	CHECK_OK(directory_wave_plan(p->directory, &w, &s, false, &n, &e), &e);
+	CHECK_OK(directory_wave_set(p->directory, w.id, WAVE_RUNNING, &e), &e);
+	mover_nudge(p->sides[FROM].node.mover);
+	*out = w;
+}
+
+/* The wave is done, and its account erased at the old home, within 20 seconds. */
+static inline bool
+pair_wave_ends(struct pair *p, const struct wave *w)
+{
+	struct wave_sums sums;
+	struct wave now;
+	struct err e = { 0 };
+
+	for (int i = 0; i < 20000; i++) {
+		if (directory_wave_get(p->directory, w->id, &now, &sums, &e) == 0 &&
+		    now.state == WAVE_DONE)
+			return sums.items[ITEM_ERASED] == 1;
+		mover_nudge(p->sides[FROM].node.mover);
+		side_is_quiet(&p->sides[FROM]);
+		side_is_quiet(&p->sides[TO]);
 		usleep(1000);
 	}
 	return false;

@@ -103,6 +103,32 @@ a_move_whose_directory_is_away_leaves_one_whole_home(void **state)
 	}
 }
 
+/* --- waves --- */
+
+/* Its new home is the directory's word, which the old one gets after it has removed the account. */
+static void
+a_wave_ends_whose_account_was_removed_before_its_old_home_knew(void **state)
+{
+	struct pair *p = *state;
+	struct fault *from = &p->sides[FROM].shaky.fault, *to = &p->sides[TO].shaky.fault;
+	struct side *there = &p->sides[TO];
+	struct account_id id = new_account(p);
+	uint64_t epoch;
+	struct wave w;
+
+	fault_set(from, FAULT_FAIL, 2, true, 0);
+	fault_set(to, FAULT_FAIL_LATE, 2, false, 0);
+	pair_wave(p, &id, &w);
+	for (int i = 0;
+	     i < 20000 && !(side_is_quiet(there) && state_at(there, &id, &epoch) == HOME_HERE); i++)
+		usleep(1000);
+	forget(there, &id);
+	CHECK(state_at(&p->sides[FROM], &id, &epoch) == HOME_FENCED);
+	fault_set(from, FAULT_NONE, 0, false, 0);
+	CHECK(pair_wave_ends(p, &w));
+	check_nothing_left(&(struct fault_turn){ 0 }, &p->sides[FROM], &id);
+}
+
 /* --- what another move has written --- */
 
 static void
@@ -177,6 +203,7 @@ main(void)
 		TEST(a_move_whose_source_fails_leaves_one_whole_home),
 		TEST(a_move_whose_destination_fails_leaves_one_whole_home),
 		TEST(a_move_whose_directory_is_away_leaves_one_whole_home),
+		TEST(a_wave_ends_whose_account_was_removed_before_its_old_home_knew),
 		TEST(a_unit_that_is_refused_leaves_the_record_of_the_other_move),
 		TEST(the_end_of_a_lease_leaves_the_record_of_another_move),
 	};
