@@ -99,14 +99,13 @@ rescan(struct mover *m, uint64_t *next_ms)
 	*next_ms = host_mono_ms() + RETRY_MS;
 }
 
-bool
-eraser_has(struct mover *m, const struct account_id *id)
+int
+eraser_has(struct mover *m, const struct account_id *id, struct err *e)
 {
 	_cleanup_buf_ struct buf v = BUF_INIT(4096);
-	struct err e;
 
-	/* The durable list is the truth; one that can't be read counts as not finished. */
-	return region_get(m->node->engine, REGION_ERASE, id->b, ACCOUNT_ID_BYTES, &v, &e) != 0;
+	/* The durable list is the truth. */
+	return region_get(m->node->engine, REGION_ERASE, id->b, ACCOUNT_ID_BYTES, &v, e);
 }
 
 bool

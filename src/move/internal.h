@@ -128,12 +128,13 @@ struct unit {
 };
 
 /* Move the accounts U->accounts (openings filled in by account id only); each ends in moved, given up
- * (verdict says why; nothing has changed for it), or fenced: then the resolver has it. If they are more
- * than UNIT_BYTES, U->n is lowered to as many of the first as fit. Returns -1 if the stream is not to be
- * used again. */
+ * (verdict says why; nothing has changed for it), or fenced. If they are more than UNIT_BYTES, U->n is
+ * lowered to as many of the first as fit. Returns -1 if the stream is not to be used again. */
 #define UNIT_BYTES ((uint64_t)24 << 20)
 int unit_run(struct unit *u, struct err *e);
-void unit_release(struct unit *u); /* exports and buffers */
+/* Exports and buffers go, and the resolver has what is fenced. After the unit's wave was told of that, since the
+ * resolver tells it how that ends. */
+void unit_release(struct unit *u);
 
 /* --- target.c: the receiving side --- */
 void target_serve(void *mover, struct stream *s);
@@ -175,8 +176,9 @@ int target_record_given_up(
 void eraser_add(struct mover *m, const struct erase_record *r);
 void *eraser_run(void *mover);
 void eraser_free(struct mover *m); /* what was not erased; every thread has ended */
-/* Whether the account still has an erasure to be finished here: it can't arrive before. */
-bool eraser_has(struct mover *m, const struct account_id *id);
+/* Whether the account still has an erasure to be finished here: it can't arrive before. 1, 0, -1. */
+must_check
+int eraser_has(struct mover *m, const struct account_id *id, struct err *e);
 
 /* The erasure under way of the account, if there is one. */
 bool eraser_peek(struct mover *m, const struct account_id *id, struct erase_record *out);

@@ -55,7 +55,9 @@ job_update(struct job *j, const struct wave_item *item)
 		struct wave_item *p = realloc(j->updates, cap * sizeof *p);
 
 		if (!p) {
-			log_error("wave.update", j->wave.id, "error=\"no memory\"");
+			log_error(
+			    "wave.update", j->wave.id, "error=\"no memory; recovered later\"");
+			atomic_store(&j->must_recover, true);
 			goto out;
 		}
 		j->updates = p;
@@ -180,15 +182,23 @@ enqueue_item(struct job *j, const struct wave_item *item)
 void
 job_report_left(struct job *j, struct wave_item *item)
 {
+	struct err e;
+	int r;
+
 	item->state = ITEM_MOVED;
 	job_update(j, item);
-	if (eraser_has(j->mover, &item->account))
-		return;
-	item->state = ITEM_ERASED;
-	job_update(j, item);
+	r = eraser_has(j->mover, &item->account, &e);
+	if (r < 0) {
+		job_trouble(j, &e);
+		atomic_store(&j->must_recover, true);
+	} else if (r == 0) {
+		item->state = ITEM_ERASED;
+		job_update(j, item);
+	}
 }
 
-/* An item that was under way when this process last ended: what has become of it? */
+/* An item that was under way when this process last ended, or that there was no memory to tell of: what has
+ * become of it? */
 static void
 recover_item(struct job *j, struct wave_item *item)
 {
@@ -196,6 +206,8 @@ recover_item(struct job *j, struct wave_item *item)
 	struct err e;
 	int r = homes_get(j->mover->node->homes, &item->account, &h, &e);
 
+	if (r < 0 && e.kind == ERR_MEMORY)
+		atomic_store(&j->must_recover, true);
 	if (r == 1 && h.state == HOME_HERE) {
 		item->state = ITEM_WAITING; /* and is read again as such */
 		job_update(j, item);
@@ -211,8 +223,10 @@ read_items(struct job *j, unsigned mask, void (*fn)(struct job *, struct wave_it
 	struct wave_item *items = calloc(QUEUE_LOW, sizeof *items);
 	size_t n = QUEUE_LOW;
 	struct err e;
-	bool more = false;
+	bool more = true;
 
+	if (!items)
+		err_set(&e, ERR_MEMORY, "no memory for items");
 	if (items &&
 	    directory_wave_items(j->mover->node->directory, j->wave.id, mask,
 	        j->has_after ? &j->after : NULL, items, &n, &e) == 0) {
@@ -223,13 +237,26 @@ read_items(struct job *j, unsigned mask, void (*fn)(struct job *, struct wave_it
 			j->has_after = true;
 		}
 		more = n == QUEUE_LOW;
-	} else if (items) {
+	} else {
 		job_trouble(j, &e);
 		usleep(TICK_MS * 1000);
-		more = true;
 	}
 	free(items);
 	return more;
+}
+
+/* While nothing is under way, so that what is not told of has come to an end. */
+static void
+recover_items(struct job *j)
+{
+	if (!atomic_load(&j->must_recover) || queue_length(j) > 0 || atomic_load(&j->active) > 0)
+		return;
+	atomic_store(&j->must_recover, false);
+	j->has_after = false;
+	while (read_items(j, BIT(ITEM_MOVING) | BIT(ITEM_MOVED), recover_item) &&
+	    !atomic_load(&j->mover->is_stopping))
+		;
+	j->has_after = false;
 }
 
 static void
@@ -385,10 +412,6 @@ job_run(void *arg)
 	struct job *j = arg;
 	struct mover *m = j->mover;
 
-	while (read_items(j, BIT(ITEM_MOVING) | BIT(ITEM_MOVED), recover_item) &&
-	    !atomic_load(&m->is_stopping))
-		;
-	j->has_after = false;
 	for (;;) {
 		struct wave_sums sums = { 0 };
 
@@ -397,6 +420,7 @@ job_run(void *arg)
 		if (atomic_load(&m->is_stopping))
 			break;
 		send_updates(j);
+		recover_items(j);
 		sums.items[ITEM_MOVING] = 1; /* unless the directory answers */
 		follow_wave(j, &sums);
 		if (atomic_load(&j->is_cancelled))
@@ -471,6 +495,7 @@ jobs_start(struct mover *m, const struct wave *w, struct err *e)
 	j->wave = *w;
 	j->began_ns = j->bytes_due_ns = j->accounts_due_ns = host_mono_ns();
 	atomic_store(&j->is_held, w->state == WAVE_PAUSED || is_quiet_hour(w));
+	atomic_store(&j->must_recover, true);
 	pthread_mutex_init(&j->lock, NULL);
 	j->n_workers = w->concurrency ? w->concurrency : m->config.concurrency;
 	if (j->n_workers > WORKERS_MAX)

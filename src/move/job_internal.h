@@ -22,7 +22,8 @@ struct job {
 	unsigned n_workers;
 	atomic_uint active; /* units under way */
 	atomic_bool is_held, is_cancelled, is_over;
-	atomic_bool must_reread; /* items went back to waiting */
+	atomic_bool must_reread;  /* items went back to waiting */
+	atomic_bool must_recover; /* of some items that have moved the directory may not know */
 
 	atomic_uint numbered; /* workers that have taken their number */
 	pthread_mutex_t lock;

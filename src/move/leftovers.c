@@ -41,8 +41,9 @@ record_erasure(struct mover *m, const struct erase_record *x, struct err *e)
 		return -1;
 	if (r == 1 && h.state != HOME_MOVED)
 		return err_set(e, ERR_BUSY, "the account is %s here", home_state_name(h.state));
-	if (eraser_has(m, &x->account))
-		return err_set(e, ERR_BUSY, "it is being erased already");
+	r = eraser_has(m, &x->account, e);
+	if (r != 0)
+		return r < 0 ? -1 : err_set(e, ERR_BUSY, "it is being erased already");
 	erase_record_put(&v, x);
 	if (buf_check(&v, e) < 0)
 		return -1;

@@ -129,9 +129,11 @@ may_arrive(struct target *t, const struct opening *o, struct err *e)
 		return -1;
 	if (!engine_room(n->engine) || !chunks_room(n->chunks))
 		return err_set(e, ERR_FULL, "%s has no space left", n->region);
-	if (eraser_has(t->mover, &o->account))
-		return err_set(
-		    e, ERR_BUSY, "%s has not finished erasing its former copy", n->region);
+	r = eraser_has(t->mover, &o->account, e);
+	if (r != 0)
+		return r < 0 ? -1
+		             : err_set(e, ERR_BUSY, "%s has not finished erasing its former copy",
+		                   n->region);
 	r = homes_get(n->homes, &o->account, &h, e);
 	if (r < 0)
 		return -1;

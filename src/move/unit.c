@@ -497,8 +497,8 @@ delete_records(struct unit *u)
 			give_up_later(u, &u->accounts[i]);
 }
 
-/* Accounts that were never fenced go on as if nothing had been; fenced ones need the directory's word.
- * model: s_give_up, s_leave_to_resolver */
+/* Accounts that were never fenced go on as if nothing had been.
+ * model: s_give_up */
 static void
 give_up(struct unit *u)
 {
@@ -506,13 +506,9 @@ give_up(struct unit *u)
 
 	for (size_t i = 0; i < u->n; i++) {
 		struct unit_account *a = &u->accounts[i];
-		struct move_record m;
 
 		if (!a->is_recorded) {
 			continue; /* a record that is there is another move's */
-		} else if (a->state == MOVE_FENCED && !unit_is_alive(a)) {
-			unit_record(u, a, MOVE_FENCED, &m);
-			resolver_add(u->mover, &m);
 		} else if (a->state == MOVE_COPYING && a->has_failed_fence) {
 			give_up_later(u, a);
 		} else if (a->state == MOVE_COPYING) {
@@ -573,14 +569,22 @@ unit_run(struct unit *u, struct err *e)
 	return r;
 }
 
+/* model: s_leave_to_resolver */
 void
 unit_release(struct unit *u)
 {
 	for (size_t i = 0; i < u->n; i++) {
-		if (u->accounts[i].is_claimed)
-			claim_drop(u->mover, &u->accounts[i].opening.account);
+		struct unit_account *a = &u->accounts[i];
+		struct move_record m;
+
+		if (a->is_recorded && a->state == MOVE_FENCED) {
+			unit_record(u, a, MOVE_FENCED, &m);
+			resolver_add(u->mover, &m);
+		}
+		if (a->is_claimed)
+			claim_drop(u->mover, &a->opening.account);
 		for (enum service s = SERVICE_PROFILE; s < SERVICES; s++)
-			export_close(take(&u->accounts[i].exports[s]));
+			export_close(take(&a->exports[s]));
 	}
 	buf_wipe(&u->raw);
 	buf_wipe(&u->packed);

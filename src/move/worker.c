@@ -147,13 +147,11 @@ report_unit(struct job *j, struct unit *u, const struct queued *x)
 			.held = a->held };
 
 		item.tries = tries_of(x, u->n, &item.account) + 1;
-		if (a->has_left) {
+		if (a->has_left || a->state == MOVE_MOVED) {
 			job_report_left(j, &item);
 			continue;
 		}
-		if (a->state == MOVE_MOVED)
-			item.state = ITEM_MOVED;
-		else if (a->verdict.kind == ERR_CANCELLED)
+		if (a->verdict.kind == ERR_CANCELLED)
 			item.state = atomic_load(&j->is_cancelled) ? ITEM_CANCELLED : ITEM_WAITING;
 		else if (a->state == MOVE_FENCED)
 			item.state = ITEM_MOVING; /* the resolver reports */
@@ -161,8 +159,7 @@ report_unit(struct job *j, struct unit *u, const struct queued *x)
 			item.state = ITEM_CANCELLED;
 		else
 			item.state = ITEM_PUT_OFF;
-		if (item.state != ITEM_MOVED)
-			item.bytes = 0;
+		item.bytes = 0;
 		if (item.state == ITEM_WAITING)
 			atomic_store(&j->must_reread, true);
 		memcpy(item.reason, a->verdict.text, sizeof item.reason);
@@ -216,9 +213,9 @@ worker_run(void *arg)
 	struct job *j = arg;
 	unsigned number = atomic_fetch_add(&j->numbered, 1);
 	struct stream *s = NULL;
-	struct queued *x = calloc(UNIT_MAX, sizeof *x);
+	struct queued x[UNIT_MAX];
 
-	while (x && !atomic_load(&j->is_over) && !atomic_load(&j->mover->is_stopping)) {
+	while (!atomic_load(&j->is_over) && !atomic_load(&j->mover->is_stopping)) {
 		struct err e = { 0 };
 		bool is_single;
 		size_t n = take_unit(j, x, &is_single);
@@ -242,6 +239,5 @@ worker_run(void *arg)
 	}
 	show_stream(j, number, NULL);
 	stream_close(s);
-	free(x);
 	return NULL;
 }
