@@ -139,51 +139,73 @@ read_uploaded(struct completing *g, struct err *e)
 	return 0;
 }
 
-/* What the request says about the whole object, against what it will be. */
 static int
-check_claims(struct completing *g, const char *size_text, struct err *e)
+check_size(struct s3_call *c, uint64_t size_bytes, struct err *e)
 {
-	struct s3_call *c = g->c;
-	const char *type = request_header(c->r, CHECKSUM_PREFIX "type"), *text;
-	enum checksum_kind kind;
-	char sum[CHECKSUM_TEXT], size[24];
+	const char *claim = request_header(c->r, "x-amz-mp-object-size");
+	char size[24];
 
-	snprintf(size, sizeof size, "%llu", (unsigned long long)g->size);
-	if (size_text && strcmp(size_text, size) != 0)
+	snprintf(size, sizeof size, "%llu", (unsigned long long)size_bytes);
+	if (claim && strcmp(claim, size) != 0)
 		return s3_refuse(c, e, 400, "InvalidRequest",
 		    "the parts have %s bytes, other than x-amz-mp-object-size says", size);
+	return 0;
+}
+
+/* What the request says about the whole object's checksum, against SUM. */
+static int
+check_sum(struct s3_call *c, const struct s3_sum *sum, bool is_full, struct err *e)
+{
+	const char *type = request_header(c->r, CHECKSUM_PREFIX "type"), *text;
+	enum checksum_kind kind;
+
 	if (checksum_claim(c->r, &kind, &text, e) < 0)
 		return s3_refuse(c, e, 400, "InvalidRequest", "there is more than one checksum");
-	if ((kind != CHECKSUM_NONE && kind != g->wanted.kind) ||
-	    (type && strcmp(type, g->wanted.is_full ? "FULL_OBJECT" : "COMPOSITE") != 0))
+	if ((kind != CHECKSUM_NONE && kind != sum->kind) ||
+	    (type && strcmp(type, is_full ? "FULL_OBJECT" : "COMPOSITE") != 0))
 		return s3_refuse(c, e, 400, "InvalidRequest",
 		    "the upload was begun with another checksum, or with none");
-	if (g->wanted.kind == CHECKSUM_NONE)
-		return 0;
-	checksum_joint_end(&g->joint, sum);
-	if (kind != CHECKSUM_NONE && strcmp(text, sum) != 0)
+	if (kind != CHECKSUM_NONE && strcmp(text, sum->text) != 0)
 		return s3_refuse(c, e, 400, "BadDigest",
 		    "The %s you specified did not match the calculated checksum.",
 		    checksum_name(kind));
-	g->sum.kind = g->wanted.kind;
-	memcpy(g->sum.text, sum, sizeof g->sum.text);
-	return s3_keep_sum(c, &g->sum, &g->headers, e);
+	return 0;
 }
 
-/* An upload that is not under way may have been completed before; then nothing is to be compared. */
+/* An upload that is not under way may have been completed before; then there are no parts to look at. */
 static int
 prepare(struct completing *g, struct err *e)
 {
-	const char *size = request_header(g->c->r, "x-amz-mp-object-size");
+	struct s3_call *c = g->c;
 
-	if (s3_upload_sum(g->c, &g->wanted, &g->headers, e) < 0)
+	if (s3_upload_sum(c, &g->wanted, &g->headers, e) < 0)
 		return e->kind == ERR_MISSING ? 0 : -1;
 	g->is_known = true;
-	if (g->wanted.kind == CHECKSUM_NONE && !size)
+	if (g->wanted.kind == CHECKSUM_NONE && !request_header(c->r, "x-amz-mp-object-size"))
 		return 0;
 	if (read_uploaded(g, e) < 0)
 		return -1;
-	return g->at == g->list.n ? check_claims(g, size, e) : 0;
+	if (g->at != g->list.n)
+		return 0;
+	g->sum.kind = g->wanted.kind;
+	if (g->sum.kind != CHECKSUM_NONE)
+		checksum_joint_end(&g->joint, g->sum.text);
+	if (check_size(c, g->size, e) < 0 || check_sum(c, &g->sum, g->wanted.is_full, e) < 0)
+		return -1;
+	return s3_keep_sum(c, &g->sum, &g->headers, e);
+}
+
+/* It was completed before: what INFO still tells of the object. */
+static int
+recall(struct completing *g, const struct object_info *info, struct err *e)
+{
+	struct span headers = { info->headers.data, info->headers.len };
+
+	if (check_size(g->c, info->size, e) < 0)
+		return -1;
+	return s3_find_sum(headers, &g->sum)
+	    ? check_sum(g->c, &g->sum, !s3_is_composite(&g->sum), e)
+	    : 0;
 }
 
 /* --- completing --- */
@@ -228,6 +250,8 @@ s3_multipart_complete(struct s3_call *c, struct err *e)
 		    ? -1
 		    : s3_refuse(c, e, 400, "MalformedXML", "the body is not a list of parts");
 	if (prepare(&g, e) < 0 || complete(&g, &info, e) < 0)
+		return -1;
+	if (!g.is_known && recall(&g, &info, e) < 0)
 		return -1;
 	buf_add_str(b, S3_XML_ROOT("CompleteMultipartUploadResult"));
 	xml_text(b, "Location", c->r->path);

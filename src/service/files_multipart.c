@@ -337,10 +337,29 @@ remember(struct vault *v, const struct upload_row *r, const struct object_write 
 	return query_run(q, e);
 }
 
-/* 1 and *OUT: the upload was completed before; 0: never heard of; -1. */
+/* The ETag that an object of the parts that M names has. */
+static int
+etag_of_list(struct matching *m, char out[static 64], struct err *e)
+{
+	uint8_t etag[ETAG_BYTES], md5[MD5_BYTES];
+
+	for (size_t i = 0; i < m->n; i++) {
+		if (!hex_parse(m->parts[i].etag, md5, sizeof(md5)))
+			return refuse(m->reason, "InvalidPart", m->parts[i].number,
+			    "that can't be its ETag", e);
+		hash_add(m->md5, md5, sizeof(md5));
+	}
+	hash_end(m->md5, etag);
+	etag[MD5_BYTES] = (uint8_t)(m->n >> 8);
+	etag[MD5_BYTES + 1] = (uint8_t)m->n;
+	etag_text(etag, sizeof(etag), out);
+	return 0;
+}
+
+/* 1 and *OUT with size, time and ETAG: the upload was completed before; 0: never heard of; -1. */
 static int
 recall(struct vault *v, const struct upload_row *r, const char *key, struct object_info *out,
-    struct err *e)
+    struct buf *etag, struct err *e)
 {
 	struct query *q = vault_query(v,
 	    "SELECT size,modified_ms,etag FROM completed WHERE upload=?1 AND bucket=?2 AND key=?3");
@@ -351,16 +370,67 @@ recall(struct vault *v, const struct upload_row *r, const char *key, struct obje
 	query_blob(q, 3, key, strlen(key));
 	step = query_step(q, e);
 	if (step == 1) {
-		struct span etag = column_blob(q, 2);
+		struct span s = column_blob(q, 2);
 
 		*out = (struct object_info){
 			.size = (uint64_t)column_int(q, 0),
 			.modified_ms = (uint64_t)column_int(q, 1),
 		};
-		etag_text(etag.data, etag.len, out->etag);
+		etag_text(s.data, s.len, out->etag);
+		buf_add(etag, s.data, s.len);
 	}
 	query_end(q);
 	return step;
+}
+
+/* What the object still is that Q looks for by its key, its time and its ETag: 1; 0: not there; -1. */
+static int
+recall_row(struct query *q, const struct object_row *now, const char *key, struct span etag,
+    struct object_info *out, struct err *e)
+{
+	int step;
+
+	query_int(q, 1, now->bucket);
+	query_blob(q, 2, key, strlen(key));
+	query_int(q, 3, (int64_t)out->modified_ms);
+	query_blob(q, 4, etag.data, etag.len);
+	step = query_step(q, e);
+	if (step == 1) {
+		struct span headers = column_blob(q, 2);
+
+		if (now->versioning != VERSIONING_OFF)
+			version_text(column_int(q, 0), column_int(q, 1) != 0, out->version);
+		if (headers.len)
+			buf_add(&out->headers, headers.data, headers.len);
+	}
+	query_end(q);
+	return step == 1 && buf_check(&out->headers, e) < 0 ? -1 : step;
+}
+
+/* Its version, headers and expiry, into OUT; nothing if it has gone since. */
+static int
+recall_object(struct files *f, struct vault *v, const char *bucket, const char *key,
+    struct span etag, struct object_info *out, struct err *e)
+{
+	struct object_row now;
+	int found;
+
+	if (object_row_find(v, bucket, key, &now, e) < 0)
+		return -1;
+	found = recall_row(vault_query(v,
+	                       "SELECT seq,is_null,headers FROM object"
+	                       " WHERE bucket=?1 AND key=?2 AND modified_ms=?3 AND etag=?4"),
+	    &now, key, etag, out, e);
+	if (found == 1 && now.has_rules)
+		return rules_expiry(f, v, now.bucket, key,
+		    (struct span){ out->headers.data, out->headers.len }, out, e);
+	if (found != 0)
+		return found;
+	return recall_row(vault_query(v,
+	                      "SELECT seq,is_null,headers FROM version"
+	                      " WHERE bucket=?1 AND key=?2 AND modified_ms=?3 AND etag=?4"
+	                      " ORDER BY seq DESC LIMIT 1"),
+	    &now, key, etag, out, e);
 }
 
 /* Everything within the transaction; W has the key, and perhaps headers. */
@@ -401,17 +471,33 @@ complete(struct vault *v, const char *bucket, struct upload_row *r, struct match
 	return remember(v, r, w, e);
 }
 
-/* UPLOAD_ID is not under way. *OUT if it was completed before; else what WHY says. */
+/* UPLOAD_ID is not under way. *OUT if it was completed before, with these parts; else what WHY says. */
 static int
-complete_again(struct files *f, struct vault *v, const struct upload_row *r, const char *key,
-    const struct err *why, struct object_info *out, struct err *e)
+complete_again(struct files *f, struct vault *v, const char *bucket, const struct upload_row *r,
+    struct matching *m, const char *key, const struct err *why, struct object_info *out,
+    struct err *e)
 {
-	int known = why->kind == ERR_MISSING && r->bucket ? recall(v, r, key, out, e) : 0;
+	_cleanup_buf_ struct buf etag = BUF_INIT(ETAG_BYTES);
+	struct object_info info = { 0 };
+	char named[64];
+	int known = why->kind == ERR_MISSING && r->bucket ? recall(v, r, key, &info, &etag, e) : 0;
 
 	files_wait_for(f, vault_ticket(v));
 	if (known < 0)
 		return -1;
-	return known == 1 ? 0 : err_set(e, why->kind, "%s", why->text);
+	if (known == 0)
+		return err_set(e, why->kind, "%s", why->text);
+	if (buf_check(&etag, e) < 0 || etag_of_list(m, named, e) < 0)
+		return -1;
+	if (strcmp(named, info.etag) != 0)
+		return refuse(m->reason, "InvalidPart", m->parts[0].number,
+		    "the upload was completed with other parts", e);
+	if (recall_object(f, v, bucket, key, (struct span){ etag.data, etag.len }, &info, e) < 0) {
+		object_info_free(&info);
+		return -1;
+	}
+	*out = info;
+	return 0;
 }
 
 static int
@@ -452,7 +538,7 @@ multipart_complete(struct files *f, const char *bucket, const char *key, const c
 		return -1;
 	files_wait_for(f, vault_ticket(v));
 	if (upload_row_find(v, bucket, key, upload_id, &r, &why) < 0)
-		result = complete_again(f, v, &r, key, &why, out, e);
+		result = complete_again(f, v, bucket, &r, &m, key, &why, out, e);
 	else
 		result = complete_taken(f, v, bucket, &r, &m, key, c, headers, out, e);
 	buf_free(&r.headers);

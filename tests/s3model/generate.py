@@ -466,7 +466,24 @@ class Generator:
             first = self.rng.randrange(size + 1)
             op["range"] = [first, first + self.rng.randrange(size + 2)]
 
+    def complete_again(self, op):
+        """One of those completed last; the server remembers 100."""
+        done = [(name, key, i, parts) for name, b in self.account.buckets.items()
+                for i, (key, _, _, parts) in b.completed.items()][-20:]
+        if done:
+            op["bucket"], op["key"], op["upload"], parts = self.rng.choice(done)
+            op["parts"] = [list(one) for one in parts]
+        return bool(done)
+
     def complete_upload(self, op):
+        if not (self.chance(0.2) and self.complete_again(op)):
+            self.complete_parts(op)
+        if self.chance(0.15):
+            self.spoil(op["parts"])
+        bucket = self.account.buckets.get(op["bucket"])
+        self.write_condition(op, bucket.keys.get(op["key"], []) if bucket else [])
+
+    def complete_parts(self, op):
         upload = self.upload(op)
         there = sorted(upload.parts.items()) if upload else []
         if self.chance(0.3):
@@ -475,10 +492,6 @@ class Generator:
             there = [one for one in there[:-1] if len(one[1][1]) >= 5 << 20] + there[-1:]
         op["parts"] = [[n, f'"{hashlib.md5(body).hexdigest()}"', *([checksum] if checksum and self.chance(0.5) else [])]
                        for n, (_, body, checksum) in there]
-        if self.chance(0.15):
-            self.spoil(op["parts"])
-        bucket = self.account.buckets.get(op["bucket"])
-        self.write_condition(op, bucket.keys.get(op["key"], []) if bucket else [])
 
     def spoil(self, parts):
         choice = self.rng.randrange(5)

@@ -13,7 +13,7 @@ from forms import Forms
 from keys import Keys, has_bucket
 from locks import Locks
 from pages import page, page_of_uploads, page_of_versions, put_name
-from parts import check_parts
+from parts import check_parts, etag_of_parts
 from sums import (can_be, checksum_of, form_of, is_full, part_sum, sum_elements, sum_header, sum_of_parts,
                   upload_elements)
 from things import Bucket, Expected, Upload, Version
@@ -459,7 +459,7 @@ class Account(Cors, Forms, Keys, Locks):
             raise Expected(400, "InvalidPartOrder")
         bucket = self.bucket(op)
         if bucket.completed.get(op["upload"], (None,))[0] == op["key"]:
-            return self.completed(op, bucket.completed[op["upload"]][1], {})
+            return self.complete_again(op, bucket)
         _, upload = self.upload(op)
         self.must_meet(op, self.current(bucket, op["key"]))
         refusal, body, etag = check_parts(upload.parts, op["parts"])
@@ -472,8 +472,17 @@ class Account(Cors, Forms, Keys, Locks):
         v.lock = self.lock_of_write(bucket, upload.lock, op)
         self.put_version(bucket, op, v)
         del bucket.uploads[op["upload"]]
-        bucket.completed[op["upload"]] = (op["key"], etag)
+        bucket.completed[op["upload"]] = (op["key"], etag, v.time, [[n, tag] for n, tag, *_ in op["parts"]])
         return self.completed(op, etag, self.id_headers(bucket, v), checksum)
+
+    def complete_again(self, op, bucket):
+        _, etag, time, _ = bucket.completed[op["upload"]]
+        if etag_of_parts(etag for _, etag, *_ in op["parts"]) != etag:
+            raise Expected(400, "InvalidPart")
+        for v in bucket.keys.get(op["key"], []):
+            if v.time == time:
+                return self.completed(op, etag, self.id_headers(bucket, v), v.checksum)
+        return self.completed(op, etag, {})
 
     def abort_upload(self, op):
         bucket, _ = self.upload(op)

@@ -17,5 +17,9 @@ def check_parts(there, named):
         if len(there[number][1]) < PART_MIN and i + 1 < len(named):
             return "EntityTooSmall", None, None
         pieces.append(there[number][1])
-    digest = hashlib.md5(b"".join(hashlib.md5(piece).digest() for piece in pieces)).hexdigest()
-    return None, b"".join(pieces), f"{digest}-{len(pieces)}"
+    return None, b"".join(pieces), etag_of_parts(etag for _, etag, *_ in named)
+
+
+def etag_of_parts(etags):
+    digests = [bytes.fromhex(etag.strip('"')) for etag in etags]
+    return f"{hashlib.md5(b''.join(digests)).hexdigest()}-{len(digests)}"

@@ -113,6 +113,33 @@ def test_copies_and_parts_have_versions_too(s3):
     assert answer["Error"]["Code"] == "InvalidRequest"
 
 
+def test_completing_again_tells_the_version_and_looks_at_the_parts(s3):
+    enable(s3)
+    words = {"Bucket": "photos", "Key": "k"}
+    upload = s3.create_multipart_upload(**words, ChecksumAlgorithm="CRC32")["UploadId"]
+    part = s3.upload_part(**words, UploadId=upload, PartNumber=1, Body=b"content", ChecksumAlgorithm="CRC32")
+
+    def complete(etag=part["ETag"], number=1, **more):
+        return s3.complete_multipart_upload(
+            **words, UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": number, "ETag": etag}]}, **more)
+
+    def told(answer):
+        return {name: answer.get(name) for name in ("ETag", "VersionId", "ChecksumCRC32", "ChecksumType")}
+
+    first = complete()
+    assert first["VersionId"] and first["ChecksumCRC32"]
+    assert told(complete()) == told(first)
+    assert told(complete(ChecksumCRC32=first["ChecksumCRC32"])) == told(first)
+    put(s3, b"newer")
+    assert told(complete()) == told(first)
+    for wrong in ('"' + "1" * 32 + '"', '"x"'):
+        assert refused(complete, etag=wrong)["Error"]["Code"] == "InvalidPart"
+    assert refused(complete, ChecksumCRC32="AAAAAA==-1")["Error"]["Code"] == "BadDigest"
+    assert refused(complete, ChecksumSHA1="A" * 27 + "=")["Error"]["Code"] == "InvalidRequest"
+    s3.delete_object(**words, VersionId=first["VersionId"])
+    assert told(complete()) == {**dict.fromkeys(told(first)), "ETag": first["ETag"]}
+
+
 def test_many_are_removed_at_once_by_key_and_by_version(s3):
     enable(s3)
     versions = [put(s3, b"%d" % i) for i in range(3)]
