@@ -103,14 +103,6 @@ s3_list_buckets(struct s3_call *c, struct err *e)
 	return list_buckets(c, &l, e);
 }
 
-/* Whatever place it names: where an account's buckets are is a matter of the account's home. */
-static int
-ignore_element(void *arg, const char *path, const char *text, struct err *e)
-{
-	(void)arg, (void)path, (void)text, (void)e;
-	return 0;
-}
-
 /* What a new bucket shall be in other ways than a bucket is here. */
 static int
 check_creation(struct s3_call *c, struct err *e)
@@ -130,6 +122,7 @@ check_creation(struct s3_call *c, struct err *e)
 int
 s3_create_bucket(struct s3_call *c, struct err *e)
 {
+	_cleanup_buf_ struct buf tags = BUF_INIT(0);
 	const char *locking = request_header(c->r, "x-amz-bucket-object-lock-enabled");
 	int rc;
 
@@ -138,15 +131,12 @@ s3_create_bucket(struct s3_call *c, struct err *e)
 	if (files_bucket_check(c->bucket, e) < 0)
 		return s3_refuse(
 		    c, e, 400, "InvalidBucketName", "that can't be the name of a bucket");
-	if (c->body.len && xml_read(c->body, ignore_element, NULL, e) < 0)
-		return s3_refuse(
-		    c, e, 400, "MalformedXML", "the body is not the XML that was expected");
+	if (s3_tags_of_new_bucket(c, &tags, e) < 0)
+		return -1;
 	if (s3_write_begin(c, e) < 0)
 		return -1;
-	if (locking && !strcasecmp(locking, "true"))
-		rc = files_bucket_create_locking(&c->files, c->bucket, e);
-	else
-		rc = files_bucket_create(&c->files, c->bucket, e);
+	rc = files_bucket_make(&c->files, c->bucket, locking && !strcasecmp(locking, "true"),
+	    tags.len ? BUCKET_TAGGING : NULL, (struct span){ tags.data, tags.len }, e);
 	s3_write_end(c);
 	if (rc < 0)
 		return -1;

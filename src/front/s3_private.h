@@ -217,6 +217,11 @@ void s3_lock_answer(struct request *r, const struct files_lock *l);
 /* The tags that a form asks for in XML, as x-amz-tagging has them. */
 must_check
 int s3_tags_of_form(struct s3_call *c, const char *xml, struct buf *text, struct err *e);
+/* Those that a bucket shall be made with; the rest of the body says where, which is a matter of the account's
+ * home. */
+must_check
+int s3_tags_of_new_bucket(struct s3_call *c, struct buf *text, struct err *e);
+#define BUCKET_TAGGING "tagging" /* the setting */
 s3_fn s3_get_tagging, s3_put_tagging, s3_delete_tagging, s3_get_bucket_tagging,
     s3_put_bucket_tagging, s3_delete_bucket_tagging;
 /* The tags that the request's x-amz-tagging asks for, as a line after HEADERS. */

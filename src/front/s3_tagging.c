@@ -11,8 +11,6 @@
 #include "front/s3_tags.h"
 #include "front/xml.h"
 
-#define SETTING "tagging"
-
 _Static_assert(S3_HEADERS_MAX + sizeof(TAGGING_LINE) + TAGS_TEXT_MAX + 1 + 128 <= FILES_HEADERS_MAX,
     "headers, tags and a checksum fit together");
 
@@ -79,6 +77,7 @@ answer_tags(struct s3_call *c, struct span text, struct err *e)
 }
 
 struct reading {
+	const char *set; /* the path of what holds the tags */
 	struct tags *tags;
 	struct buf key, value;
 	bool has_key, has_value, has_set;
@@ -108,13 +107,16 @@ read_tag(void *arg, const char *path, const char *text, struct err *e)
 {
 	struct reading *r = arg;
 
-	if (!strcmp(path, "Tagging/TagSet"))
+	if (strncmp(path, r->set, strlen(r->set)) != 0)
+		return 0;
+	path += strlen(r->set);
+	if (!*path)
 		r->has_set = true;
-	if (!strcmp(path, "Tagging/TagSet/Tag/Key"))
+	if (!strcmp(path, "/Tag/Key"))
 		return keep_text(&r->key, &r->has_key, text, e);
-	if (!strcmp(path, "Tagging/TagSet/Tag/Value"))
+	if (!strcmp(path, "/Tag/Value"))
 		return keep_text(&r->value, &r->has_value, text, e);
-	if (strcmp(path, "Tagging/TagSet/Tag") != 0)
+	if (strcmp(path, "/Tag") != 0)
 		return 0;
 	if (!r->has_key || !r->has_value)
 		return err_set(e, ERR_BAD, "a Tag lacks its Key or its Value");
@@ -126,21 +128,46 @@ read_tag(void *arg, const char *path, const char *text, struct err *e)
 	return 0;
 }
 
-/* The body's tags. */
+/* The body's tags below SET. */
 static int
-read_tags(struct s3_call *c, struct tags *out, struct err *e)
+read_set(struct s3_call *c, const char *set, struct tags *out, bool *has_set, struct err *e)
 {
-	_cleanup_(reading_free) struct reading r = { .tags = out };
+	_cleanup_(reading_free) struct reading r = { .set = set, .tags = out };
 	int rc = xml_read(c->body, read_tag, &r, e);
 
-	if (r.is_refused) {
+	*has_set = r.has_set;
+	if (rc < 0 && r.is_refused) {
 		c->status = 400;
 		c->code = "InvalidTag";
 		return -1;
 	}
-	if (rc < 0 || !r.has_set)
+	return rc == 0
+	    ? 0
+	    : s3_refuse(c, e, 400, "MalformedXML", "the body is not the XML that was expected");
+}
+
+static int
+read_tags(struct s3_call *c, struct tags *out, struct err *e)
+{
+	bool has_set;
+
+	if (read_set(c, "Tagging/TagSet", out, &has_set, e) < 0)
+		return -1;
+	if (!has_set)
 		return s3_refuse(c, e, 400, "MalformedXML", "the body is no Tagging with a TagSet");
 	return 0;
+}
+
+int
+s3_tags_of_new_bucket(struct s3_call *c, struct buf *text, struct err *e)
+{
+	_cleanup_(tags_free) struct tags t = TAGS_INIT(TAGS_OF_BUCKET);
+	bool has_set;
+
+	if (c->body.len && read_set(c, "CreateBucketConfiguration/Tags", &t, &has_set, e) < 0)
+		return -1;
+	buf_add(text, t.text.data, t.text.len);
+	return buf_check(text, e);
 }
 
 int
@@ -224,7 +251,7 @@ int
 s3_get_bucket_tagging(struct s3_call *c, struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT(0);
-	int found = files_setting_get(&c->files, c->bucket, SETTING, &text, e);
+	int found = files_setting_get(&c->files, c->bucket, BUCKET_TAGGING, &text, e);
 
 	if (found < 0)
 		return -1;
@@ -240,11 +267,11 @@ s3_put_bucket_tagging(struct s3_call *c, struct err *e)
 
 	if (read_tags(c, &t, e) < 0)
 		return -1;
-	return s3_setting_put(c, SETTING, (struct span){ t.text.data, t.text.len }, e);
+	return s3_setting_put(c, BUCKET_TAGGING, (struct span){ t.text.data, t.text.len }, e);
 }
 
 int
 s3_delete_bucket_tagging(struct s3_call *c, struct err *e)
 {
-	return s3_setting_remove(c, SETTING, e);
+	return s3_setting_remove(c, BUCKET_TAGGING, e);
 }

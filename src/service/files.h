@@ -78,8 +78,10 @@ int files_bucket_check(const char *bucket, struct err *e);
 
 must_check
 int files_bucket_create(struct files *f, const char *bucket, struct err *e); /* ERR_EXISTS */
+/* The same, made for locks or not, and with VALUE under SETTING (NULL: none). */
 must_check
-int files_bucket_create_locking(struct files *f, const char *bucket, struct err *e); /* for locks */
+int files_bucket_make(struct files *f, const char *bucket, bool has_lock, const char *setting,
+    struct span value, struct err *e);
 must_check
 int files_bucket_remove(
     struct files *f, const char *bucket, struct err *e); /* ERR_MISSING; ERR_BUSY: not empty */

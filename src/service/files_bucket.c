@@ -163,11 +163,13 @@ files_bucket_id(struct vault *v, const char *bucket, int64_t *id, struct err *e)
 	return r == 1 ? 0 : -1;
 }
 
-static int
-create(struct files *f, const char *bucket, bool has_lock, struct err *e)
+int
+files_bucket_make(struct files *f, const char *bucket, bool has_lock, const char *setting,
+    struct span value, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
 	struct query *q;
+	int64_t id;
 
 	if (files_bucket_check(bucket, e) < 0)
 		return -1;
@@ -188,19 +190,16 @@ create(struct files *f, const char *bucket, bool has_lock, struct err *e)
 		    ? err_set(e, ERR_EXISTS, "the bucket is there already")
 		    : -1;
 	}
+	if (setting &&
+	    (files_bucket_id(v, bucket, &id, e) < 0 || setting_write(v, id, setting, value, e) < 0))
+		return -1;
 	return files_commit(f, v, e);
 }
 
 int
 files_bucket_create(struct files *f, const char *bucket, struct err *e)
 {
-	return create(f, bucket, false, e);
-}
-
-int
-files_bucket_create_locking(struct files *f, const char *bucket, struct err *e)
-{
-	return create(f, bucket, true, e);
+	return files_bucket_make(f, bucket, false, NULL, (struct span){ NULL, 0 }, e);
 }
 
 /* 1: some object, version or delete marker is in the bucket. */

@@ -202,6 +202,8 @@ class Generator:
     def create_bucket(self, op):
         op["locking"] = self.chance(0.3)
         op["bucket"] = self.rng.choice(NO_BUCKETS[1:] if self.chance(0.1) else LOCKING if op["locking"] else BUCKETS)
+        if self.chance(0.3):
+            op["tags"] = self.tags() or None
 
     def head_bucket(self, op):
         self.bucket(op)

@@ -125,6 +125,7 @@ class Account(Cors, Forms, Keys, Locks):
         if op["bucket"] in self.buckets:
             raise Expected(409, "BucketAlreadyOwnedByYou")
         bucket = self.buckets[op["bucket"]] = Bucket(sym("m", op["id"]))
+        bucket.tags = op.get("tags")
         if op.get("locking"):
             bucket.has_lock, bucket.versioning = True, "Enabled"
         return Expected(200, headers={"location": "/" + op["bucket"]})

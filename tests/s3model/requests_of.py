@@ -92,7 +92,10 @@ def list_buckets(op):
 
 
 def create_bucket(op):
-    return Request("PUT", op["bucket"], headers={"x-amz-bucket-object-lock-enabled": "true"} if op.get("locking") else {})
+    tags = tag_body(op["tags"]).decode().replace("TagSet", "Tags") if op.get("tags") else ""
+    body = tags.replace("Tagging", "CreateBucketConfiguration").encode()
+    return Request("PUT", op["bucket"], headers={"x-amz-bucket-object-lock-enabled": "true"} if op.get("locking") else {},
+                   body=body)
 
 
 def head_bucket(op):

@@ -2,7 +2,7 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from domicile import Plain, Region
+from domicile import Plain, Region, code_of
 
 MIB = 1 << 20
 
@@ -160,6 +160,29 @@ def test_a_bucket_has_tags_too(s3):
                        (s3.put_bucket_tagging, {"Tagging": tag_set(a="1")})):
         with pytest.raises(ClientError, match="NoSuchBucket"):
             call(Bucket="not-there", **more)
+
+
+def test_a_bucket_is_made_with_its_tags_or_not_at_all(region):
+    account = region.account()
+    s3, plain = region.client(account), Plain(region, account)
+
+    def make(bucket, tags, **headers):
+        listed = "".join(f"<Tag><Key>{k}</Key><Value>{v}</Value></Tag>" for k, v in tags)
+        body = ("<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint>"
+                f"<Tags>{listed}</Tags></CreateBucketConfiguration>")
+        status, _, answer = plain.request("PUT", f"/{bucket}", "", body.encode(), **headers)
+        return status, code_of(answer) if status != 200 else None
+
+    assert make("tagged", [("a", "1"), ("b", "2")]) == (200, None)
+    assert s3.get_bucket_tagging(Bucket="tagged")["TagSet"] == tag_set(a="1", b="2")["TagSet"]
+    assert make("locked", [("a", "1")], x_amz_bucket_object_lock_enabled="true") == (200, None)
+    assert s3.get_bucket_tagging(Bucket="locked")["TagSet"] == tag_set(a="1")["TagSet"]
+    assert make("plain", []) == (200, None)
+    with pytest.raises(ClientError, match="NoSuchTagSet"):
+        s3.get_bucket_tagging(Bucket="plain")
+    assert make("other", [("a", "1"), ("a", "2")]) == (400, "InvalidTag")
+    assert make("other", [("a", "!")]) == (400, "InvalidTag")
+    assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["locked", "plain", "tagged"]
 
 
 def test_tags_move_with_their_account(region):

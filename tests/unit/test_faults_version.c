@@ -139,8 +139,7 @@ use_bucket(struct files *f, const char *name, bool is_locking)
 	int r;
 
 	bucket = name;
-	r = is_locking ? files_bucket_create_locking(f, name, &e)
-	               : files_bucket_create(f, name, &e);
+	r = files_bucket_make(f, name, is_locking, NULL, (struct span){ NULL, 0 }, &e);
 	CHECK(r == 0 || e.kind == ERR_EXISTS);
 	if (!is_locking)
 		CHECK_OK(files_versioning_set(f, name, VERSIONING_ON, &e), &e);

@@ -99,7 +99,7 @@ new_account(void)
 	struct err e = { 0 };
 
 	CHECK_OK(files_bucket_create(&f, "photos", &e), &e);
-	CHECK_OK(files_bucket_create_locking(&f, "backup", &e), &e);
+	CHECK_OK(files_bucket_make(&f, "backup", true, NULL, (struct span){ NULL, 0 }, &e), &e);
 	return f;
 }
 
