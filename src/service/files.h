@@ -25,7 +25,8 @@
 /* --- how much there is ---
  *
  * Objects are current objects, versions that are kept, delete markers, and uploads under way. Bytes are
- * those of content, parts of unfinished uploads too. Kept in the vault with each change (vault/schema.c).
+ * those of content, parts of unfinished uploads too, and of what is set for buckets. Kept in the vault
+ * with each change (vault/schema.c).
  */
 struct files_usage {
 	uint64_t objects, bytes;

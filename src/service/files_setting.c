@@ -23,8 +23,9 @@ setting_read(struct vault *v, int64_t bucket, const char *name, struct buf *out,
 int
 setting_write(struct vault *v, int64_t bucket, const char *name, struct span value, struct err *e)
 {
-	struct query *q = vault_query(
-	    v, "REPLACE INTO setting(bucket,name,value) VALUES(?1,?2,?3)");
+	struct query *q = vault_query(v,
+	    "INSERT INTO setting(bucket,name,value) VALUES(?1,?2,?3)"
+	    " ON CONFLICT DO UPDATE SET value=excluded.value");
 
 	query_int(q, 1, bucket);
 	query_text(q, 2, name, strlen(name));

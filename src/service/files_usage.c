@@ -47,7 +47,8 @@ count(struct vault *v, struct files_usage *out, struct err *e)
 	                    "+(SELECT count(*) FROM upload),"
 	                    "(SELECT coalesce(sum(size),0) FROM object WHERE kind<>2)"
 	                    "+(SELECT coalesce(sum(size),0) FROM version WHERE kind<>2)"
-	                    "+(SELECT coalesce(sum(size),0) FROM part)"),
+	                    "+(SELECT coalesce(sum(size),0) FROM part)"
+	                    "+(SELECT coalesce(sum(length(value)),0) FROM setting)"),
 	    out, e);
 }
 

@@ -48,7 +48,8 @@ static const char files_sql[] =
     "CREATE TABLE completed(seq INTEGER PRIMARY KEY, upload BLOB NOT NULL, bucket INTEGER NOT NULL,"
     " key BLOB NOT NULL, size INTEGER NOT NULL, modified_ms INTEGER NOT NULL, etag BLOB NOT NULL);"
     /* One row, kept by triggers: whoever changes rows can't forget it, and a transaction's rows and
-     * their count are committed together. Content in parts (kind 2) counts by its parts alone. */
+     * their count are committed together. Content in parts (kind 2) counts by its parts alone. Nothing
+     * is written with REPLACE, for which SQLite runs no trigger of what goes. */
     "CREATE TABLE usage(objects INTEGER NOT NULL, bytes INTEGER NOT NULL);"
     "INSERT INTO usage VALUES(0,0);"
     "CREATE TRIGGER object_in AFTER INSERT ON object BEGIN"
@@ -69,7 +70,13 @@ static const char files_sql[] =
     "CREATE TRIGGER part_in AFTER INSERT ON part BEGIN"
     " UPDATE usage SET bytes=bytes+NEW.size; END;"
     "CREATE TRIGGER part_out AFTER DELETE ON part BEGIN"
-    " UPDATE usage SET bytes=bytes-OLD.size; END;";
+    " UPDATE usage SET bytes=bytes-OLD.size; END;"
+    "CREATE TRIGGER setting_in AFTER INSERT ON setting BEGIN"
+    " UPDATE usage SET bytes=bytes+length(NEW.value); END;"
+    "CREATE TRIGGER setting_out AFTER DELETE ON setting BEGIN"
+    " UPDATE usage SET bytes=bytes-length(OLD.value); END;"
+    "CREATE TRIGGER setting_new AFTER UPDATE ON setting BEGIN"
+    " UPDATE usage SET bytes=bytes+length(NEW.value)-length(OLD.value); END;";
 
 const char *
 schema_sql(enum service s)

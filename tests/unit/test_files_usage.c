@@ -158,7 +158,52 @@ parts_count_while_they_are_there_and_once(void **state)
 	CHECK(holds(2, 70001));
 }
 
+static void
+set_rules(const char *bucket, size_t n)
+{
+	struct err e = { 0 };
+
+	CHECK_OK(files_rules_put(&f, bucket, (struct span){ bytes, n }, &e), &e);
+}
+
+static void
+settings_of_buckets_count_as_long_as_they_are_there(void **state)
+{
+	struct err e = { 0 };
+
+	(void)state;
+	set_rules("plain", 70000);
+	set_rules("kept", 40);
+	CHECK_OK(files_setting_put(&f, "plain", "cors", (struct span){ bytes, 200 }, &e), &e);
+	CHECK(holds(0, 70240));
+	set_rules("plain", 30);
+	CHECK(holds(0, 270));
+	set_rules("plain", 5000);
+	CHECK(holds(0, 5240));
+	CHECK_OK(files_setting_remove(&f, "plain", "cors", &e), &e);
+	CHECK_OK(files_setting_remove(&f, "plain", "cors", &e), &e);
+	CHECK(holds(0, 5040));
+	CHECK_OK(files_bucket_remove(&f, "plain", &e), &e);
+	CHECK(holds(0, 40));
+	CHECK_OK(files_rules_remove(&f, "kept", &e), &e);
+	CHECK(holds(0, 0));
+}
+
 /* --- at random --- */
+
+static void
+change_setting(const char *bucket)
+{
+	static const char *const names[] = { "cors", "tags" };
+	const char *name = names[any(2)];
+	struct err e = { 0 };
+
+	if (any(3) == 0)
+		CHECK_OK(files_setting_remove(&f, bucket, name, &e), &e);
+	else
+		CHECK_OK(
+		    files_setting_put(&f, bucket, name, (struct span){ bytes, any(9000) }, &e), &e);
+}
 
 static int
 remember(void *arg, const char *key, const struct object_info *i, struct err *e)
@@ -221,7 +266,7 @@ whatever_is_changed_the_count_is_that_of_the_rows(void **state)
 		struct err e = { 0 };
 		struct vault *v;
 
-		switch (any(6)) {
+		switch (any(7)) {
 		case 0:
 			CHECK_OK(files_remove(&f, bucket, key, &e), &e);
 			break;
@@ -235,6 +280,9 @@ whatever_is_changed_the_count_is_that_of_the_rows(void **state)
 			CHECK_OK(files_versioning_set(
 			             &f, "kept", any(2) ? VERSIONING_ON : VERSIONING_SUSPENDED, &e),
 			    &e);
+			break;
+		case 4:
+			change_setting(bucket);
 			break;
 		default:
 			put(&f, bucket, key, bytes, any(3) ? any(100) : any(100000));
@@ -272,6 +320,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_REGION(an_overwrite_frees_what_it_replaces_and_a_version_does_not),
 		WITH_REGION(parts_count_while_they_are_there_and_once),
+		WITH_REGION(settings_of_buckets_count_as_long_as_they_are_there),
 		WITH_REGION(whatever_is_changed_the_count_is_that_of_the_rows),
 		WITH_REGION(a_count_that_is_wrong_is_found),
 	};

@@ -166,6 +166,37 @@ objects_are_limited_as_bytes_are(void **state)
 	CHECK(fits("photos", "c", 1));
 }
 
+static int
+try_setting(const char *bucket, size_t n, struct err *e)
+{
+	int result;
+
+	CHECK_OK(files_quota_begin(&f, e), e);
+	result = files_setting_put(&f, bucket, "cors", (struct span){ content, n }, e);
+	files_quota_end(&f);
+	return result;
+}
+
+static void
+settings_of_buckets_are_limited_as_content_is(void **state)
+{
+	struct err e = { 0 };
+
+	(void)state;
+	limit("all", 1000, -1);
+	CHECK_OK(try_setting("photos", 600, &e), &e);
+	CHECK(try_setting("backup-a", 401, &e) < 0 && e.kind == ERR_QUOTA);
+	CHECK(try_setting("photos", 1001, &e) < 0 && e.kind == ERR_QUOTA);
+	CHECK_OK(try_setting("backup-a", 400, &e), &e);
+	CHECK(!fits("photos", "a", 1));
+	CHECK_OK(try_setting("photos", 500, &e), &e);
+	CHECK(fits("photos", "a", 100));
+	CHECK_OK(files_quota_begin(&f, &e), &e);
+	CHECK_OK(files_setting_remove(&f, "backup-a", "cors", &e), &e);
+	files_quota_end(&f);
+	CHECK(fits("photos", "a", 500));
+}
+
 static void
 below_what_is_there_only_adding_is_refused(void **state)
 {
@@ -425,6 +456,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_REGION(the_last_byte_fits_and_the_next_does_not),
 		WITH_REGION(objects_are_limited_as_bytes_are),
+		WITH_REGION(settings_of_buckets_are_limited_as_content_is),
 		WITH_REGION(below_what_is_there_only_adding_is_refused),
 		WITH_REGION(the_accounts_own_comes_before_the_countrys_and_that_before_the_regions),
 		WITH_REGION(what_is_ahead_is_told_before_it_comes),
