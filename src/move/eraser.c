@@ -177,8 +177,8 @@ is_elsewhere(struct mover *m, const struct erase_record *r, struct err *e)
 
 	if (found < 0)
 		return false;
-	if (found == 0 || h.state == HOME_REMOVING || h.state == HOME_LOST ||
-	    (h.state == HOME_MOVED && h.epoch >= r->epoch))
+	if (found == 0 || h.state == HOME_CREATING || h.state == HOME_REMOVING ||
+	    h.state == HOME_LOST || (h.state == HOME_MOVED && h.epoch >= r->epoch))
 		return true;
 	/* An arrival that was given up leaves the forwarding address of an earlier move as it is. */
 	if (h.state == HOME_MOVED && !r->was_home)

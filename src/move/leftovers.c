@@ -69,25 +69,36 @@ mover_erase_leftover(struct node *n, const struct account_id *id, unsigned servi
 	return r;
 }
 
-int
-mover_removed(struct node *n, const struct home *h, struct region_batch *b, struct err *e)
+/* Whatever it ever had; a service that it withdrew from may have left something in the files, too. */
+static struct erase_record
+erasure_of_removed(const struct home *h)
 {
-	/* Whatever it ever had; a service that it withdrew from may have left something in the files, too. */
-	struct erase_record x = { .account = h->account,
+	return (struct erase_record){ .account = h->account,
 		.epoch = h->epoch,
 		.services = (BIT(SERVICES) - 1) & ~BIT(SERVICE_REGION),
 		.since_ms = host_wall_ms() };
+}
+
+int
+mover_removed(
+    struct node *n, const struct home *h, size_t count, struct region_batch *b, struct err *e)
+{
 	_cleanup_buf_ struct buf v = BUF_INIT(4096);
+	struct erase_record x;
 	int r;
 
-	erase_record_put(&v, &x);
-	if (buf_check(&v, e) < 0)
-		return -1;
-	region_put(b, REGION_ERASE, x.account.b, ACCOUNT_ID_BYTES, v.data, v.len);
-	r = homes_set(n->homes, h, 1, b, e);
+	for (size_t i = 0; i < count; i++) {
+		x = erasure_of_removed(&h[i]);
+		buf_clear(&v);
+		erase_record_put(&v, &x);
+		region_put_buf(b, REGION_ERASE, x.account.b, ACCOUNT_ID_BYTES, &v);
+	}
+	r = homes_set(n->homes, h, count, b, e);
 	step("remove.recorded");
 	/* What has failed may be durable all the same. Before the mover starts the record is enough for it. */
-	if (n->mover)
+	for (size_t i = 0; i < count && n->mover; i++) {
+		x = erasure_of_removed(&h[i]);
 		eraser_add(n->mover, &x);
+	}
 	return r;
 }

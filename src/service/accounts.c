@@ -63,6 +63,15 @@ erase_vaults(struct node *n, const struct account_id *id, struct err *e)
 	return 0;
 }
 
+/* They have no home any more. */
+static int
+set_removed(
+    struct node *n, const struct home *homes, size_t count, struct region_batch *b, struct err *e)
+{
+	return n->set_removed ? n->set_removed(n, homes, count, b, e)
+	                      : homes_set(n->homes, homes, count, b, e);
+}
+
 static void
 set_states(struct home *homes, size_t count, enum home_state state)
 {
@@ -74,11 +83,15 @@ set_states(struct home *homes, size_t count, enum home_state state)
 static int
 undo(struct node *n, struct home *homes, size_t count, struct err *e)
 {
+	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
+
+	if (!b)
+		return -1;
 	for (size_t i = 0; i < count; i++)
 		if (erase_vaults(n, &homes[i].account, e) < 0)
 			return -1;
 	set_states(homes, count, HOME_NONE);
-	return homes_set(n->homes, homes, count, NULL, e);
+	return set_removed(n, homes, count, b, e);
 }
 
 /* The directory has the last word over accounts in `creating`: which of them are THERE. */
@@ -298,7 +311,7 @@ finish_removal(struct node *n, struct home *home, struct err *e)
 	home->state = HOME_NONE;
 	region_delete(b, REGION_DAMAGE, &home->account, sizeof(home->account));
 	region_delete_rules(b, &home->account);
-	return n->set_removed ? n->set_removed(n, home, b, e) : homes_set(n->homes, home, 1, b, e);
+	return set_removed(n, home, 1, b, e);
 }
 
 /* A copy under way has a record of its own, while the home's still says `here`. */

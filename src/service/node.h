@@ -56,10 +56,11 @@ struct node {
 	struct backup *backup;             /* service/backup.h; NULL in tools */
 	struct rotation *rotation;         /* service/rotation.h; NULL in tools */
 	struct lifecycle *lifecycle;       /* service/lifecycle.h; NULL in tools */
-	/* Stores that the account of H is here no more, with B, and has what is left of it in the files compacted
-	 * away, here and at the standby: mover_removed of move/mover.h. NULL in tools: nothing is compacted. */
-	int (*set_removed)(
-	    struct node *n, const struct home *h, struct region_batch *b, struct err *e);
+	/* Stores that the accounts of COUNT homes H are here no more, with B, and has what is left of them in the
+	 * files compacted away, here and at the standby: mover_removed of move/mover.h. NULL in tools: nothing is
+	 * compacted. */
+	int (*set_removed)(struct node *n, const struct home *h, size_t count,
+	    struct region_batch *b, struct err *e);
 	struct rate *account_rate; /* base/rate.h, requests of an account; NULL: no limit */
 	uint64_t rules_day_ms; /* how long a day is for lifecycle rules; 0: as long as everywhere */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];

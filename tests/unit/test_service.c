@@ -316,17 +316,30 @@ an_account_is_whole_or_absent_whatever_call_fails(void **state)
 	CHECK(made >= 8);
 }
 
+static size_t told_removed;
+
+static int
+tell_removed(
+    struct node *n, const struct home *h, size_t count, struct region_batch *b, struct err *e)
+{
+	told_removed += count;
+	return homes_set(n->homes, h, count, b, e);
+}
+
+/* And what was undone leaves no bytes in the files. */
 static void
 the_directory_decides_what_was_made(void **state)
 {
 	struct bench *b = *state;
 	struct node *n = &b->region.node;
-	struct account_credentials c;
+	struct account_credentials c, two[2];
 	struct err e = { 0 };
 
+	told_removed = 0;
+	n->set_removed = tell_removed;
 	b->shaky.add_fails = true;
-	CHECK(accounts_create(n, "IN", ALL_SERVICES, 1, &c, &e) < 0 && e.kind == ERR_PEER);
-	CHECK(accounts_all_whole(b) == 0);
+	CHECK(accounts_create(n, "IN", ALL_SERVICES, 2, two, &e) < 0 && e.kind == ERR_PEER);
+	CHECK(accounts_all_whole(b) == 0 && told_removed == 2);
 	/* Its yes got lost, but it can be asked. */
 	b->shaky.add_fails = false;
 	b->shaky.add_fails_late = true;
@@ -339,8 +352,9 @@ the_directory_decides_what_was_made(void **state)
 	CHECK(accounts_create(n, "IN", ALL_SERVICES, 1, &c, &e) < 0 && e.kind == ERR_PEER);
 	CHECK(accounts_recover(n, &e) < 0 && e.kind == ERR_PEER);
 	restart(b);
+	n->set_removed = tell_removed;
 	CHECK_OK(accounts_recover(n, &e), &e);
-	CHECK(accounts_all_whole(b) == 2);
+	CHECK(accounts_all_whole(b) == 2 && told_removed == 3);
 }
 
 static void
