@@ -89,6 +89,7 @@ struct connection {
 	struct tls_connection *tls; /* NULL: not TLS, or no memory */
 	int fd;
 	bool is_surplus;           /* to be told that there are too many */
+	bool is_coming;            /* `coming` is set: to be asked without the lock */
 	_Atomic uint64_t until_ms; /* the client's time to do what it owes; 0: it owes nothing */
 
 	/* limits_lock guards these. */

@@ -316,9 +316,10 @@ limits_coming(struct connection *c, struct http_request *h)
 {
 	struct front *f;
 
-	if (!c)
+	if (!c || (!h && !c->is_coming))
 		return;
 	f = c->listener->front;
+	c->is_coming = h != NULL;
 	pthread_mutex_lock(&f->limits_lock);
 	c->coming = h;
 	pthread_mutex_unlock(&f->limits_lock);
@@ -330,9 +331,10 @@ limits_may_answer(struct connection *c)
 	struct front *f;
 	bool is_told;
 
-	if (!c)
+	if (!c || !c->is_coming)
 		return true;
 	f = c->listener->front;
+	c->is_coming = false;
 	pthread_mutex_lock(&f->limits_lock);
 	is_told = c->is_told;
 	c->coming = NULL;
