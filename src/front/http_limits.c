@@ -16,7 +16,8 @@
  * limit.
  *
  * Memory. Bodies, rings and answers are counted; beyond `memory_max` new requests are refused with
- * 503 before their body is read. Regions may have a quarter more.
+ * 503 before their body is read; of one that is collected what has come is counted. Regions may have a
+ * quarter more.
  */
 #include "front/http_internal.h"
 

@@ -309,10 +309,11 @@ crowded(struct http_request *h, size_t *n)
 static enum MHD_Result
 collect(struct http_request *h, const char *p, size_t *n)
 {
+	size_t will = h->collected.len + *n;
 	struct err e;
 
 	limits_gave(connection_of(h->conn), *n);
-	if (h->length == UINT64_MAX && !limits_take(h, *n))
+	if (will > h->memory && !limits_take(h, will - h->memory))
 		return crowded(h, n);
 	buf_add(&h->collected, p, *n);
 	if (buf_check(&h->collected, &e) == 0) {
@@ -440,6 +441,19 @@ refuse_long(struct http_request *h)
 	    : refuse_behind_body(h, 413, ERR_TOO_BIG, HTTP_LONG);
 }
 
+/* Room for what a body of that length may be at first. The rest is taken as it comes: nobody has shown yet who
+ * asks, and to announce a body must not keep memory from others. */
+static bool
+take_small(struct http_request *h)
+{
+	size_t n = h->length < HTTP_SMALL_BODY ? (size_t)h->length : HTTP_SMALL_BODY;
+
+	if (!limits_take(h, n))
+		return false;
+	buf_room(&h->collected, n);
+	return true;
+}
+
 static enum MHD_Result
 begin_stream(struct http_request *h)
 {
@@ -488,11 +502,8 @@ begin(struct http_request *h, struct MHD_Connection *conn, const char *method)
 		return begin_stream(h);
 	if (h->length != UINT64_MAX && h->length > BODY_COLLECT_MAX)
 		return refuse_long(h);
-	if (h->length && h->length != UINT64_MAX) {
-		if (!limits_take(h, (size_t)h->length))
-			return refuse_crowded(h);
-		buf_room(&h->collected, (size_t)h->length);
-	}
+	if (h->length && h->length != UINT64_MAX && !take_small(h))
+		return refuse_crowded(h);
 	if (h->length)
 		limits_owes(connection_of(conn), 0);
 	h->phase = PHASE_COLLECT;

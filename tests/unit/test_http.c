@@ -611,23 +611,29 @@ bodies_that_would_take_too_much_memory_are_refused(void **state)
 {
 	struct served s = { 0 };
 	struct client c[3];
-	const struct front_config config = { .threads = 1, .memory = 1 << 20 };
+	const struct front_config config = { .threads = 1, .memory = 1100000 };
+	char *body = calloc(1, 500000);
 
 	(void)state;
 	served_start(&s, &ops, &config);
 	for (unsigned i = 0; i < 2; i++) {
 		client_open(&c[i], s.port);
-		client_say(&c[i], "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\nx");
-		CHECK_SOON(atomic_load(&s.front->memory) == (i + 1) * 500000);
+		client_say(&c[i], "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n");
+		CHECK_SOON(atomic_load(&s.front->memory) == i * 499999 + HTTP_SMALL_BODY);
+		CHECK(client_send(&c[i], body, 499999));
+		CHECK_SOON(atomic_load(&s.front->memory) == (i + 1) * 499999);
 	}
-	CHECK(client_ask(&c[2], s.port,
-	          "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n") == 503);
+	client_open(&c[2], s.port);
+	client_say(&c[2], "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n");
+	CHECK(client_send(&c[2], body, 500000));
+	CHECK(client_answer(&c[2]) == 503);
 	client_close(&c[2]);
 	CHECK(client_ask(&c[2], s.port, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n") == 200);
 	for (unsigned i = 0; i < 3; i++)
 		client_close(&c[i]);
 	CHECK_SOON(atomic_load(&s.front->memory) == 0);
 	served_stop(&s);
+	free(body);
 }
 
 int
