@@ -52,8 +52,27 @@ s3_answer_xml(struct request *r, unsigned status)
 	response_header(r, "Content-Type", "application/xml");
 }
 
+/* What S3 says besides in the errors that are about a bucket or a key. A copy's may be about its source. */
 static void
-answer(struct request *r, unsigned status, const char *code, const char *text)
+put_subject(struct buf *b, struct s3_call *c, const char *code)
+{
+	static const char *const of_bucket[] = { "NoSuchBucket", "BucketNotEmpty",
+		"BucketAlreadyOwnedByYou" };
+	static const char *const of_key[] = { "NoSuchKey", "NoSuchVersion" };
+
+	if (!c->op || c->op->is_copy)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(of_bucket); i++)
+		if (!strcmp(code, of_bucket[i]))
+			xml_text(b, "BucketName", c->bucket);
+	for (size_t i = 0; i < ARRAY_LEN(of_key); i++)
+		if (!strcmp(code, of_key[i]))
+			xml_text(b, "Key", c->key);
+}
+
+/* C may be NULL. */
+static void
+answer(struct request *r, struct s3_call *c, unsigned status, const char *code, const char *text)
 {
 	struct buf *b = &r->body;
 
@@ -68,6 +87,8 @@ answer(struct request *r, unsigned status, const char *code, const char *text)
 	buf_add_str(b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
 	xml_text(b, "Code", code);
 	xml_text(b, "Message", text);
+	if (c)
+		put_subject(b, c, code);
 	xml_text(b, "Resource", r->path);
 	xml_text(b, "RequestId", r->id);
 	xml_text(b, "HostId", r->node->region);
@@ -83,18 +104,24 @@ s3_error(struct request *r, unsigned status, const char *code, const char *forma
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	answer(r, status, code ? code : "InternalError", text);
+	answer(r, NULL, status, code ? code : "InternalError", text);
 }
 
-void
-s3_error_from(struct request *r, const struct err *e)
+static void
+answer_from(struct request *r, struct s3_call *c, const struct err *e)
 {
 	const struct form *f = &forms[e->kind < ERR_KINDS ? e->kind : ERR_INTERNAL];
 
 	refused_count_err(e);
 	if (f->is_ours && e->kind != ERR_FULL) /* that has its own line, once */
 		log_warn("s3.failed", r->id, "kind=%s text=%s", err_word(e->kind), e->text);
-	answer(r, f->status, f->code, f->is_ours ? public_text(f->status) : e->text);
+	answer(r, c, f->status, f->code, f->is_ours ? public_text(f->status) : e->text);
+}
+
+void
+s3_error_from(struct request *r, const struct err *e)
+{
+	answer_from(r, NULL, e);
 }
 
 void
@@ -153,9 +180,9 @@ void
 s3_answer_error(struct s3_call *c, const struct err *e)
 {
 	if (e->kind == ERR_MISSING && !c->status)
-		s3_error(c->r, 404, missing_code(c), "%s", e->text);
+		answer(c->r, c, 404, missing_code(c), e->text);
 	else if (c->status)
-		s3_error(c->r, c->status, c->code, "%s", e->text);
+		answer(c->r, c, c->status, c->code ? c->code : "InternalError", e->text);
 	else
-		s3_error_from(c->r, e);
+		answer_from(c->r, c, e);
 }

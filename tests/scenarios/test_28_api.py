@@ -496,6 +496,12 @@ def test_the_checksum_of_an_xml_body_is_compared(s3, plain):
     assert refused(s3.head_object, Key="k") == (404, "404")
 
 
+def test_errors_name_what_they_are_about(plain, s3):
+    for method, path, elements in (("GET", "/none", "<BucketName>none</BucketName>"), ("GET", "/photos/a%26b", "<Key>a&amp;b</Key>"),
+                                   ("PUT", "/photos", "<BucketName>photos</BucketName>")):
+        assert elements in plain.request(method, path)[2].decode()
+
+
 def test_a_storage_class_is_one_of_s3s_and_makes_no_difference(s3):
     s3.put_object(Bucket="photos", Key="k", Body=b"x", StorageClass="DEEP_ARCHIVE")
     assert s3.list_objects_v2(Bucket="photos")["Contents"][0]["StorageClass"] == "STANDARD"
