@@ -242,7 +242,7 @@ s3_date_parse(const char *text, uint64_t *wall_ms)
 		*wall_ms = (uint64_t)t * 1000;
 		return true;
 	}
-	return false;
+	return s3_time_parse(text, wall_ms);
 }
 
 static void
@@ -503,6 +503,21 @@ s3_headers_check(struct s3_call *c, struct err *e)
 		return 0;
 	return s3_refuse(c, e, strcmp(found.code, "NotImplemented") ? 400 : 501, found.code,
 	    "the header %s asks for something that is not done here", found.name);
+}
+
+int
+s3_refuse_customer_key(struct s3_call *c, struct err *e)
+{
+	static const char *const names[] = { "algorithm", "key", "key-md5" };
+	char name[64];
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		snprintf(name, sizeof name, "x-amz-server-side-encryption-customer-%s", names[i]);
+		if (request_header(c->r, name))
+			return s3_refuse(c, e, 400, "InvalidRequest",
+			    "The encryption parameters are not applicable to this object.");
+	}
+	return 0;
 }
 
 /* A checksum is of the whole, and only for those who ask. */

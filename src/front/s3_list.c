@@ -91,6 +91,7 @@ put_one(void *arg, const char *key, const struct object_info *i, struct err *e)
 	s3_put_name(b, l->is_url, "Key", key);
 	xml_text(b, "LastModified", when);
 	xml_printf(b, "ETag", "\"%s\"", i->etag);
+	s3_put_listed_sum(b, i);
 	xml_printf(b, "Size", "%llu", (unsigned long long)i->size);
 	if (l->has_owner)
 		s3_put_owner(l->c, "Owner");

@@ -77,6 +77,18 @@ read_line(struct span line, struct s3_upload_sum *out, struct buf *headers)
 	}
 }
 
+static void
+read_lines(struct span all, struct s3_upload_sum *out, struct buf *headers)
+{
+	*out = (struct s3_upload_sum){ .kind = CHECKSUM_NONE };
+	for (size_t at = 0, n; at < all.len; at += n + 1) {
+		const uint8_t *end = memchr(all.data + at, '\n', all.len - at);
+
+		n = end ? (size_t)(end - all.data) - at : all.len - at;
+		read_line((struct span){ all.data + at, n }, out, headers);
+	}
+}
+
 int
 s3_upload_sum(struct s3_call *c, struct s3_upload_sum *out, struct buf *headers, struct err *e)
 {
@@ -86,12 +98,7 @@ s3_upload_sum(struct s3_call *c, struct s3_upload_sum *out, struct buf *headers,
 	*out = (struct s3_upload_sum){ .kind = CHECKSUM_NONE };
 	if (multipart_headers(&c->files, c->bucket, c->key, upload_id, &all, e) < 0)
 		return -1;
-	for (size_t at = 0, n; at < all.len; at += n + 1) {
-		const uint8_t *end = memchr(all.data + at, '\n', all.len - at);
-
-		n = end ? (size_t)(end - all.data) - at : all.len - at;
-		read_line((struct span){ all.data + at, n }, out, headers);
-	}
+	read_lines((struct span){ all.data, all.len }, out, headers);
 	return headers ? buf_check(headers, e) : 0;
 }
 
@@ -175,10 +182,7 @@ put_parts(struct s3_call *c, const struct s3_upload_sum *sum, const struct part_
 	s3_put_owner(c, "Initiator");
 	s3_put_owner(c, "Owner");
 	xml_text(b, "StorageClass", "STANDARD");
-	if (sum->kind != CHECKSUM_NONE) {
-		xml_text(b, "ChecksumAlgorithm", checksum_name(sum->kind));
-		xml_text(b, "ChecksumType", sum->is_full ? "FULL_OBJECT" : "COMPOSITE");
-	}
+	s3_put_sum_kind(b, sum->kind, sum->is_full);
 	xml_printf(b, "PartNumberMarker", "%u", after);
 	if (more && n)
 		xml_printf(b, "NextPartNumberMarker", "%u", parts[n - 1].number);
@@ -244,15 +248,18 @@ was_told(const struct upload_listing *l, const char *key, size_t n)
 }
 
 static void
-put_upload_element(struct upload_listing *l, uint64_t started_ms)
+put_upload_element(struct upload_listing *l, uint64_t started_ms, struct span headers)
 {
 	struct buf *b = &l->c->r->body;
+	struct s3_upload_sum sum;
 	char when[25];
 
 	host_time_text(started_ms, when);
 	xml_open(b, "Upload");
 	s3_put_name(b, l->is_url, "Key", l->key);
 	xml_text(b, "UploadId", l->id);
+	read_lines(headers, &sum, NULL);
+	s3_put_sum_kind(b, sum.kind, sum.is_full);
 	s3_put_owner(l->c, "Initiator");
 	s3_put_owner(l->c, "Owner");
 	xml_text(b, "StorageClass", "STANDARD");
@@ -261,7 +268,8 @@ put_upload_element(struct upload_listing *l, uint64_t started_ms)
 }
 
 static int
-put_upload(void *arg, const char *key, const char *upload_id, uint64_t started_ms, struct err *e)
+put_upload(void *arg, const char *key, const char *upload_id, uint64_t started_ms,
+    struct span headers, struct err *e)
 {
 	struct upload_listing *l = arg;
 	size_t n = group_of(l, key);
@@ -274,7 +282,7 @@ put_upload(void *arg, const char *key, const char *upload_id, uint64_t started_m
 	snprintf(l->key, sizeof l->key, "%.*s", n ? (int)n : FILES_KEY_MAX, key);
 	snprintf(l->id, sizeof l->id, "%s", n ? "" : upload_id);
 	if (!n) {
-		put_upload_element(l, started_ms);
+		put_upload_element(l, started_ms, headers);
 		return 0;
 	}
 	xml_open(&l->prefixes, "CommonPrefixes");

@@ -267,6 +267,8 @@ s3_get_object(struct s3_call *c, struct err *e)
 	o = s3_object(c, (is_head ? 0 : OBJECT_CONTENT) | (w.number ? OBJECT_PARTS : 0), e);
 	if (!o)
 		return -1;
+	if (s3_refuse_customer_key(c, e) < 0)
+		return -1;
 	status = s3_conditions(&conditions, object_info(o));
 	if (status)
 		return refuse_condition(c, object_info(o), status, e);

@@ -61,6 +61,24 @@ s3_put_sum(struct buf *b, const struct s3_sum *s, bool with_type)
 		xml_text(b, "ChecksumType", s3_is_composite(s) ? "COMPOSITE" : "FULL_OBJECT");
 }
 
+void
+s3_put_sum_kind(struct buf *b, enum checksum_kind kind, bool is_full)
+{
+	if (kind == CHECKSUM_NONE)
+		return;
+	xml_text(b, "ChecksumAlgorithm", checksum_name(kind));
+	xml_text(b, "ChecksumType", is_full ? "FULL_OBJECT" : "COMPOSITE");
+}
+
+void
+s3_put_listed_sum(struct buf *b, const struct object_info *i)
+{
+	struct s3_sum sum;
+
+	if (s3_find_sum((struct span){ i->headers.data, i->headers.len }, &sum))
+		s3_put_sum_kind(b, sum.kind, !s3_is_composite(&sum));
+}
+
 static bool
 part_sum(const struct part_info *p, struct s3_sum *out)
 {
@@ -214,7 +232,7 @@ s3_get_attributes(struct s3_call *c, struct err *e)
 	        FILES_PART_MAX, &after, e) < 0)
 		return -1;
 	o = s3_object(c, OBJECT_PARTS, e);
-	if (!o)
+	if (!o || s3_refuse_customer_key(c, e) < 0)
 		return -1;
 	put_attributes(&r->body, o, wanted, after, max);
 	s3_answer_xml(r, 200);

@@ -158,6 +158,7 @@ void s3_etag_bare(const char *value, char *out, size_t size);
 
 /* ISO 8601, in UTC: "2031-04-09T07:52:16Z", perhaps with a fraction of a second, which is not kept. */
 bool s3_time_parse(const char *text, uint64_t *out_ms);
+/* In one of the three forms of RFC 9110, or in that. */
 bool s3_date_parse(const char *text, uint64_t *wall_ms);
 void s3_date_text(uint64_t wall_ms, char out[static 32]);
 /* A number in [MIN, MAX], larger ones made MAX. Absent: *OUT stays. */
@@ -168,6 +169,9 @@ int s3_number(
 /* The headers that are kept with an object, as "name: value\n". */
 must_check
 int s3_headers_collect(struct s3_call *c, struct buf *out, struct err *e);
+/* Refuse to read with a key of the customer's: no object has one. Of an object that is there. */
+must_check
+int s3_refuse_customer_key(struct s3_call *c, struct err *e);
 /* Refuse headers that ask for something we would silently not do. */
 must_check
 int s3_headers_check(struct s3_call *c, struct err *e);
@@ -276,6 +280,9 @@ bool s3_find_sum(struct span lines, struct s3_sum *out);
 bool s3_is_composite(const struct s3_sum *s);
 /* Its element, and one for its type. Nothing of CHECKSUM_NONE. */
 void s3_put_sum(struct buf *b, const struct s3_sum *s, bool with_type);
+/* Which checksum there is, without its value; in a listing, of an object. */
+void s3_put_sum_kind(struct buf *b, enum checksum_kind kind, bool is_full);
+void s3_put_listed_sum(struct buf *b, const struct object_info *i);
 /* What ?partNumber asks for: N bytes from OFFSET. */
 struct s3_part {
 	uint64_t offset, n;

@@ -115,6 +115,7 @@ put_version(void *arg, const char *key, const struct object_info *i, struct err 
 	xml_text(b, "LastModified", when);
 	if (!i->is_marker) {
 		xml_printf(b, "ETag", "\"%s\"", i->etag);
+		s3_put_listed_sum(b, i);
 		xml_printf(b, "Size", "%llu", (unsigned long long)i->size);
 		xml_text(b, "StorageClass", "STANDARD");
 	}

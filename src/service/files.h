@@ -325,8 +325,8 @@ struct list_query {
 	    *after;   /* keys > this; "" from the start; common prefixes <= it are skipped too */
 	unsigned max; /* at most 1000 */
 };
-typedef int list_fn(void *arg, const char *key,
-    const struct object_info *i /* NULL: common prefix */, struct err *e);
+/* I and its headers last for the call; NULL: a common prefix. */
+typedef int list_fn(void *arg, const char *key, const struct object_info *i, struct err *e);
 /* In key order (bytes); seeks past a common prefix instead of reading through it. IS_TRUNCATED tells
  * that there is more, NEXT (FILES_KEY_MAX + 1) is then the `after` to go on with. */
 must_check
@@ -379,8 +379,8 @@ int multipart_abort(
 must_check
 int multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
     unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e);
-typedef int multipart_fn(
-    void *arg, const char *key, const char *upload_id, uint64_t started_ms, struct err *e);
+typedef int multipart_fn(void *arg, const char *key, const char *upload_id, uint64_t started_ms,
+    struct span headers, struct err *e);
 /* In the order of keys, and of one key as they were begun. FN returns 0, 1 if this one is not told any
  * more (*MORE, and it ends), or -1. */
 must_check

@@ -59,12 +59,19 @@ struct listing {
 	bool has_versions;
 	bool is_resumed; /* AFTER itself goes on, below this seq */
 	int64_t after_seq;
+	struct buf lines;     /* of the row: its object's headers */
 	struct bound row_key; /* of the row before, to tell the newest of a key */
 	char last_version[FILES_VERSION_SIZE];
 	unsigned n;           /* told so far */
 	char last[BOUND_MAX]; /* the last of them */
 	bool is_truncated;
 };
+
+static void
+listing_free(struct listing *l)
+{
+	buf_free(&l->lines);
+}
 
 /* The length of the common prefix that KEY belongs to, or 0. */
 static size_t
@@ -96,12 +103,18 @@ tell_object(struct listing *l, struct query *q, struct span key, bool is_latest,
 		.size = (uint64_t)column_int(q, 1),
 		.modified_ms = (uint64_t)column_int(q, 2),
 	};
-	struct span etag = column_blob(q, 3);
+	struct span etag = column_blob(q, 3), lines = column_blob(q, 4);
 
+	buf_clear(&l->lines);
+	if (lines.len)
+		buf_add(&l->lines, lines.data, lines.len);
+	if (buf_check(&l->lines, e) < 0)
+		return -1;
+	i.headers = l->lines;
 	etag_text(etag.data, etag.len, i.etag);
 	if (l->has_versions) {
-		version_text(column_int(q, 4), column_int(q, 5) != 0, i.version);
-		i.is_marker = column_int(q, 6) != 0;
+		version_text(column_int(q, 5), column_int(q, 6) != 0, i.version);
+		i.is_marker = column_int(q, 7) != 0;
 		i.is_latest = is_latest;
 	}
 	return tell(l, key.data, key.len, &i, e);
@@ -122,7 +135,7 @@ take_row(struct listing *l, struct query *q, bool *again, struct err *e)
 	if (l->has_versions)
 		bound_set(&l->row_key, key.data, key.len);
 	if (l->is_resumed && compare(key.data, key.len, l->q->after, l->after_len) == 0 &&
-	    column_int(q, 4) >= l->after_seq)
+	    column_int(q, 5) >= l->after_seq)
 		return 0;
 	group = group_of(l, key);
 	/* Told on an earlier page, and this key is one of those it stands for. */
@@ -146,12 +159,12 @@ read_range(struct listing *l, bool *again, struct err *e)
 {
 	struct query *q = l->has_versions
 	    ? vault_query(l->vault,
-	          "SELECT key,size,modified_ms,etag,seq,is_null,0 FROM object"
+	          "SELECT key,size,modified_ms,etag,headers,seq,is_null,0 FROM object"
 	          " WHERE bucket=?1 AND key>=?2 AND key<?3 UNION ALL"
-	          " SELECT key,size,modified_ms,etag,seq,is_null,is_marker FROM version"
+	          " SELECT key,size,modified_ms,etag,headers,seq,is_null,is_marker FROM version"
 	          " WHERE bucket=?1 AND key>=?2 AND key<?3 ORDER BY key,seq DESC")
 	    : vault_query(l->vault,
-	          "SELECT key,size,modified_ms,etag FROM object"
+	          "SELECT key,size,modified_ms,etag,headers FROM object"
 	          " WHERE bucket=?1 AND key>=?2 AND key<?3 ORDER BY key");
 	int r, done = 0;
 
@@ -240,7 +253,7 @@ files_list(struct files *f, const struct list_query *q, list_fn *fn, void *arg, 
     char *next, struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
-	struct listing l = { .files = f, .q = q, .fn = fn, .arg = arg };
+	_cleanup_(listing_free) struct listing l = { .files = f, .q = q, .fn = fn, .arg = arg };
 
 	if (list_begin(&l, &v, e) < 0 || list_taken(&l, e) < 0)
 		return -1;
@@ -254,7 +267,7 @@ files_list_versions(struct files *f, const struct version_query *q, list_fn *fn,
     char next_version[static FILES_VERSION_SIZE], struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
-	struct listing l = {
+	_cleanup_(listing_free) struct listing l = {
 		.files = f, .q = &q->list, .fn = fn, .arg = arg, .has_versions = true
 	};
 

@@ -66,7 +66,7 @@ tell_upload(struct query *q, const char *prefix, multipart_fn *fn, void *arg, st
 	if (strncmp(name, prefix, strlen(prefix)))
 		return 0;
 	hex_text(id.data, id.len, text);
-	told = fn(arg, name, text, (uint64_t)column_int(q, 2), e);
+	told = fn(arg, name, text, (uint64_t)column_int(q, 2), column_blob(q, 3), e);
 	return told < 0 ? -1 : told + 1;
 }
 
@@ -94,7 +94,7 @@ multipart_list(struct files *f, const char *bucket, const char *prefix, const ch
 	if (files_bucket_id(v, bucket, &number, e) < 0)
 		return -1;
 	q = vault_query(v,
-	    "SELECT key,id,started_ms FROM upload WHERE bucket=?1 AND (key,id)>(?2,?3)"
+	    "SELECT key,id,started_ms,headers FROM upload WHERE bucket=?1 AND (key,id)>(?2,?3)"
 	    " ORDER BY key,id");
 	query_int(q, 1, number);
 	query_blob(q, 2, from, strlen(from));

@@ -1,4 +1,5 @@
 """Pages of the model's listings: everything sorted, folded, cut."""
+from sums import kind_elements, upload_elements
 from things import Expected
 from values import Echo, sym
 from wire import quote
@@ -95,7 +96,7 @@ def page(account, op):
 def about_object(account, bucket, key, is_url, with_owner):
     v = account.current(bucket, key)
     said = {"Key": [put_name(key, is_url)], "LastModified": [v.time], "ETag": [f'"{v.etag}"'],
-            "Size": [str(len(v.body))], "StorageClass": ["STANDARD"]}
+            "Size": [str(len(v.body))], "StorageClass": ["STANDARD"], **kind_elements(v.checksum)}
     return {**said, "Owner": [account.owner()]} if with_owner else said
 
 
@@ -139,7 +140,8 @@ def page_of_versions(account, op):
         said = {"Key": [put_name(key, is_url)], "VersionId": [v.id or "null"], "LastModified": [v.time],
                 "IsLatest": ["false" if i else "true"], "Owner": [account.owner()]}
         if not v.is_marker:
-            said.update(ETag=[f'"{v.etag}"'], Size=[str(len(v.body))], StorageClass=["STANDARD"])
+            said.update(ETag=[f'"{v.etag}"'], Size=[str(len(v.body))], StorageClass=["STANDARD"],
+                        **kind_elements(v.checksum))
         result.setdefault("DeleteMarker" if v.is_marker else "Version", []).append(said)
     if more:
         last, is_prefix = told[-1]
@@ -175,7 +177,8 @@ def page_of_uploads(account, op):
               **head(op, is_url, {"Prefix": ("prefix", True), "KeyMarker": ("after", True),
                                   "Delimiter": ("delimiter", False)}), **common(told, is_url)}
     uploads = [{"Key": [put_name(key, is_url)], "UploadId": [i], "Initiator": [account.owner()],
-                "Owner": [account.owner()], "StorageClass": ["STANDARD"], "Initiated": [bucket.uploads[i].time]}
+                "Owner": [account.owner()], "StorageClass": ["STANDARD"], "Initiated": [bucket.uploads[i].time],
+                **upload_elements(bucket.uploads[i].checksum)}
                for key, i in [row for row, is_prefix in told if not is_prefix]]
     if uploads:
         result["Upload"] = uploads

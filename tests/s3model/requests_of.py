@@ -4,7 +4,7 @@ from xml.sax.saxutils import escape
 import cors
 from forms import Form
 from sums import sum_header
-from values import content, http_date
+from values import content, http_date, iso_date
 from wire import Request, quote
 
 CONDITIONS = {"if_match": "If-Match", "if_none_match": "If-None-Match", "if_modified_since": "If-Modified-Since",
@@ -20,7 +20,8 @@ def conditions(op, prefix="", header_prefix=""):
     for name, header in CONDITIONS.items():
         value = op.get(prefix + name)
         if value is not None:
-            said[header_prefix + header] = http_date(value) if isinstance(value, int) else value
+            date = iso_date if op["id"] % 3 == 0 else http_date
+            said[header_prefix + header] = date(value) if isinstance(value, int) else value
     return said
 
 

@@ -76,6 +76,11 @@ def sum_elements(checksum):
     return {**part_sum(checksum), "ChecksumType": [form_of(checksum)]} if checksum else {}
 
 
+def kind_elements(checksum):
+    """Which one there is, without its value."""
+    return {"ChecksumAlgorithm": [checksum[0].upper()], "ChecksumType": [form_of(checksum)]} if checksum else {}
+
+
 def upload_elements(wanted):
     """What an upload will have: [kind, whether of the whole]."""
     if not wanted:

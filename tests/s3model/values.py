@@ -49,6 +49,11 @@ def http_date(seconds):
     return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(seconds))
 
 
+def iso_date(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+
 class Unknown(Exception):
     """What an operation needs has never been told, so it can't be played."""
 

@@ -467,7 +467,8 @@ def test_writing_on_condition(s3, plain):
         assert (status, code_of(answer)) == expected
 
 
-DAYS = [("RFC 1123", "%a, %d %b %Y %H:%M:%S GMT"), ("RFC 850", "%A, %d-%b-%y %H:%M:%S GMT"), ("asctime", "%a %b %e %H:%M:%S %Y")]
+DAYS = [("RFC 1123", "%a, %d %b %Y %H:%M:%S GMT"), ("RFC 850", "%A, %d-%b-%y %H:%M:%S GMT"), ("asctime", "%a %b %e %H:%M:%S %Y"),
+        ("ISO 8601", "%Y-%m-%dT%H:%M:%SZ"), ("with milliseconds", "%Y-%m-%dT%H:%M:%S.000Z")]
 
 
 @pytest.mark.parametrize("form", [form for _, form in DAYS], ids=[name for name, _ in DAYS])
@@ -496,10 +497,34 @@ def test_the_checksum_of_an_xml_body_is_compared(s3, plain):
     assert refused(s3.head_object, Key="k") == (404, "404")
 
 
+def test_listings_tell_which_checksum_there_is(plain, s3):
+    s3.put_object(Bucket="photos", Key="a", Body=b"x", ChecksumAlgorithm="SHA1")
+    upload(s3, "b", begin={"ChecksumAlgorithm": "SHA256"}, part={"ChecksumAlgorithm": "SHA256"})
+    s3.put_object(Bucket="photos", Key="c", Body=b"x")
+    plain.request("POST", "/photos/d", "uploads=", x_amz_checksum_algorithm="CRC64NVME")
+    s3.create_multipart_upload(Bucket="photos", Key="e")
+    told = "<ChecksumAlgorithm>{}</ChecksumAlgorithm><ChecksumType>{}</ChecksumType>"
+    for query in ("", "list-type=2", "versions="):
+        listed = plain.request("GET", "/photos", query)[2].decode()
+        assert listed.count("<ChecksumType>") == 2
+        assert listed.index(told.format("SHA1", "FULL_OBJECT")) < listed.index(told.format("SHA256", "COMPOSITE"))
+    listed = plain.request("GET", "/photos", "uploads=")[2].decode()
+    assert told.format("CRC64NVME", "FULL_OBJECT") in listed and listed.count("<ChecksumType>") == 1
+
+
 def test_errors_name_what_they_are_about(plain, s3):
     for method, path, elements in (("GET", "/none", "<BucketName>none</BucketName>"), ("GET", "/photos/a%26b", "<Key>a&amp;b</Key>"),
                                    ("PUT", "/photos", "<BucketName>photos</BucketName>")):
         assert elements in plain.request(method, path)[2].decode()
+
+
+def test_a_key_of_the_customers_is_refused_on_reading(plain, s3):
+    s3.put_object(Bucket="photos", Key="k", Body=b"x")
+    key = {"x_amz_server_side_encryption_customer_algorithm": "AES256"}
+    status, _, answer = plain.request("GET", "/photos/k", **key)
+    assert (status, code_of(answer)) == (400, "InvalidRequest")
+    assert plain.request("HEAD", "/photos/k", **key)[0] == 400
+    assert plain.request("GET", "/photos/none", **key)[0] == 404
 
 
 def test_a_storage_class_is_one_of_s3s_and_makes_no_difference(s3):

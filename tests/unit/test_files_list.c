@@ -467,11 +467,12 @@ struct seen {
 };
 
 static int
-see(void *arg, const char *key, const char *upload_id, uint64_t started_ms, struct err *e)
+see(void *arg, const char *key, const char *upload_id, uint64_t started_ms, struct span headers,
+    struct err *e)
 {
 	struct seen *s = arg;
 
-	(void)e;
+	(void)headers, (void)e;
 	CHECK(started_ms > 1000 && strlen(upload_id) == 32);
 	if (!s->max--)
 		return 1;
