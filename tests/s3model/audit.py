@@ -6,7 +6,8 @@ def audit(account, user, at, number):
     ops = [{"op": "list_buckets"}]
     for name, bucket in account.buckets.items():
         here = {"bucket": name}
-        ops += [{**here, "op": op} for op in ("get_versioning", "get_bucket_tags", "get_lock", "get_cors", "list_uploads")]
+        ops += [{**here, "op": op} for op in ("get_versioning", "get_bucket_tags", "get_lock", "get_cors", "get_lifecycle",
+                                               "list_uploads")]
         ops += [{**here, "op": "list_versions", "url": True}, {**here, "op": "list_objects", "list": 2, "url": True}]
         ops += [{**here, "op": "list_parts", "key": upload.key, "upload": i} for i, upload in bucket.uploads.items()]
         for key, versions in bucket.keys.items():

@@ -40,7 +40,8 @@ class Forms:
         v = Version(sym("m", op["id"]), body, headers=headers, tags=op.get("tags"), checksum=checksum)
         v.lock = self.lock_of_write(bucket, asked, op)
         self.put_version(bucket, op, v)
-        said = {"etag": f'"{v.etag}"', **self.id_headers(bucket, v), **sum_header(checksum)}
+        said = {"etag": f'"{v.etag}"', **self.id_headers(bucket, v), **sum_header(checksum),
+                **self.expiry(bucket, op["key"], v)}
         return self.answer_form(op, said, v)
 
     def answer_form(self, op, said, v):

@@ -41,12 +41,13 @@ WEIGHTS = {
     "abort_upload": 2, "list_parts": 3, "list_uploads": 4, "get_tags": 2, "put_tags": 3, "delete_tags": 1,
     "create_bucket": 3, "delete_bucket": 2, "head_bucket": 1, "list_buckets": 1, "put_versioning": 2,
     "get_versioning": 1, "get_bucket_tags": 1, "put_bucket_tags": 1, "delete_bucket_tags": 0.5,
-    "put_cors": 1, "get_cors": 0.5, "delete_cors": 0.3, "preflight": 2, "post_object": 3, "put_lock": 0.7, "get_lock": 0.3, "put_retention": 1.5, "get_retention": 0.7, "put_hold": 1.5, "get_hold": 0.7,
+    "put_lifecycle": 1.5, "get_lifecycle": 0.5,
+    "delete_lifecycle": 0.4, "put_cors": 1, "get_cors": 0.5, "delete_cors": 0.3, "preflight": 2, "post_object": 3, "put_lock": 0.7, "get_lock": 0.3, "put_retention": 1.5, "get_retention": 0.7, "put_hold": 1.5, "get_hold": 0.7,
 }
 
 WRITES = {"put_object", "copy_object", "delete_object", "delete_objects", "upload_part", "copy_part", "complete_upload",
           "create_upload", "abort_upload", "put_tags", "put_versioning", "delete_bucket",
-          "put_cors", "delete_cors", "post_object", "put_lock", "put_retention", "put_hold"}
+          "put_lifecycle", "delete_lifecycle", "put_cors", "delete_cors", "post_object", "put_lock", "put_retention", "put_hold"}
 
 
 class Generator:
@@ -161,7 +162,7 @@ class Generator:
         if self.chance(0.3):
             names = self.rng.sample(sorted(HEADERS), self.rng.randrange(1, 4))
             op["headers"] = {name: self.rng.choice(HEADERS[name]) for name in names}
-            if self.chance(0.03):
+            if self.chance(0.03) and not {"md5", "checksum"} & op.keys():
                 op["headers"]["x-amz-meta-much"] = "y" * 2048
         if self.chance(0.2):
             op["tags"] = self.tags()
@@ -360,6 +361,42 @@ class Generator:
         op["method"] = self.rng.choice(["GET", "PUT", "POST", "DELETE"])
         if self.chance(0.5):
             op["headers"] = self.rng.choice(["x-amz-date,content-type", "Content-MD5", "authorization, x-amz-date"])
+
+    # --- lifecycle ---
+
+    def rule(self, name):
+        """One of what is years away, except for delete markers of keys that never are."""
+        action = self.rng.choice(["days", "days", "date", "markers", "noncurrent", "abort"])
+        rule = {"id": name, "status": "Enabled" if self.chance(0.8) else "Disabled", "old": self.chance(0.2),
+                "prefix": self.rng.choice([None, "", "a", "a/", self.rng.choice(self.ends)]), "tags": [], "over": None,
+                "under": None, "days": None, "date": None, "markers": False, "noncurrent": None, "abort": None}
+        if rule["prefix"] is None or not all(map(is_xml, rule["prefix"])):
+            rule["prefix"] = "" if rule["old"] else None
+        if not rule["old"] and action not in ("markers", "abort") or self.chance(0.05):
+            rule["tags"] = self.tags(most=3) if self.chance(0.3) else []
+            rule["over"], rule["under"] = self.rng.choice([None, 0, 5]), self.rng.choice([None, 5, 2000])
+        rule[action] = {"days": self.rng.choice([3650, 4000, 9999]), "date": self.rng.choice(["2050-01-01", "2060-02-29"])
+                        + "T00:00:00.000Z", "markers": True, "noncurrent": self.rng.choice([[3650], [4000, 7]]),
+                        "abort": 4000}[action]
+        if action == "markers":
+            rule["prefix"] = "never/" + (rule["prefix"] or "")
+        if rule["old"]:
+            rule.update(tags=[], over=None, under=None)
+        return rule
+
+    def put_lifecycle(self, op):
+        self.bucket(op)
+        op["rules"] = [self.rule(self.rng.choice(["one", "two", "3 <&>", "ü"]) + str(i))
+                       for i in range(self.rng.randint(1, 3))]
+        if self.chance(0.1):
+            field, value = self.rng.choice([("days", 0), ("status", "enabled"), ("transition", True), ("id", None)])
+            op["rules"][-1][field] = op["rules"][0]["id"] if field == "id" else value
+
+    def get_lifecycle(self, op):
+        self.bucket(op)
+
+    def delete_lifecycle(self, op):
+        self.bucket(op)
 
     # --- locks ---
 

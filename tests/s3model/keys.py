@@ -13,7 +13,8 @@ KEYS = {"reader": {"read_only": True}, "files": {"service": "files"}, "backup": 
 # What each operation touches, as s3.md tells it; all others a key.
 BUCKET = {"head_bucket", "get_versioning", "get_lock"}
 SETTINGS = {"create_bucket", "delete_bucket", "put_versioning", "put_lock", "get_bucket_tags", "put_bucket_tags",
-            "delete_bucket_tags", "put_cors", "get_cors", "delete_cors"}
+            "delete_bucket_tags", "put_cors", "get_cors", "delete_cors",
+            "put_lifecycle", "get_lifecycle", "delete_lifecycle"}
 LISTING = {"list_objects", "list_versions", "list_uploads"}
 READING = ("get_", "head_", "list_")
 

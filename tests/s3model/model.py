@@ -11,6 +11,7 @@ import re
 from cors import Cors
 from forms import Forms
 from keys import Keys, has_bucket
+from lifecycle import Lifecycle
 from locks import Locks
 from pages import page, page_of_uploads, page_of_versions, put_name
 from parts import check_parts, etag_of_parts
@@ -41,7 +42,7 @@ def names(text, etag):
     return any(one in ("*", etag) for one in etags_of(text))
 
 
-class Account(Cors, Forms, Keys, Locks):
+class Account(Cors, Forms, Keys, Lifecycle, Locks):
     def __init__(self, identity, known):
         self.id, self.known, self.buckets, self.tokens = identity, known, {}, {}
         self.made, self.orders = 0, {}  # of versions and uploads, also of those that have gone
@@ -203,7 +204,8 @@ class Account(Cors, Forms, Keys, Locks):
         v = Version(sym("m", op["id"]), body, headers=headers, tags=op.get("tags"), checksum=checksum)
         v.lock = self.lock_of_write(bucket, asked, op)
         self.put_version(bucket, op, v)
-        return Expected(200, headers={"etag": quoted(v.etag), **self.id_headers(bucket, v), **sum_header(checksum)})
+        return Expected(200, headers={"etag": quoted(v.etag), **self.id_headers(bucket, v), **sum_header(checksum),
+                                      **self.expiry(bucket, op["key"], v)})
 
     def source(self, op):
         """What is copied; its conditions hold."""
@@ -233,7 +235,7 @@ class Account(Cors, Forms, Keys, Locks):
         v.lock = lock
         source_id = self.id_headers(from_bucket, source).get("x-amz-version-id")
         self.put_version(bucket, op, v)
-        answer = self.id_headers(bucket, v)
+        answer = {**self.id_headers(bucket, v), **self.expiry(bucket, op["key"], v)}
         if source_id:
             answer["x-amz-copy-source-version-id"] = source_id
         return Expected(200, headers=answer,
@@ -264,7 +266,7 @@ class Account(Cors, Forms, Keys, Locks):
             raise Expected(status, "PreconditionFailed")
         answer = {"etag": quoted(v.etag), "last-modified": v.time, "accept-ranges": "bytes",
                   "content-type": "binary/octet-stream", **v.headers, **self.id_headers(bucket, v),
-                  **self.lock_headers(v)}
+                  **self.lock_headers(v), **self.expiry(bucket, op["key"], v)}
         for name, value in op.get("response", {}).items():
             answer[name] = value
         if v.tags:
@@ -474,7 +476,7 @@ class Account(Cors, Forms, Keys, Locks):
         self.put_version(bucket, op, v)
         del bucket.uploads[op["upload"]]
         bucket.completed[op["upload"]] = (op["key"], etag, v.time, [[n, tag] for n, tag, *_ in op["parts"]])
-        return self.completed(op, etag, self.id_headers(bucket, v), checksum)
+        return self.completed(op, etag, {**self.id_headers(bucket, v), **self.expiry(bucket, op["key"], v)}, checksum)
 
     def complete_again(self, op, bucket):
         _, etag, time, _ = bucket.completed[op["upload"]]
@@ -482,7 +484,8 @@ class Account(Cors, Forms, Keys, Locks):
             raise Expected(400, "InvalidPart")
         for v in bucket.keys.get(op["key"], []):
             if v.time == time:
-                return self.completed(op, etag, self.id_headers(bucket, v), v.checksum)
+                said = {**self.id_headers(bucket, v), **self.expiry(bucket, op["key"], v)}
+                return self.completed(op, etag, said, v.checksum)
         return self.completed(op, etag, {})
 
     def abort_upload(self, op):

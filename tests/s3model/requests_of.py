@@ -2,6 +2,7 @@
 from xml.sax.saxutils import escape
 
 import cors
+import lifecycle
 from forms import Form
 from sums import sum_header
 from values import content, http_date, iso_date
@@ -321,3 +322,19 @@ def preflight(op):
     request = Request("OPTIONS", op["bucket"], op["key"], headers=headers)
     request.is_bare, request.link = not op["is_linked"], {"age": 0, "expires": 60} if op["is_linked"] else None
     return request
+
+
+# --- lifecycle ---
+
+def put_lifecycle(op):
+    rules = [lifecycle.elements(rule) for rule in op["rules"]]
+    return Request("PUT", op["bucket"], args={"lifecycle": ""},
+                   body=elements_of({"LifecycleConfiguration": [{"Rule": rules}]}).encode())
+
+
+def get_lifecycle(op):
+    return Request("GET", op["bucket"], args={"lifecycle": ""})
+
+
+def delete_lifecycle(op):
+    return Request("DELETE", op["bucket"], args={"lifecycle": ""})
