@@ -405,24 +405,38 @@ struct copying {
 	bool has_accept;
 };
 
-/* As they came, the signature is over them; but what says who passes it on only from a region. */
+static bool
+is_among(const char *name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcasecmp(name, names[i]))
+			return true;
+	return false;
+}
+
+/* As they came, the signature is over them; but what says who passes it on only from a region. What is about
+ * the connection may be signed too, and comes under another name. */
 static void
 copy_header(void *arg, const char *name, const char *value)
 {
-	static const char *const ours[] = { "connection", "keep-alive", "proxy-connection", "te",
-		"trailer", "transfer-encoding", "upgrade", "content-length", "expect",
-		"x-domicile-id", "x-domicile-from", "x-domicile-hops", "x-domicile-counted" };
+	static const char *const ours[] = { "content-length", "x-domicile-id", "x-domicile-from",
+		"x-domicile-hops", "x-domicile-counted" };
+	static const char *const hop[] = { "connection", "keep-alive", "proxy-connection", "te",
+		"trailer", "transfer-encoding", "upgrade", "expect" };
 	struct copying *c = arg;
 	struct request *r = c->p->r;
+	bool is_hop = is_among(name, hop, ARRAY_LEN(hop));
+	const char *before = is_hop ? FORWARD_HOP : "";
+	bool is_of_hop = !strncasecmp(name, FORWARD_HOP, strlen(FORWARD_HOP));
 
-	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
-		if (!strcasecmp(name, ours[i]))
-			return;
+	if (is_among(name, ours, ARRAY_LEN(ours)) || (is_hop && r->is_peer))
+		return;
 	if (!strncasecmp(name, "x-domicile-", 11) && strcasecmp(name, "x-domicile-account") != 0 &&
-	    (!r->is_peer || c->p->upload))
+	    (!r->is_peer || (c->p->upload && !is_of_hop)))
 		return;
 	c->has_accept |= !strcasecmp(name, "accept");
-	c->failed |= *value ? add_line(c->p, "%s: %s", name, value) : add_line(c->p, "%s;", name);
+	c->failed |= *value ? add_line(c->p, "%s%s: %s", before, name, value)
+	                    : add_line(c->p, "%s%s;", before, name);
 }
 
 static int

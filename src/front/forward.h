@@ -9,6 +9,9 @@
 
 struct upload;
 
+/* Before the names of the client's headers that are about its connection only: "x-domicile-hop-expect". */
+#define FORWARD_HOP "x-domicile-hop-"
+
 /* Sends r to REGION's peer listener and makes its answer r's. What UPLOAD holds already (may be NULL) is
  * sent first, then the rest of the body; then the body is sent decoded, with
  * x-domicile-decoded: 1, and the home takes the streaming signature as checked; x-domicile-length

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/id.h"
+#include "front/forward.h"
 
 #define ALGORITHM     "AWS4-HMAC-SHA256"
 #define UNSIGNED      "UNSIGNED-PAYLOAD"
@@ -599,6 +600,26 @@ add_value(struct buf *b, const char *value)
 	}
 }
 
+/* Whether H is PREFIX and NAME. */
+static bool
+is_header(const struct header *h, const char *prefix, const char *name, size_t n)
+{
+	size_t before = strlen(prefix);
+
+	return h->name_len == before + n && !strncasecmp(h->name, prefix, before) &&
+	    !strncasecmp(h->name + before, name, n);
+}
+
+/* FORWARD_HOP if NAME was about the connection to the region that passed the request on; else "". */
+static const char *
+prefix_of(const struct headers *all, const char *name, size_t n)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (is_header(&all->h[i], FORWARD_HOP, name, n))
+			return FORWARD_HOP;
+	return "";
+}
+
 /* Each signed header's line, in the order of the claim. */
 static int
 add_headers(struct buf *b, struct headers *all, const struct sign_claim *c, const char **code,
@@ -608,6 +629,7 @@ add_headers(struct buf *b, struct headers *all, const struct sign_claim *c, cons
 
 	for (;;) {
 		size_t n = strcspn(name, ";");
+		const char *prefix = prefix_of(all, name, n);
 		bool found = false;
 
 		buf_add(b, name, n);
@@ -615,7 +637,7 @@ add_headers(struct buf *b, struct headers *all, const struct sign_claim *c, cons
 		for (size_t i = 0; i < all->n; i++) {
 			struct header *h = &all->h[i];
 
-			if (h->name_len != n || strncasecmp(h->name, name, n) != 0)
+			if (!is_header(h, prefix, name, n))
 				continue;
 			if (found)
 				buf_add_char(b, ',');

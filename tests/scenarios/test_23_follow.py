@@ -52,6 +52,21 @@ class SlowPut:
         return answer.status, answer.read()
 
 
+def test_headers_of_the_connection_may_be_signed_at_any_region(pair):
+    account = pair[0].account("MY")
+    pair[0].client(account).create_bucket(Bucket="signed")
+    for region in pair:
+        plain = Plain(region, account)
+        for body in (b"small", bytes(3 * MIB)):
+            for name, value in (("Expect", "100-continue"), ("Connection", "close"), ("TE", "trailers")):
+                status, _, answer = plain.request("PUT", "/signed/k", "", body, **{name: value})
+                assert status == 200, (region.name, name, answer)
+        assert plain.request("GET", "/signed/k", "", Connection="close", TE="trailers")[2] == body
+        headers = plain.signer().headers("GET", "/signed/k", Connection="close")
+        status, _, answer = plain.send("GET", "/signed/k", {**headers, "Connection": "keep-alive"})
+        assert (status, b"SignatureDoesNotMatch" in answer) == (403, True), region.name
+
+
 @pytest.mark.parametrize("kind", ["hash", "unsigned", "chunked"])
 @pytest.mark.parametrize("size", [20000, 200000, 9 * MIB])
 def test_an_upload_goes_on_at_the_new_home(pair, kind, size):
