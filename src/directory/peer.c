@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 
+#include <ctype.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -313,6 +314,8 @@ peers_bucket_of_host(struct peers *p, const char *host, char *bucket, size_t siz
 
 	if (!atomic_load(&p->has_domains))
 		return false;
+	if (n && host[n - 1] == '.') /* the root's, which a full name may end with */
+		n--;
 	pthread_mutex_lock(&p->lock);
 	for (size_t i = 0; i < p->n_regions; i++) {
 		const char *domain = p->regions[i].s3_domain;
@@ -330,6 +333,8 @@ peers_bucket_of_host(struct peers *p, const char *host, char *bucket, size_t siz
 	if (!found)
 		return false;
 	snprintf(bucket, size, "%.*s", found < size ? (int)found : 0, host);
+	for (char *at = bucket; *at; at++) /* names of hosts have no case */
+		*at = (char)tolower((uint8_t)*at);
 	return true;
 }
 

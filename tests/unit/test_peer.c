@@ -269,12 +269,17 @@ a_host_below_a_domain_is_a_bucket(void **state)
 	} cases[] = {
 		{ "photos.s3.example.com", "photos" },
 		{ "photos.S3.Example.com:7400", "photos" },
+		{ "PHOTOS.s3.example.com", "photos" },
+		{ "photos.s3.example.com.", "photos" },
+		{ "photos.s3.example.com.:7400", "photos" },
 		{ "a.b.s3.example.com", "a.b" },
 		{ "photos.in.s3.example.com", "photos" },
 		{ "far-too-long.s3.example.com", "" },
 		{ "s3.example.com", NULL },
 		{ "in.s3.example.com:1", NULL }, /* a domain itself, not a bucket of the other */
 		{ ".s3.example.com", NULL },
+		{ "s3.example.com.", NULL },
+		{ ".", NULL },
 		{ "photoss3.example.com", NULL },
 		{ "photos.s3.example.com.evil", NULL },
 		{ "127.0.0.1:7400", NULL },
