@@ -243,6 +243,7 @@ s3_multipart_complete(struct s3_call *c, struct err *e)
 	_cleanup_(object_info_free) struct object_info info = { 0 };
 	_cleanup_(completing_free) struct completing g = { .c = c,
 		.headers = BUF_INIT(2 * FILES_HEADERS_MAX) };
+	_cleanup_buf_ struct buf location = BUF_INIT(0);
 	struct buf *b = &c->r->body;
 
 	if (xml_read(c->body, read_part, &g.list, e) < 0 || !g.list.n)
@@ -254,7 +255,8 @@ s3_multipart_complete(struct s3_call *c, struct err *e)
 	if (!g.is_known && recall(&g, &info, e) < 0)
 		return -1;
 	buf_add_str(b, S3_XML_ROOT("CompleteMultipartUploadResult"));
-	xml_text(b, "Location", c->r->path);
+	s3_location(c, &location);
+	xml_text(b, "Location", buf_str(&location));
 	xml_text(b, "Bucket", c->bucket);
 	xml_text(b, "Key", c->key);
 	xml_printf(b, "ETag", "\"%s\"", info.etag);

@@ -341,15 +341,15 @@ add_encoded(struct buf *b, const char *text, const char *keep)
 	}
 }
 
-/* Where the object is; a page came here over TLS, perhaps of someone before us. */
-static void
-add_location(struct s3_call *c, struct buf *b)
+/* Who asks came here over TLS, perhaps that of someone before us. */
+void
+s3_location(struct s3_call *c, struct buf *b)
 {
 	const char *host = request_header(c->r, "host");
 	char bucket[ADDRESS_SIZE];
 
 	buf_printf(b, "https://%s/", host ? host : "");
-	if (c->r->path[1]) /* else the bucket is in the host's name */
+	if (!s3_is_virtual(c->r, bucket))
 		buf_printf(b, "%s/", bucket_address(c, bucket));
 	add_encoded(b, c->key, "/");
 }
@@ -402,7 +402,7 @@ answer(struct s3_call *c, const char *etag)
 		return;
 	}
 	buf_clear(&to);
-	add_location(c, &to);
+	s3_location(c, &to);
 	response_header(c->r, "Location", "%s", buf_str(&to));
 	c->r->status = status && !strcmp(status, "200") ? 200 : 204;
 	if (status && !strcmp(status, "201"))

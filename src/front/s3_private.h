@@ -265,6 +265,8 @@ must_check
 int s3_form_check(const struct s3_call *c, const char **code, struct err *e);
 /* The body once more from its beginning, for passing it on. */
 void s3_form_again(struct s3_call *c);
+/* The URL of the object, as whoever asks has addressed it. */
+void s3_location(struct s3_call *c, struct buf *b);
 int s3_refuse_form(struct s3_call *c, struct err *e);
 /* Bytes that its file has at least, before it has come; what follows one has 32 KiB at most. */
 uint64_t s3_form_least(const struct s3_call *c);

@@ -426,6 +426,7 @@ def test_an_object_in_parts(s3, bucket):
     digests = b"".join(hashlib.md5(d).digest() for d in parts[:2])
     assert answer["ETag"] == f'"{hashlib.md5(digests).hexdigest()}-2"'
     assert answer["Bucket"] == bucket and answer["Key"] == "assembled"
+    assert answer["Location"] == f"{s3.meta.endpoint_url}/{bucket}/assembled"
     whole = s3.get_object(Bucket=bucket, Key="assembled")
     assert whole["Body"].read() == parts[0] + parts[1]
     assert whole["ContentType"] == "x/y" and whole["Metadata"] == {"m": "1"}
