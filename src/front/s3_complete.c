@@ -43,12 +43,14 @@ add_part(struct part_list *l, struct err *e)
 static int
 read_part_sum(struct part_info *p, const char *tag, const char *text, struct err *e)
 {
-	enum checksum_kind kind = strncmp(tag, "Checksum", 8) ? CHECKSUM_NONE
-	                                                      : checksum_of_name(tag + 8);
+	enum checksum_kind kind;
 	char same[CHECKSUM_TEXT];
 
-	if (kind == CHECKSUM_NONE)
+	if (strncmp(tag, "Checksum", 8) != 0)
 		return 0;
+	kind = checksum_of_name(tag + 8);
+	if (kind == CHECKSUM_NONE)
+		return err_set(e, ERR_BAD, "a part's checksum is none of those known here");
 	if (!checksum_parse(kind, text, same))
 		return err_set(e, ERR_BAD, "a part's checksum is malformed");
 	snprintf(p->line, sizeof p->line, "%s: %s", checksum_header(kind), same);

@@ -37,11 +37,11 @@ removal_status(const struct removal *r)
 }
 
 /* A condition that is not looked at would remove what the client wanted kept. */
-static int
-refuse_conditions(struct s3_call *c, struct err *e)
+int
+s3_removal_check(struct s3_call *c, struct err *e)
 {
 	static const char *const names[] = { "x-amz-if-match-last-modified-time",
-		"x-amz-if-match-size" };
+		"x-amz-if-match-size", "x-amz-if-match-initiated-time" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		if (request_header(c->r, names[i]))
@@ -74,7 +74,7 @@ s3_delete_object(struct s3_call *c, struct err *e)
 		.may_bypass = s3_may_bypass(c),
 	};
 
-	if (refuse_conditions(c, e) < 0 || remove_within_gate(c, &r, 1, e) < 0)
+	if (s3_removal_check(c, e) < 0 || remove_within_gate(c, &r, 1, e) < 0)
 		return -1;
 	if (r.err.kind == ERR_FULL)
 		return err_set(e, ERR_FULL, "%s", r.err.text);

@@ -468,6 +468,9 @@ find_refused(void *arg, const char *name, const char *value)
 		"x-amz-server-side-encryption-",
 		"x-amz-copy-source-server-side-encryption-",
 		"x-amz-write-offset-bytes",
+		CHECKSUM_PREFIX "md5",
+		CHECKSUM_PREFIX "sha512",
+		CHECKSUM_PREFIX "xxhash",
 	};
 	static const char *const acls[] = { "private", "bucket-owner-read",
 		"bucket-owner-full-control" };
@@ -481,7 +484,8 @@ find_refused(void *arg, const char *name, const char *value)
 		if (!strncasecmp(name, prefixes[i], strlen(prefixes[i])))
 			*found = (struct refused_header){ name, "NotImplemented" };
 	}
-	if (!strcasecmp(name, "x-amz-server-side-encryption") && strcmp(value, "AES256") != 0)
+	if ((!strcasecmp(name, "x-amz-server-side-encryption") && strcmp(value, "AES256") != 0) ||
+	    (!strcasecmp(name, "x-amz-bucket-namespace") && strcmp(value, "global") != 0))
 		*found = (struct refused_header){ name, "NotImplemented" };
 	for (size_t i = 0; is_acl && i < ARRAY_LEN(acls); i++)
 		is_acl = strcmp(value, acls[i]) != 0;

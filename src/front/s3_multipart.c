@@ -142,7 +142,7 @@ s3_multipart_abort(struct s3_call *c, struct err *e)
 {
 	int rc;
 
-	if (s3_write_begin(c, e) < 0)
+	if (s3_removal_check(c, e) < 0 || s3_write_begin(c, e) < 0)
 		return -1;
 	rc = multipart_abort(&c->files, c->bucket, c->key, request_arg(c->r, "uploadId"), e);
 	s3_write_end(c);

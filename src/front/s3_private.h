@@ -346,3 +346,6 @@ int s3_upload_sum(struct s3_call *c, struct s3_upload_sum *out, struct buf *head
 s3_fn s3_multipart_complete;
 /* s3_delete.c */
 s3_fn s3_delete_object, s3_delete_many;
+/* Refuse conditions on removing that are not looked at. */
+must_check
+int s3_removal_check(struct s3_call *c, struct err *e);

@@ -253,6 +253,25 @@ def test_a_crc_of_the_whole_comes_from_those_of_the_parts(s3, plain):
     assert again["ETag"] == head["ETag"]
 
 
+def test_what_would_be_lost_of_an_upload_is_refused(s3, plain):
+    words = {"Bucket": "photos", "Key": "k"}
+    upload_id = s3.create_multipart_upload(**words)["UploadId"]
+    etag = s3.upload_part(PartNumber=1, Body=b"x", UploadId=upload_id, **words)["ETag"]
+    status, _, body = plain.request("DELETE", "/photos/k", f"uploadId={upload_id}",
+                                    x_amz_if_match_initiated_time="Wed, 21 Oct 2015 07:28:00 GMT")
+    assert (status, code_of(body)) == (501, "NotImplemented")
+    part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag><ChecksumSHA512>eA==</ChecksumSHA512></Part>"
+    listed = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
+    status, _, body = plain.request("POST", "/photos/k", f"uploadId={upload_id}", listed)
+    assert (status, code_of(body)) == (400, "MalformedXML")
+    assert len(s3.list_parts(UploadId=upload_id, **words)["Parts"]) == 1
+    for kind in ("MD5", "SHA512", "XXHASH3", "XXHASH64", "XXHASH128"):
+        status, _, body = plain.request("POST", "/photos/k", "uploads=", x_amz_checksum_algorithm=kind)
+        assert (status, code_of(body)) == (400, "InvalidRequest"), kind
+    status, _, body = plain.request("PUT", "/regional", x_amz_bucket_namespace="account-regional")
+    assert (status, code_of(body)) == (501, "NotImplemented")
+
+
 def test_checksums_that_do_not_fit_together_are_refused(s3, plain):
     for algorithm, kind in (("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE"), ("CRC32", "HALF"), ("MD5", "COMPOSITE")):
         status, _, body = plain.request("POST", "/photos/k", "uploads=", x_amz_checksum_algorithm=algorithm,
