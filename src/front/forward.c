@@ -469,13 +469,14 @@ static void
 set_method(struct passing *p, CURL *easy)
 {
 	struct request *r = p->r;
+	bool has_body = p->upload || has_request_body(r);
 
 	if (!strcmp(r->method, "HEAD")) {
 		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
 		return;
 	}
 	curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-	if (p->upload || has_request_body(r) || !strcmp(r->method, "PUT")) {
+	if (has_body) { /* else no length is sent, as none came */
 		curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
 		curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE,
 		    p->to_send == UINT64_MAX ? (curl_off_t)-1 : (curl_off_t)p->to_send);
@@ -488,7 +489,8 @@ set_method(struct passing *p, CURL *easy)
 	}
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
 	/* Without a body there is no other way to keep curl from sending it twice; see body_again. */
-	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, !strcmp(r->method, "DELETE") ? 1L : 0L);
+	curl_easy_setopt(
+	    easy, CURLOPT_FRESH_CONNECT, !has_body && strcmp(r->method, "GET") != 0 ? 1L : 0L);
 }
 
 static void

@@ -52,6 +52,27 @@ class SlowPut:
         return answer.status, answer.read()
 
 
+def test_an_object_without_a_length_is_refused_at_any_region(pair):
+    account = pair[0].account("MY")
+    pair[0].client(account).create_bucket(Bucket="lengths")
+
+    def put(region, path):
+        plain = Plain(region, account)
+        connection = http.client.HTTPConnection(plain.host, timeout=60)
+        connection.putrequest("PUT", path, skip_host=True, skip_accept_encoding=True)
+        for name, value in plain.signer().headers("PUT", path).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    for region in pair:
+        status, answer = put(region, "/lengths/k")
+        assert (status, b"MissingContentLength" in answer) == (411, True), (region.name, status)
+        assert Plain(region, account).request("GET", "/lengths/k")[0] == 404
+        assert put(region, f"/made-in-{region.name}")[0] == 200
+
+
 def test_headers_of_the_connection_may_be_signed_at_any_region(pair):
     account = pair[0].account("MY")
     pair[0].client(account).create_bucket(Bucket="signed")
