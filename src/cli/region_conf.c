@@ -139,7 +139,8 @@ read_limits(struct region_conf *c, struct err *e)
 	    conf_size(f, "", "headers", 16 * KIB, 8 * KIB, 256 * KIB, &c->headers, e) < 0 ||
 	    /* One stream with the largest item that there can be has to find room. */
 	    conf_size(
-	        f, "", "moves_memory", 512 * MIB, 512 * MIB, UINT64_MAX, &c->moves_memory, e) < 0)
+	        f, "", "moves_memory", 512 * MIB, 512 * MIB, UINT64_MAX, &c->moves_memory, e) < 0 ||
+	    conf_size(f, "", "account_buckets", 1000, 0, 1000000, &c->account_buckets, e) < 0)
 		return -1;
 	return quota_conf(f, "", QUOTA_NONE, &c->quota, e);
 }

@@ -329,6 +329,7 @@ start_services(struct serving *s, struct err *e)
 	n->mover = mover_start(&mover, e);
 	n->scrub = n->mover ? scrub_start(&scrub, e) : NULL;
 	n->rotation = n->scrub ? rotation_start(&rotation, e) : NULL;
+	n->buckets_max = s->conf.account_buckets;
 	n->rules_day_ms = s->conf.lifecycle_day_ms;
 	n->lifecycle = n->rotation ? lifecycle_start(n, e) : NULL;
 	return n->lifecycle ? 0 : -1;

@@ -70,14 +70,15 @@ limits_json(const struct request *r)
 	struct front_limits l;
 
 	front_limits(r->front, &l);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "connections",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "connections",
 	    (json_int_t)l.connections, "connections_per_address",
 	    (json_int_t)l.connections_per_address, "requests_memory", (json_int_t)l.requests_memory,
 	    "idle_ms", (json_int_t)l.idle_ms, "headers_bytes", (json_int_t)l.head_bytes,
 	    "address_rate", (json_int_t)l.address_rate, "address_burst",
 	    (json_int_t)l.address_burst, "account_rate",
 	    account ? (json_int_t)rate_per_s(account) : 0, "account_burst",
-	    account ? (json_int_t)rate_burst(account) : 0);
+	    account ? (json_int_t)rate_burst(account) : 0, "account_buckets",
+	    (json_int_t)r->node->buckets_max);
 }
 
 int

@@ -138,6 +138,9 @@ s3_create_bucket(struct s3_call *c, struct err *e)
 	rc = files_bucket_make(&c->files, c->bucket, locking && !strcasecmp(locking, "true"),
 	    tags.len ? BUCKET_TAGGING : NULL, (struct span){ tags.data, tags.len }, e);
 	s3_write_end(c);
+	if (rc < 0 && e->kind == ERR_TOO_BIG)
+		return s3_refuse(c, e, 400, "TooManyBuckets",
+		    "the account has as many buckets as it may: remove one, or ask the operator for more");
 	if (rc < 0)
 		return -1;
 	c->r->status = 200;

@@ -78,7 +78,8 @@ must_check
 int files_bucket_check(const char *bucket, struct err *e);
 
 must_check
-int files_bucket_create(struct files *f, const char *bucket, struct err *e); /* ERR_EXISTS */
+int files_bucket_create(
+    struct files *f, const char *bucket, struct err *e); /* ERR_EXISTS; ERR_TOO_BIG: one too many */
 /* The same, made for locks or not, and with VALUE under SETTING (NULL: none). */
 must_check
 int files_bucket_make(struct files *f, const char *bucket, bool has_lock, const char *setting,

@@ -163,6 +163,27 @@ files_bucket_id(struct vault *v, const char *bucket, int64_t *id, struct err *e)
 	return r == 1 ? 0 : -1;
 }
 
+/* With the one that V has a moment since. */
+static int
+check_number(struct files *f, struct vault *v, struct err *e)
+{
+	uint64_t most = f->node->buckets_max, n;
+	struct query *q;
+	int r;
+
+	if (!most)
+		return 0;
+	q = vault_query(v, "SELECT count(*) FROM bucket");
+	r = query_step(q, e);
+	n = r == 1 ? (uint64_t)column_int(q, 0) : 0;
+	query_end(q);
+	if (r < 0 || n <= most)
+		return r < 0 ? -1 : 0;
+	files_wait_for(f, vault_ticket(v));
+	return err_set(e, ERR_TOO_BIG, "an account may have %llu buckets in the service %s",
+	    (unsigned long long)most, service_name((enum service)vault_id(v)->service));
+}
+
 int
 files_bucket_make(struct files *f, const char *bucket, bool has_lock, const char *setting,
     struct span value, struct err *e)
@@ -190,6 +211,8 @@ files_bucket_make(struct files *f, const char *bucket, bool has_lock, const char
 		    ? err_set(e, ERR_EXISTS, "the bucket is there already")
 		    : -1;
 	}
+	if (check_number(f, v, e) < 0)
+		return -1;
 	if (setting &&
 	    (files_bucket_id(v, bucket, &id, e) < 0 || setting_write(v, id, setting, value, e) < 0))
 		return -1;

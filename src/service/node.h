@@ -62,6 +62,7 @@ struct node {
 	int (*set_removed)(struct node *n, const struct home *h, size_t count,
 	    struct region_batch *b, struct err *e);
 	struct rate *account_rate; /* base/rate.h, requests of an account; NULL: no limit */
+	uint64_t buckets_max;      /* of an account, in each service; 0: any */
 	uint64_t rules_day_ms; /* how long a day is for lifecycle rules; 0: as long as everywhere */
 	uint8_t sign_public[SIGN_PUBLIC_BYTES];
 	uint8_t *sign_secret; /* SIGN_SECRET_BYTES in locked memory */

@@ -19,7 +19,7 @@ def pair(tmp_path_factory):
     one = Region(folder, "cn-bj", "CN").start()
     two = Region(folder, "sg", "SG", beside=one)
     with open(two.config, "a") as conf:
-        conf.write("\nquota_bytes = 1 MiB\nquota_objects = 1000\n")
+        conf.write("\nquota_bytes = 1 MiB\nquota_objects = 1000\naccount_buckets = 2\n")
     two.start()
     yield one, two
     two.stop()
@@ -139,3 +139,23 @@ def test_a_move_takes_the_limits_along_and_arrives_over_them(pair):
     s3.put_object(Bucket="photos", Key="b", Body=b"x")
     quota(here, other, "--none")
     s3.put_object(Bucket="photos", Key="a", Body=body)
+
+
+def test_an_account_keeps_the_buckets_it_has_and_makes_no_more_than_it_may(pair):
+    here, there = pair
+    who = account(here)
+    s3 = here.client(who)
+    for bucket in ("a-1", "a-2", "a-3"):
+        s3.create_bucket(Bucket=bucket)
+    assert here.wait_wave(here.wave_to(there)) and here.home(who) == "sg"
+    s3.put_object(Bucket="a-3", Key="k", Body=b"x")
+    plain = Plain(here, who)
+    for bucket, status, code in [("a-1", 409, "BucketAlreadyOwnedByYou"), ("a-4", 400, "TooManyBuckets"),
+                                 ("backup-1", 200, ""), ("backup-2", 200, ""), ("backup-3", 400, "TooManyBuckets")]:
+        answer = plain.request("PUT", f"/{bucket}")
+        assert (answer[0], code_of(answer[2])) == (status, code), bucket
+    s3.delete_bucket(Bucket="a-1")
+    assert code_of(plain.request("PUT", "/a-4")[2]) == "TooManyBuckets"
+    s3.delete_bucket(Bucket="a-2")
+    s3.create_bucket(Bucket="a-4")
+    assert json.loads(there.command("region", "status", "--json"))["limits"]["account_buckets"] == 2

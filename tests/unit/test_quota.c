@@ -266,6 +266,40 @@ a_wrong_order_is_refused_and_sets_nothing(void **state)
 	CHECK(fits("photos", "a", 100000));
 }
 
+/* --- buckets --- */
+
+static bool
+makes(const char *bucket)
+{
+	struct err e = { 0 };
+	int result = files_bucket_create(&f, bucket, &e);
+
+	if (result < 0 && e.kind != ERR_TOO_BIG)
+		fail_msg("%s", e.text);
+	return result == 0;
+}
+
+static void
+a_service_has_no_more_buckets_than_the_region_lets_it(void **state)
+{
+	struct err e = { 0 };
+
+	(void)state;
+	r.node.buckets_max = 3;
+	CHECK(makes("b-1") && makes("b-2") && !makes("b-3"));
+	CHECK(files_bucket_find(&f, "b-3", &e) < 0 && e.kind == ERR_MISSING);
+	CHECK(files_bucket_create(&f, "b-1", &e) < 0 && e.kind == ERR_EXISTS);
+	CHECK(makes("backup-b")); /* another service */
+	CHECK_OK(files_bucket_remove(&f, "b-1", &e), &e);
+	CHECK(makes("b-3") && !makes("b-4"));
+	r.node.buckets_max = 1; /* as where it arrives with more */
+	CHECK(fits("b-2", "k", 10));
+	CHECK_OK(files_bucket_remove(&f, "b-3", &e), &e);
+	CHECK(!makes("b-3"));
+	r.node.buckets_max = 0;
+	CHECK(makes("b-3") && makes("b-4"));
+}
+
 /* --- at random --- */
 
 struct model {
@@ -461,6 +495,7 @@ main(void)
 		WITH_REGION(the_accounts_own_comes_before_the_countrys_and_that_before_the_regions),
 		WITH_REGION(what_is_ahead_is_told_before_it_comes),
 		WITH_REGION(a_wrong_order_is_refused_and_sets_nothing),
+		WITH_REGION(a_service_has_no_more_buckets_than_the_region_lets_it),
 		WITH_REGION(exactly_what_a_simple_model_allows_is_done),
 		WITH_REGION(of_two_writers_for_the_last_place_exactly_one_gets_it),
 		cmocka_unit_test_setup_teardown(
