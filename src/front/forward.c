@@ -488,9 +488,9 @@ set_method(struct passing *p, CURL *easy)
 		curl_easy_setopt(easy, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_WAIT_MS);
 	}
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
-	/* Without a body there is no other way to keep curl from sending it twice; see body_again. */
+	/* With nothing to send there is no other way to keep curl from sending it twice; see body_again. */
 	curl_easy_setopt(
-	    easy, CURLOPT_FRESH_CONNECT, !has_body && strcmp(r->method, "GET") != 0 ? 1L : 0L);
+	    easy, CURLOPT_FRESH_CONNECT, !p->to_send && strcmp(r->method, "GET") != 0 ? 1L : 0L);
 }
 
 static void

@@ -69,8 +69,8 @@ def test_an_erasure_that_finds_the_disk_full_rests_between_its_tries(place):
 
 
 @pytest.mark.parametrize("place", [0], indirect=True)
-@pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_a_write_whose_home_was_killed_is_not_passed_on_twice(place, method):
+@pytest.mark.parametrize("method, body", [("PUT", b"mine"), ("PUT", b""), ("DELETE", None)])
+def test_a_write_whose_home_was_killed_is_not_passed_on_twice(place, method, body):
     """Done twice, a creation would be refused though it took place, and a deletion take away what came after it."""
     disk = on_failing_disk(place.source)
     there = s3.Client(place.target.s3, place.accounts[1], place.tls)
@@ -85,7 +85,7 @@ def test_a_write_whose_home_was_killed_is_not_passed_on_twice(place, method):
 
     def write():
         connection = http.client.HTTPSConnection(*there.address, timeout=40, context=place.tls)
-        connection.request(method, key, b"mine" if method == "PUT" else None,
+        connection.request(method, key, body,
                            {**there._headers(method, key, ""), **({"If-None-Match": "*"} if method == "PUT" else {})})
         answers.append(connection.getresponse().status)
         connection.close()
@@ -101,4 +101,4 @@ def test_a_write_whose_home_was_killed_is_not_passed_on_twice(place, method):
         assert here.request("PUT", key, b"after")[0] == 200
     writer.join(40)
     assert answers == [503]
-    assert here.request("GET", key) == (200, b"mine" if method == "PUT" else b"after")
+    assert here.request("GET", key) == (200, body if method == "PUT" else b"after")
