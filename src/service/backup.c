@@ -65,6 +65,8 @@ struct writing {
 	struct buf names; /* of struct chunk_entry, without digests */
 	unsigned group;
 	uint8_t *copying; /* COPY_SIZE */
+	bool has_left_out;
+	struct vault_id left_out; /* the last one with a chunk that can't be read */
 };
 
 /* --- files --- */
@@ -306,8 +308,10 @@ is_known(struct writing *w, struct chunk_entry *c)
 	return true;
 }
 
+/* 1: all of it is in the part; 0: the store does not give it, *WHY; -1: the part does not take it. */
 static int
-copy_bytes(struct writing *w, struct chunk_in *in, int fd, struct chunk_entry *c, struct err *e)
+copy_bytes(struct writing *w, struct chunk_in *in, int fd, struct chunk_entry *c, struct err *why,
+    struct err *e)
 {
 	struct chunks *chunks = w->b->node->chunks;
 	_cleanup_(hash_closep) struct hash *h = hash_open(HASH_SHA256, e);
@@ -318,41 +322,66 @@ copy_bytes(struct writing *w, struct chunk_in *in, int fd, struct chunk_entry *c
 	for (uint64_t at = 0; at < c->bytes;) {
 		size_t n = c->bytes - at < COPY_SIZE ? (size_t)(c->bytes - at) : COPY_SIZE;
 
-		if (chunks_read(chunks, in, at, w->copying, n, e) < 0 ||
-		    fs_write_all(fd, w->copying, n, e) < 0)
+		if (chunks_read(chunks, in, at, w->copying, n, why) < 0)
+			return 0;
+		if (fs_write_all(fd, w->copying, n, e) < 0)
 			return -1;
 		hash_add(h, w->copying, n);
 		at += n;
 	}
 	hash_end(h, c->digest);
+	return 1;
+}
+
+/* The store does not give C: its vault was erased meanwhile, or it is damaged, which is told once a vault. */
+static int
+leave_out(struct writing *w, const struct chunk_entry *c, const struct err *why, struct err *e)
+{
+	const struct backup_damage d = { .kind = BACKUP_CHUNK, .id = c->id };
+	char account[ACCOUNT_TEXT_SIZE];
+
+	if (why->kind == ERR_MISSING)
+		return 0;
+	account_text(&c->id.account, account);
+	if ((why->kind != ERR_IO && why->kind != ERR_FORGED) || !c->id.service ||
+	    c->id.service >= SERVICES)
+		return err_set(e, why->kind, "account %s: %s", account, why->text);
+	if (w->has_left_out && memcmp(&w->left_out, &c->id, sizeof(c->id)) == 0)
+		return 0;
+	w->left_out = c->id;
+	w->has_left_out = true;
+	if (note_damage(w, &d))
+		log_error("backup.chunk", NULL, "account=%s service=%s %s", account,
+		    service_name(c->id.service), why->text);
 	return 0;
 }
 
-/* 1: it is in the backup; 0: its vault was erased meanwhile; -1. */
+/* 1: it is in the backup; 0: it was left out; -1. */
 static int
 copy_chunk(struct writing *w, struct chunk_entry *c, struct err *e)
 {
 	struct chunks *chunks = w->b->node->chunks;
+	struct err why = { 0 };
 	struct chunk_name name;
 	struct chunk_in *in;
-	_cleanup_(fd_closep) int fd = -1;
+	_cleanup_(fd_closep) int fd = begin_part(w, e);
 	char path[BACKUP_PATH];
-	int rc = -1;
+	int r;
 
+	if (fd < 0)
+		return -1;
 	memcpy(name.b, c->name, sizeof(name.b));
-	in = chunks_open(chunks, &c->id, &name, e);
-	if (!in)
-		return e->kind == ERR_MISSING ? 0 : -1;
-	backup_chunk_path(w->folder, c, path);
-	fd = begin_part(w, e);
-	if (fd >= 0 && copy_bytes(w, in, fd, c, e) == 0 && put_part(w, fd, path, e) == 0)
-		rc = 1;
+	in = chunks_open(chunks, &c->id, &name, &why);
+	r = in ? copy_bytes(w, in, fd, c, &why, e) : 0;
 	chunks_close_in(chunks, in);
-	if (rc > 0) {
-		atomic_fetch_add(&w->b->new_bytes, c->bytes);
-		atomic_fetch_add(&w->b->new_chunks, 1);
-	}
-	return rc;
+	if (r == 0)
+		return leave_out(w, c, &why, e);
+	backup_chunk_path(w->folder, c, path);
+	if (r < 0 || put_part(w, fd, path, e) < 0)
+		return -1;
+	atomic_fetch_add(&w->b->new_bytes, c->bytes);
+	atomic_fetch_add(&w->b->new_chunks, 1);
+	return 1;
 }
 
 /* The chunks of one group are all in w->names: copy them, and write their list. */

@@ -20,7 +20,9 @@
  * Damage of the store ends no backup, and is named in the manifest. A vault whose header is malformed is in it as
  * it is. Records that can't be read are missing, and with them the backup is incomplete: it is restored only by
  * who says so, and does not push the newest complete one out of the folder. Chunks are all in it, also those of
- * vaults whose records are missing.
+ * vaults whose records are missing, except those that can't be read and that the backup before does not have: with
+ * them content of a vault is missing, which no older generation has either, and the backup is not incomplete. What
+ * the bytes of a chunk are worth is not looked at: that takes the vault's keys, and is for the scrub.
  *
  * Region key, sign key and TLS keys are not in it. Neither is anything that was erased before it began.
  */
@@ -58,9 +60,10 @@ struct backup_object {
 };
 
 /* What was damaged in the store: the header of vault ID is malformed; or records are missing, of some or all
- * accounts from that of ID to TO, both included. The region's own (vault/region.h) are those of account zero. */
+ * accounts from that of ID to TO, both included (the region's own, vault/region.h, are those of account zero); or
+ * chunks of vault ID. */
 struct backup_damage {
-	enum backup_damage_kind { BACKUP_HEADER, BACKUP_MISSING } kind;
+	enum backup_damage_kind { BACKUP_HEADER, BACKUP_MISSING, BACKUP_CHUNK } kind;
 	struct vault_id id;
 	struct account_id to;
 };
@@ -91,8 +94,8 @@ must_check
 int manifest_text(const struct manifest *m, struct buf *out, struct err *e);
 must_check
 int manifest_parse(struct span text, struct manifest *out, struct err *e);
-/* Its figures, for people and programs, and "damages": [{ "kind": "header", "account", "service" } or
- * { "kind": "missing", "account", "to" }]. */
+/* Its figures, for people and programs, and "damages": [{ "kind": "header" or "chunk", "account", "service" }
+ * or { "kind": "missing", "account", "to" }]. */
 json_t *manifest_json(const struct manifest *m);
 
 struct chunk_entry {

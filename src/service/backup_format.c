@@ -162,10 +162,11 @@ damage_json(const struct backup_damage *d)
 
 	account_text(&d->id.account, account);
 	account_text(&d->to, to);
-	return d->kind == BACKUP_HEADER
-	    ? json_pack("{s:s, s:s, s:s}", "kind", "header", "account", account, "service",
-	          service_name(d->id.service))
-	    : json_pack("{s:s, s:s, s:s}", "kind", "missing", "account", account, "to", to);
+	if (d->kind == BACKUP_MISSING)
+		return json_pack(
+		    "{s:s, s:s, s:s}", "kind", "missing", "account", account, "to", to);
+	return json_pack("{s:s, s:s, s:s}", "kind", d->kind == BACKUP_CHUNK ? "chunk" : "header",
+	    "account", account, "service", service_name(d->id.service));
 }
 
 static json_t *
@@ -288,9 +289,10 @@ damage_of(json_t *j, struct backup_damage *out)
 		out->kind = BACKUP_MISSING;
 		return to && account_parse(to, &out->to);
 	}
-	if (strcmp(kind, "header") != 0 || !name || !service_parse(name, &service))
+	out->kind = strcmp(kind, "chunk") == 0 ? BACKUP_CHUNK : BACKUP_HEADER;
+	if ((out->kind == BACKUP_HEADER && strcmp(kind, "header") != 0) || !name ||
+	    !service_parse(name, &service))
 		return false;
-	out->kind = BACKUP_HEADER;
 	out->id.service = (uint8_t)service;
 	return true;
 }

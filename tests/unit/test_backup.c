@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 #include <glob.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -47,9 +49,9 @@ status_of(struct place *p)
 	return j;
 }
 
-/* Make one and wait for it; *NEW_BYTES is what it wrote. */
-static void
-back_up(struct place *p, unsigned keep, int64_t *new_bytes)
+/* Begin one and wait for it: its status. */
+static json_t *
+back_up_somehow(struct place *p, unsigned keep)
 {
 	const struct timespec pause = { .tv_nsec = 5000000 };
 	struct err e = { 0 };
@@ -63,6 +65,15 @@ back_up(struct place *p, unsigned keep, int64_t *new_bytes)
 			break;
 		nanosleep(&pause, NULL);
 	}
+	return j;
+}
+
+/* Make one; *NEW_BYTES is what it wrote. */
+static void
+back_up(struct place *p, unsigned keep, int64_t *new_bytes)
+{
+	json_t *j = back_up_somehow(p, keep);
+
 	CHECK_STR(json_string_value(json_object_get(j, "state")), "done");
 	*new_bytes = json_integer_value(json_object_get(j, "new_bytes"));
 	json_decref(j);
@@ -500,6 +511,112 @@ an_incomplete_one_does_not_take_the_place_of_a_complete_one(void **state)
 	place_close(&p);
 }
 
+static bool
+has_failed(struct place *p)
+{
+	json_t *j = back_up_somehow(p, 1);
+	bool failed = strcmp(json_string_value(json_object_get(j, "state")), "failed") == 0;
+
+	json_decref(j);
+	return failed;
+}
+
+/* One of the two chunks of F. */
+static void
+check_left_out(const struct manifest *m, const struct files *f)
+{
+	CHECK(m->damaged == 1 && m->n_damages == 1 && !m->missing && m->chunks == 1);
+	CHECK(m->damages[0].kind == BACKUP_CHUNK && m->damages[0].id.service == SERVICE_FILES);
+	CHECK(account_equal(&m->damages[0].id.account, &f->account));
+}
+
+/* Each call that reads chunks fails in turn: first it is one of the lists, then a chunk is opened or read. */
+static void
+a_chunk_that_cannot_be_read_is_left_out_and_named(void **state)
+{
+	struct err e = { 0 };
+	unsigned failed = 0, left_out = 0;
+	struct place p;
+	struct files f;
+
+	(void)state;
+	place_open(&p);
+	f = account_with_things(&p);
+	put_big(&f, "b");
+	for (unsigned nth = 1;; nth++) {
+		_cleanup_manifest_ struct manifest m = { 0 }, next = { 0 };
+		bool has_fired;
+		int64_t n;
+
+		snprintf(p.folder, sizeof p.folder, "%s/backups-%u", p.region.store.dir, nth);
+		chunks_fault_set(p.region.node.chunks, FAULT_FAIL, nth, false);
+		if (has_failed(&p)) {
+			failed++;
+			continue;
+		}
+		has_fired = chunks_fault_fired(p.region.node.chunks);
+		chunks_fault_set(p.region.node.chunks, FAULT_NONE, 0, false);
+		CHECK(verify(&p) == ERR_NONE);
+		CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+		if (!has_fired) {
+			CHECK(!m.damaged && m.chunks == 2);
+			break;
+		}
+		left_out++;
+		check_left_out(&m, &f);
+		back_up(&p, 1, &n);
+		CHECK_OK(backup_manifest(p.folder, 0, &next, &e), &e);
+		CHECK(
+		    !next.damaged && next.chunks == 2 && n > (int64_t)BIG && n < 2 * (int64_t)BIG);
+	}
+	CHECK(failed == 2 && left_out == 4);
+	place_close(&p);
+}
+
+static void
+chunks_of_one_vault_are_named_once_and_a_failure_of_another_kind_is_none(void **state)
+{
+	_cleanup_manifest_ struct manifest m = { 0 };
+	struct err e = { 0 };
+	struct place p;
+	struct files f;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	f = account_with_things(&p);
+	put_big(&f, "b");
+	chunks_fault_set(p.region.node.chunks, FAULT_FULL, 3, true);
+	CHECK(has_failed(&p));
+	chunks_fault_set(p.region.node.chunks, FAULT_FAIL, 3, true);
+	back_up(&p, 1, &n);
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	CHECK(m.damaged == 1 && m.n_damages == 1 && !m.chunks && verify(&p) == ERR_NONE);
+	place_close(&p);
+}
+
+/* No file may become larger than what the records need: the disk of the backup fails, not the store's. */
+static void
+a_disk_that_does_not_take_a_chunk_fails_the_backup(void **state)
+{
+	struct rlimit before, small;
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	(void)account_with_things(&p);
+	CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0 && signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	small = before;
+	small.rlim_cur = BIG / 2;
+	CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+	CHECK(has_failed(&p));
+	CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
+	back_up(&p, 1, &n);
+	CHECK(n > (int64_t)BIG && verify(&p) == ERR_NONE);
+	place_close(&p);
+}
+
 /* Removed while a backup holds: there until it lets go. */
 static void
 a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied(void **state)
@@ -545,6 +662,10 @@ main(void)
 		cmocka_unit_test(one_key_that_does_not_open_is_not_another_region_key),
 		cmocka_unit_test(what_cannot_be_read_is_missing_and_all_else_is_there),
 		cmocka_unit_test(an_incomplete_one_does_not_take_the_place_of_a_complete_one),
+		cmocka_unit_test(a_chunk_that_cannot_be_read_is_left_out_and_named),
+		cmocka_unit_test(
+		    chunks_of_one_vault_are_named_once_and_a_failure_of_another_kind_is_none),
+		cmocka_unit_test(a_disk_that_does_not_take_a_chunk_fails_the_backup),
 		cmocka_unit_test(a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied),
 	};
 
