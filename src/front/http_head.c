@@ -153,6 +153,16 @@ is_good_target(const char *s)
 	return true;
 }
 
+/* Of a target: no user, no escapes. */
+static bool
+is_good_host(const char *s)
+{
+	static const char bytes[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:[]";
+
+	return *s && *s != ':' && !s[strspn(s, bytes)];
+}
+
 /* The id follows a request from region to region. */
 static void
 take_over_id(struct http_request *h)
@@ -164,21 +174,19 @@ take_over_id(struct http_request *h)
 		memcpy(h->r.id, id, REQUEST_ID_SIZE);
 }
 
-/* A body that another region has decoded has another length than the one that may be signed. */
+/* VALUE instead of the header's own; NULL: leave it. */
 static void
-restore_length(struct http_request *h)
+set_header(struct http_request *h, const char *name, const char *value)
 {
-	const char *length = request_header(&h->r, "x-domicile-length");
-
-	if (!length)
+	if (!value)
 		return;
 	for (size_t i = 0; i < h->n_headers; i++)
-		if (!strcasecmp(h->headers[i].name, "Content-Length")) {
-			h->headers[i].value = length;
+		if (!strcasecmp(h->headers[i].name, name)) {
+			h->headers[i].value = value;
 			return;
 		}
 	if (h->n_headers < ARRAY_LEN(h->headers))
-		h->headers[h->n_headers++] = (struct header){ "Content-Length", length, 14 };
+		h->headers[h->n_headers++] = (struct header){ name, value, strlen(name) };
 }
 
 /* In place; '+' is a space, as in forms. The escapes were checked. */
@@ -241,18 +249,20 @@ http_head_read(struct http_request *h, struct MHD_Connection *conn, const char *
 	memcpy(h->method, method, n + 1);
 	h->r.method = h->method;
 	h->length = UINT64_MAX;
-	h->head_bytes = strlen(h->r.target);
+	h->head_bytes = strlen(h->r.target) + (h->host ? strlen(h->host) : 0);
 	MHD_get_connection_values_n(conn, MHD_HEADER_KIND, see_header, h);
 	if (h->is_too_large)
 		return 431;
 	if (h->is_bad || (h->has_length && h->has_encoding) || !is_token(method, n) ||
-	    !is_good_target(h->r.target))
+	    !is_good_target(h->r.target) || (h->host && !is_good_host(h->host)))
 		return 400;
+	set_header(h, "Host", h->host);
 	if (!h->has_length && !h->has_encoding)
 		h->length = 0;
 	if (h->listener->kind == LISTEN_PEER) {
 		take_over_id(h);
-		restore_length(h);
+		/* A body that another region has decoded has another length than the one that may be signed. */
+		set_header(h, "Content-Length", request_header(&h->r, "x-domicile-length"));
 	}
 	return read_args(h) < 0 ? 503 : 0;
 }

@@ -210,6 +210,7 @@ struct http_request {
 
 	/* The head. */
 	char method[16];
+	char *host;  /* of the target, instead of the header's; NULL: it had none */
 	char *owned; /* header strings once they must outlive the connection */
 	char *args;  /* decoded query */
 	struct header *arg;

@@ -9,6 +9,7 @@
 #include "front/http_internal.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/host.h"
 #include "base/log.h"
@@ -34,23 +35,41 @@ make_id(struct front *f, char id[static REQUEST_ID_SIZE])
 	hex_text(bytes, sizeof bytes, id);
 }
 
+/* "http://host/path" (RFC 9112, 3.2.2): how much of it is before the path, and where in it the host begins.
+ * 0: it is in another form. */
+static size_t
+before_path(const char *uri, size_t *host_at)
+{
+	*host_at = !strncasecmp(uri, "http://", 7) ? 7 : !strncasecmp(uri, "https://", 8) ? 8 : 0;
+	return *host_at ? *host_at + strcspn(uri + *host_at, "/?") : 0;
+}
+
 /* The target before MHD takes it apart in place. Becomes the request's context. */
 void *
 http_uri_seen(void *arg, const char *uri, struct MHD_Connection *conn)
 {
 	struct listener *l = arg;
-	size_t n = uri ? strlen(uri) : 0;
-	struct http_request *h = malloc(sizeof *h + 2 * (n + 1));
+	size_t n, host_at, before;
+	struct http_request *h;
 	char *target, *path, *query;
 
 	(void)conn;
+	if (!uri)
+		return NULL;
+	n = strlen(uri);
+	before = before_path(uri, &host_at);
+	h = malloc(sizeof *h + 2 * (n + 1)); /* also with a host: its scheme is not kept */
 	if (!h)
 		return NULL;
 	memset(h, 0, offsetof(struct http_request, headers));
 	target = (char *)(h + 1);
-	path = target + n + 1;
-	memcpy(target, n ? uri : "", n + 1);
+	path = stpcpy(stpcpy(target, before && uri[before] != '/' ? "/" : ""), uri + before) + 1;
+	n = (size_t)(path - target) - 1;
 	memcpy(path, target, n + 1);
+	if (before) {
+		h->host = path + n + 1;
+		snprintf(h->host, before - host_at + 1, "%s", uri + host_at);
+	}
 	query = strchr(path, '?');
 	if (query)
 		*query++ = '\0';

@@ -34,7 +34,7 @@ struct request {
 	struct node *node;
 	char id[REQUEST_ID_SIZE];    /* x-amz-request-id; taken over from the forwarding region */
 	const char *method;          /* "GET" */
-	const char *target;          /* the raw request target, path and query, as it was sent */
+	const char *target;          /* path and query, as they were sent (without a host) */
 	const char *path;            /* the raw path part, still percent-encoded */
 	const char *query;           /* the raw query, without '?', or "" */
 	bool is_peer;                /* came over the mutual TLS listener */

@@ -273,6 +273,19 @@ def test_bytes_that_are_no_request(plain, data):
     assert b" 200 " not in answer.split(b"\r\n")[0]
 
 
+def test_a_target_with_a_host_is_signed_like_any_other(plain):
+    """RFC 9112, 3.2.2: as an HTTP proxy is asked. The host is the target's, whatever the header says."""
+    headers = plain.signer().headers("GET", "/safe/kept/small")
+    target = f"http://{plain.host}/safe/kept/small"
+    assert plain.send("GET", target, headers)[::2] == (200, KEPT["kept/small"])
+    assert plain.send("GET", target, {**headers, "Host": "other"})[::2] == (200, KEPT["kept/small"])
+    for other in ("http://other/safe/kept/small", f"http://{plain.host}/safe/kept/large"):
+        status, _, body = plain.send("GET", other, headers)
+        assert (status, code_of(body)) == (403, "SignatureDoesNotMatch")
+    status, _, body = plain.send("GET", f"http://me@{plain.host}/safe/kept/small", headers)
+    assert (status, code_of(body)) == (400, "InvalidArgument")
+
+
 def smuggled(plain, extra, body):
     """A signed PUT whose end is in doubt, with another request hidden in its body."""
     headers = plain.signer().headers("PUT", "/safe/outer", payload="UNSIGNED-PAYLOAD")

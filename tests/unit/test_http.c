@@ -14,6 +14,7 @@ say_request(struct request *r)
 
 	r->status = 200;
 	response_header(r, "X-Test", "%s", "yes");
+	response_header(r, "X-Host", "%s", request_header(r, "host"));
 	buf_printf(&r->body, "%s|%s|%s|%s|a=%s|b=%s|x=%s|%zu|%s", r->method, r->target, r->path,
 	    r->query, a ? a : "-", b ? b : "-",
 	    request_header(r, "x-THING") ? request_header(r, "x-thing") : "-", request_body(r).len,
@@ -131,6 +132,38 @@ a_handler_sees_the_request_as_it_was_sent(void **state)
 	CHECK_STR(client_header(&c, "server"), "Domicile");
 	CHECK_STR(client_header(&c, "x-test"), "yes");
 	CHECK(strlen(client_header(&c, "x-amz-request-id")) == 16);
+	client_close(&c);
+}
+
+/* RFC 9112, 3.2.2: as a proxy is asked. The header's host does not count. */
+static void
+a_target_with_a_host_is_that_path_at_that_host(void **state)
+{
+	static const struct {
+		const char *target, *seen, *host;
+	} cases[] = {
+		{ "http://h:80/b/k%20?a=1", "GET|/b/k%20?a=1|/b/k%20|a=1|", "h:80" },
+		{ "HTTPS://[::1]/", "GET|/|/||", "[::1]" },
+		{ "http://h", "GET|/|/||", "h" },
+		{ "http://h?a=/", "GET|/?a=/|/|a=/|", "h" },
+		{ "/http://h/x", "GET|/http://h/x|/http://h/x||", "other" },
+		{ "//h/x", "GET|//h/x|//h/x||", "other" },
+	};
+	struct served *s = *state;
+	struct client c;
+
+	client_open(&c, s->port);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char text[200];
+
+		snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: other\r\nX-Thing: 1\r\n\r\n",
+		    cases[i].target);
+		client_say(&c, text);
+		CHECK(client_answer(&c) == 200);
+		CHECK(!strncmp(buf_str(&c.body), cases[i].seen, strlen(cases[i].seen)));
+		CHECK(strstr(buf_str(&c.body), "|x=1|0|"));
+		CHECK_STR(client_header(&c, "x-host"), cases[i].host);
+	}
 	client_close(&c);
 }
 
@@ -276,7 +309,18 @@ ambiguous_requests_are_refused_and_the_connection_closed(void **state)
 		{ 400, "GET /x?a=%00 HTTP/1.1\r\nHost: h\r\n\r\n" },
 		{ 400, "GET /x%4 HTTP/1.1\r\nHost: h\r\n\r\n" },
 		{ 400, "GET /x%zz HTTP/1.1\r\nHost: h\r\n\r\n" },
-		{ 400, "GET http://h/x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http://h/x HTTP/1.1\r\n\r\n" },
+		{ 400, "GET http://h/x HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http:///x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http://:80/x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http://me@h/x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http://h%2e/x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http://h#/x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http://h\\/x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http://h/%4 HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET http:/h/x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "GET ftp://h/x HTTP/1.1\r\nHost: h\r\n\r\n" },
+		{ 400, "CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n" },
 		{ 501, "ABCDEFGHIJKLMNOPQRSTUVWXYZ /x HTTP/1.1\r\nHost: h\r\n\r\n" },
 		{ 413, "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n" },
 	};
@@ -642,6 +686,7 @@ main(void)
 #define SERVED(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		SERVED(a_handler_sees_the_request_as_it_was_sent),
+		SERVED(a_target_with_a_host_is_that_path_at_that_host),
 		SERVED(small_bodies_run_here_and_larger_ones_on_a_worker),
 		SERVED(a_handler_that_would_block_runs_again_on_a_worker),
 		SERVED(an_answer_leaves_only_when_it_is_durable),
