@@ -90,8 +90,8 @@ static const struct s3_operation operations[] = {
 	    .missing = "NoSuchBucket" },
 	{ "POST", LEVEL_BUCKET, "delete", .changes = true, .fn = s3_delete_many,
 	    .missing = "NoSuchBucket" },
-	{ "POST", LEVEL_BUCKET, NULL, .changes = true, .takes_body = true, .fn = s3_post_object,
-	    .missing = "NoSuchBucket" },
+	{ "POST", LEVEL_BUCKET, NULL, .changes = true, .takes_body = true, .is_of_data = true,
+	    .fn = s3_post_object, .missing = "NoSuchBucket" },
 
 	{ "GET", LEVEL_KEY, "uploadId", .fn = s3_multipart_parts, .missing = "NoSuchUpload" },
 	{ "GET", LEVEL_KEY, "acl", .takes_version = true, .fn = s3_get_object_acl,
@@ -114,26 +114,26 @@ static const struct s3_operation operations[] = {
 	    .missing = "NoSuchKey" },
 	{ "GET", LEVEL_KEY, "attributes", .takes_version = true, .fn = s3_get_attributes,
 	    .missing = "NoSuchKey" },
-	{ "GET", LEVEL_KEY, NULL, .takes_version = true, .takes_part = true, .fn = s3_get_object,
-	    .missing = "NoSuchKey" },
-	{ "HEAD", LEVEL_KEY, NULL, .takes_version = true, .takes_part = true, .fn = s3_get_object,
-	    .missing = "NoSuchKey" },
+	{ "GET", LEVEL_KEY, NULL, .takes_version = true, .takes_part = true, .is_of_data = true,
+	    .fn = s3_get_object, .missing = "NoSuchKey" },
+	{ "HEAD", LEVEL_KEY, NULL, .takes_version = true, .takes_part = true, .is_of_data = true,
+	    .fn = s3_get_object, .missing = "NoSuchKey" },
 	{ "PUT", LEVEL_KEY, "uploadId", .is_copy = true, .changes = true, .takes_part = true,
-	    .fn = s3_copy_part, .missing = "NoSuchUpload" },
+	    .is_of_data = true, .fn = s3_copy_part, .missing = "NoSuchUpload" },
 	{ "PUT", LEVEL_KEY, "uploadId", .changes = true, .takes_body = true, .takes_part = true,
-	    .fn = s3_upload_part, .missing = "NoSuchUpload" },
-	{ "PUT", LEVEL_KEY, NULL, .is_copy = true, .changes = true, .fn = s3_copy_object,
-	    .missing = "NoSuchBucket" },
-	{ "PUT", LEVEL_KEY, NULL, .changes = true, .takes_body = true, .fn = s3_put_object,
-	    .missing = "NoSuchBucket" },
+	    .is_of_data = true, .fn = s3_upload_part, .missing = "NoSuchUpload" },
+	{ "PUT", LEVEL_KEY, NULL, .is_copy = true, .changes = true, .is_of_data = true,
+	    .fn = s3_copy_object, .missing = "NoSuchBucket" },
+	{ "PUT", LEVEL_KEY, NULL, .changes = true, .takes_body = true, .is_of_data = true,
+	    .fn = s3_put_object, .missing = "NoSuchBucket" },
 	{ "DELETE", LEVEL_KEY, "uploadId", .changes = true, .fn = s3_multipart_abort,
 	    .missing = "NoSuchUpload" },
 	{ "DELETE", LEVEL_KEY, NULL, .changes = true, .takes_version = true, .fn = s3_delete_object,
 	    .missing = "NoSuchBucket" },
-	{ "POST", LEVEL_KEY, "uploads", .changes = true, .fn = s3_multipart_begin,
-	    .missing = "NoSuchBucket" },
-	{ "POST", LEVEL_KEY, "uploadId", .changes = true, .fn = s3_multipart_complete,
-	    .missing = "NoSuchUpload" },
+	{ "POST", LEVEL_KEY, "uploads", .changes = true, .is_of_data = true,
+	    .fn = s3_multipart_begin, .missing = "NoSuchBucket" },
+	{ "POST", LEVEL_KEY, "uploadId", .changes = true, .is_of_data = true,
+	    .fn = s3_multipart_complete, .missing = "NoSuchUpload" },
 };
 
 /* Arguments that change what a request means. One that the row found does not know makes it an
@@ -351,9 +351,10 @@ name_account(struct s3_call *c, struct err *e)
 		return -1;
 	if (rc < 0) {
 		c->code = code;
-		c->status = !strcmp(c->code, "AccessDenied") ? 403
-		    : !strcmp(c->code, "NotImplemented")     ? 501
-		                                             : 400;
+		c->status = !strcmp(c->code, "AccessDenied")   ? 403
+		    : !strcmp(c->code, "NotImplemented")       ? 501
+		    : !strcmp(c->code, "MissingContentLength") ? 411
+		                                               : 400;
 		return -1;
 	}
 	if (!rc)
@@ -565,7 +566,11 @@ carry_out(struct s3_call *c, struct err *e)
 	c->is_stream = s3_is_stream(r);
 	if (!c->is_stream && check_collected(c, e) < 0)
 		return -1;
-	return c->op->fn(c, e);
+	if (c->op->fn(c, e) < 0)
+		return -1;
+	if (c->op->is_of_data && r->status < 300)
+		response_header(r, "x-amz-server-side-encryption", "AES256");
+	return 0;
 }
 
 /* After A -> B -> C, A's forwarding address is B, which may be gone: the directory knows C. */

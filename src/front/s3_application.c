@@ -118,7 +118,7 @@ s3_application_log(const struct s3_call *c)
 		return;
 	application_used(r->node->applications, c->claim.access_key, &r->account);
 	in = request_length(r);
-	out = r->read ? r->read_bytes : r->body.len;
+	out = !strcmp(r->method, "HEAD") ? 0 : r->read ? r->read_bytes : r->lent.len + r->body.len;
 	account_text(&r->account, id);
 	log_info("application.use", r->id,
 	    "key=%s account=%s method=%s what=%s service=%s status=%u in=%" PRIu64 " out=%" PRIu64,

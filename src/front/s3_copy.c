@@ -21,6 +21,18 @@ struct source {
 	uint64_t size;
 };
 
+/* Some clients encode the whole, with the slash behind the bucket. */
+static void
+show_slash(char *path)
+{
+	char *slash = strcasestr(path, "%2f");
+
+	if (!slash)
+		return;
+	*slash = '/';
+	memmove(slash + 1, slash + 3, strlen(slash + 3) + 1);
+}
+
 /* "/bucket/key" or "bucket/key", percent-encoded, perhaps with ?versionId=. */
 static int
 source_name(struct s3_call *c, struct source *s, struct err *e)
@@ -38,9 +50,11 @@ source_name(struct s3_call *c, struct source *s, struct err *e)
 	            sizeof s->named))
 		return s3_refuse(c, e, 400, "InvalidArgument",
 		    "x-amz-copy-source has something else behind its key than a version's id");
-	value += *value == '/';
+	value += *value == '/' ? 1 : !strncasecmp(value, "%2f", 3) ? 3 : 0;
 	if (asprintf(&path, "/%.*s", (int)(strchrnul(value, '?') - value), value) < 0)
 		return err_set(e, ERR_MEMORY, "no memory");
+	if (!strchr(path + 1, '/'))
+		show_slash(path + 1);
 	code = s3_path(path, &level, s->bucket, s->key);
 	if (code || level != LEVEL_KEY)
 		return s3_refuse(
@@ -174,9 +188,12 @@ copy_replaces(struct s3_call *c, const struct source *s, bool *replaces, struct 
 	if (directive && !*replaces && strcmp(directive, "COPY") != 0)
 		return s3_refuse(c, e, 400, "InvalidArgument",
 		    "x-amz-metadata-directive is neither COPY nor REPLACE");
-	if (!*replaces && !s->named[0] && !strcmp(s->bucket, c->bucket) && !strcmp(s->key, c->key))
+	if (!*replaces && !s->named[0] && !strcmp(s->bucket, c->bucket) &&
+	    !strcmp(s->key, c->key) && !request_header(c->r, "x-amz-storage-class") &&
+	    !request_header(c->r, "x-amz-server-side-encryption"))
 		return s3_refuse(c, e, 400, "InvalidRequest",
-		    "copying an object onto itself has to replace its metadata");
+		    "copying an object onto itself has to replace its metadata, or to name a storage "
+		    "class or an encryption");
 	return 0;
 }
 

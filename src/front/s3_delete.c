@@ -10,30 +10,29 @@
 
 #define KEYS_MAX 1000
 
-/* S3's code of one that was not removed. */
+/* S3's code of one that was not removed, and the status where it is the only one. */
 static const char *
-removal_code(const struct removal *r)
+removal_code(const struct removal *r, unsigned *status)
 {
+	*status = 400;
 	switch (r->err.kind) {
 	case ERR_TOO_BIG:
 		return "KeyTooLongError";
-	case ERR_STALE:
-		return "PreconditionFailed";
 	case ERR_BAD:
 		return "InvalidArgument";
+	case ERR_STALE:
+		*status = 412;
+		return "PreconditionFailed";
 	case ERR_DENIED:
+		*status = 403;
 		return "AccessDenied";
 	case ERR_FULL:
+		*status = 507;
 		return "InsufficientStorage";
 	default:
+		*status = 500;
 		return "InternalError";
 	}
-}
-
-static unsigned
-removal_status(const struct removal *r)
-{
-	return r->err.kind == ERR_STALE ? 412 : r->err.kind == ERR_DENIED ? 403 : 400;
 }
 
 /* A condition that is not looked at would remove what the client wanted kept. */
@@ -73,13 +72,18 @@ s3_delete_object(struct s3_call *c, struct err *e)
 		.condition.if_match = s3_write_condition(c->r, etags).if_match,
 		.may_bypass = s3_may_bypass(c),
 	};
+	const char *code;
+	unsigned status;
 
 	if (s3_removal_check(c, e) < 0 || remove_within_gate(c, &r, 1, e) < 0)
 		return -1;
-	if (r.err.kind == ERR_FULL)
-		return err_set(e, ERR_FULL, "%s", r.err.text);
-	if (r.err.kind)
-		return s3_refuse(c, e, removal_status(&r), removal_code(&r), "%s", r.err.text);
+	if (r.err.kind) {
+		code = removal_code(&r, &status);
+		if (status < 500)
+			return s3_refuse(c, e, status, code, "%s", r.err.text);
+		*e = r.err;
+		return -1;
+	}
 	c->r->status = 204;
 	if (r.found[0])
 		response_header(c->r, "x-amz-version-id", "%s", r.found);
@@ -183,6 +187,7 @@ put_outcomes(struct s3_call *c, const struct key_list *l)
 	buf_add_str(b, S3_XML_ROOT("DeleteResult"));
 	for (size_t i = 0; i < l->n; i++) {
 		const struct removal *r = &l->r[i];
+		unsigned status;
 
 		if (r->err.kind == ERR_NONE && l->is_quiet)
 			continue;
@@ -191,7 +196,7 @@ put_outcomes(struct s3_call *c, const struct key_list *l)
 		if (r->err.kind) {
 			if (r->version)
 				xml_text(b, "VersionId", r->version);
-			xml_text(b, "Code", removal_code(r));
+			xml_text(b, "Code", removal_code(r, &status));
 			xml_text(b, "Message", r->err.text);
 			refused_count_err(&r->err);
 		} else {

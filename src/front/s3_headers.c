@@ -154,7 +154,7 @@ s3_place(struct request *r, enum s3_level *level, char bucket[static FILES_BUCKE
 
 /* --- numbers, ranges --- */
 
-/* Decimal digits only; false too if it does not fit. */
+/* Decimal digits only; UINT64_MAX if it does not fit. */
 static bool
 digits(const char **p, uint64_t *out)
 {
@@ -166,7 +166,7 @@ digits(const char **p, uint64_t *out)
 	for (; isdigit((uint8_t)*s); s++) {
 		if (__builtin_mul_overflow(v, 10, &v) ||
 		    __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
-			return false;
+			v = UINT64_MAX;
 	}
 	*p = s;
 	*out = v;

@@ -148,7 +148,7 @@ s3_get_lock_default(struct s3_call *c, struct err *e)
 struct reading {
 	struct files_lock_default d;
 	struct files_lock l;
-	bool is_enabled, has_days, has_years, has_mode, has_time, has_status, is_bad;
+	bool is_enabled, has_days, has_years, has_mode, has_time, has_status, is_bad, is_outside;
 };
 
 static void
@@ -156,8 +156,8 @@ read_days(struct reading *r, const char *text, unsigned max)
 {
 	struct err e;
 
-	r->is_bad |= !*text || s3_number(text, "days", 1, max + 1, &r->d.days, &e) < 0 ||
-	    r->d.days > max;
+	r->is_bad |= !*text || s3_number(text, "days", 0, max + 1, &r->d.days, &e) < 0;
+	r->is_outside |= !r->d.days || r->d.days > max;
 }
 
 static int
@@ -193,6 +193,9 @@ s3_put_lock_default(struct s3_call *c, struct err *e)
 	    (r.has_days && r.has_years) || r.has_mode != (r.has_days || r.has_years))
 		return s3_refuse(c, e, 400, "MalformedXML",
 		    "the body is no ObjectLockConfiguration: Enabled, and a mode with days or years");
+	if (r.is_outside)
+		return s3_refuse(c, e, 400, "InvalidArgument",
+		    "a default retention is of 1 to %u days or 1 to %u years", DAYS_MAX, YEARS_MAX);
 	if (s3_write_begin(c, e) < 0)
 		return -1;
 	rc = files_lock_default_set(&c->files, c->bucket, &r.d, e);
@@ -328,8 +331,8 @@ s3_put_hold(struct s3_call *c, struct err *e)
 		    "the body is no LegalHold with the Status ON or OFF");
 	if (s3_write_begin(c, e) < 0)
 		return -1;
-	rc = files_lock_hold(
-	    &c->files, c->bucket, c->key, request_arg(c->r, "versionId"), r.l.is_held, &why, e);
+	rc = files_lock_hold(&c->files, c->bucket, c->key, request_arg(c->r, "versionId"),
+	    r.l.is_held, !key_scope_is_limited(&c->scope), &why, e);
 	s3_write_end(c);
 	if (rc < 0)
 		return refuse_version(c, &why, e);

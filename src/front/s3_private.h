@@ -37,6 +37,8 @@ struct s3_operation {
 	bool takes_body;    /* streams the body of a large request */
 	bool takes_version; /* ?versionId */
 	bool takes_part;    /* ?partNumber */
+	bool
+	    is_of_data; /* reads or writes an object's bytes: the answer tells how they are encrypted */
 	s3_fn *fn;
 	const char *missing; /* S3's code for ERR_MISSING */
 };

@@ -163,9 +163,10 @@ int files_lock_get(struct files *f, const char *bucket, const char *key, const c
 must_check
 int files_lock_retain(struct files *f, const char *bucket, const char *key, const char *version,
     const struct files_lock *l, bool may_bypass, struct object_absence *why, struct err *e);
+/* ERR_DENIED: it would be taken away, and MAY_RELEASE is false. */
 must_check
 int files_lock_hold(struct files *f, const char *bucket, const char *key, const char *version,
-    bool on, struct object_absence *why, struct err *e);
+    bool on, bool may_release, struct object_absence *why, struct err *e);
 
 /* --- settings of a bucket, lines of an object --- */
 

@@ -288,7 +288,7 @@ files_lock_retain(struct files *f, const char *bucket, const char *key, const ch
 
 int
 files_lock_hold(struct files *f, const char *bucket, const char *key, const char *version, bool on,
-    struct object_absence *why, struct err *e)
+    bool may_release, struct object_absence *why, struct err *e)
 {
 	struct version_place p;
 	struct files_lock l;
@@ -297,6 +297,8 @@ files_lock_hold(struct files *f, const char *bucket, const char *key, const char
 
 	if (!v)
 		return -1;
+	if (l.is_held && !on && !may_release)
+		return err_set(e, ERR_DENIED, "this access key can't take a legal hold away");
 	l.is_held = on;
 	return write_lock(v, &p, key, &l, e) < 0 ? -1 : files_commit(f, v, e);
 }

@@ -224,6 +224,8 @@ def test_ranges(s3, bucket, size):
     assert read(s3, bucket, "ranged", Range=f"bytes=-{size + 5}") == data
     assert read(s3, bucket, "ranged", Range=f"bytes={size - 7}-") == data[-7:]
     assert read(s3, bucket, "ranged", Range=f"bytes=10-{size * 9}") == data[10:]
+    assert read(s3, bucket, "ranged", Range=f"bytes=10-{10 ** 20}") == data[10:]
+    assert read(s3, bucket, "ranged", Range=f"bytes=-{10 ** 20}") == data
     for ignored in ("bytes=5-4", "bytes=0-1,3-4", "lines=1-2", "bytes=x"):
         answer = s3.get_object(Bucket=bucket, Key="ranged", Range=ignored)
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200 and answer["Body"].read() == data

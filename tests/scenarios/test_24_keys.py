@@ -110,6 +110,24 @@ def test_governance_is_cut_short_with_an_unlimited_key_only(pair):
     home.client(make_key(home, account, "--expires", "+1h")).delete_object(**words)
 
 
+def test_a_legal_hold_is_taken_away_with_an_unlimited_key_only(pair):
+    home, _ = pair
+    account = home.account("CN")
+    owner = home.client(account)
+    owner.create_bucket(Bucket="backup", ObjectLockEnabledForBucket=True)
+    version = owner.put_object(Bucket="backup", Key="k", Body=b"x")["VersionId"]
+    words = {"Bucket": "backup", "Key": "k", "VersionId": version}
+    limited = home.client(make_key(home, account, "--bucket", "backup", "--prefix", "k"))
+    for _ in range(2):                          # there is none; there is one
+        limited.put_object_legal_hold(LegalHold={"Status": "ON"}, **words)
+    assert refused(limited.put_object_legal_hold, LegalHold={"Status": "OFF"}, **words) == "AccessDenied"
+    assert refused(limited.delete_object, **words) == "AccessDenied"
+    assert owner.get_object_legal_hold(**words)["LegalHold"]["Status"] == "ON"
+    owner.put_object_legal_hold(LegalHold={"Status": "OFF"}, **words)
+    limited.put_object_legal_hold(LegalHold={"Status": "OFF"}, **words)
+    limited.delete_object(**words)
+
+
 def test_an_expired_key_and_its_links_are_refused(pair):
     home, _ = pair
     account = home.account("CN")

@@ -85,6 +85,12 @@ def test_retention_and_hold_of_one_version(s3):
     assert s3.get_object(**words)["Body"].read() == b"1"
 
 
+@pytest.mark.parametrize("rule", [{"Days": 0}, {"Days": 10 ** 6}, {"Years": 0}, {"Years": 1000}])
+def test_a_default_that_is_no_time_is_refused(s3, rule):
+    words = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", **rule}}}
+    assert status_of(s3.put_object_lock_configuration, Bucket="backup", ObjectLockConfiguration=words) == (400, "InvalidArgument")
+
+
 def test_a_mode_changes_by_bypass_and_answers_are_s3s(s3):
     words = {"Bucket": "backup", "Key": "k"}
     version = s3.put_object(Body=b"1", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=later(3), **words)["VersionId"]
@@ -117,7 +123,7 @@ def test_bad_locks_are_refused(s3):
     assert refused(s3.put_object, ObjectLockMode="COMPLIANCE", **words) == "InvalidArgument"
     assert refused(s3.put_object, Bucket="plain", Key="k", Body=b"", ObjectLockLegalHoldStatus="ON") == "InvalidRequest"
     assert refused(s3.get_object_lock_configuration, Bucket="plain") == "ObjectLockConfigurationNotFoundError"
-    assert refused(lambda: lock_by_default(s3, "GOVERNANCE", 0)) == "MalformedXML"
+    assert refused(lambda: lock_by_default(s3, "GOVERNANCE", 0)) == "InvalidArgument"
     assert refused(s3.put_object_lock_configuration, Bucket="plain",
                    ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}) == "InvalidBucketState"
     assert "Versions" not in s3.list_object_versions(Bucket="backup")

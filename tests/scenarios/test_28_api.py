@@ -546,6 +546,44 @@ def test_a_key_of_the_customers_is_refused_on_reading(plain, s3):
     assert plain.request("GET", "/photos/none", **key)[0] == 404
 
 
+def test_every_answer_about_data_says_that_it_is_encrypted(s3):
+    words, answers = {"Bucket": "photos", "Key": "k"}, []
+    answers += [s3.put_object(Body=b"x", **words), s3.get_object(**words), s3.head_object(**words)]
+    answers.append(s3.copy_object(Bucket="photos", Key="copy", CopySource="photos/k"))
+    begun = s3.create_multipart_upload(**words)
+    part = {**words, "UploadId": begun["UploadId"]}
+    done = [s3.upload_part(PartNumber=1, Body=bytes(5 * MIB), **part),
+            s3.upload_part_copy(PartNumber=2, CopySource="photos/copy", **part)]
+    listed = [{"PartNumber": 1, "ETag": done[0]["ETag"]}, {"PartNumber": 2, "ETag": done[1]["CopyPartResult"]["ETag"]}]
+    answers += [begun, *done, s3.complete_multipart_upload(MultipartUpload={"Parts": listed}, **part)]
+    assert [a.get("ServerSideEncryption") for a in answers] == ["AES256"] * len(answers)
+    etag = s3.head_object(**words)["ETag"]
+    with pytest.raises(ClientError) as why:
+        s3.get_object(IfNoneMatch=etag, **words)
+    assert "x-amz-server-side-encryption" not in why.value.response["ResponseMetadata"]["HTTPHeaders"]
+
+
+def test_a_copy_onto_itself_may_change_what_makes_no_difference(s3):
+    words = {"Bucket": "photos", "Key": "k", "CopySource": "photos/k"}
+    s3.put_object(Bucket="photos", Key="k", Body=b"x", Metadata={"a": "b"})
+    assert refused(s3.copy_object, **words) == (400, "InvalidRequest")
+    for change in ({"StorageClass": "STANDARD_IA"}, {"ServerSideEncryption": "AES256"}):
+        s3.copy_object(**words, **change)
+        assert s3.head_object(Bucket="photos", Key="k")["Metadata"] == {"a": "b"}
+
+
+@pytest.mark.parametrize("source", ["photos%2Fa%20b%2Fc", "%2fphotos%2fa%20b%2fc", "/photos/a%20b%2Fc", "photos/a%20b/c"])
+def test_a_copys_source_may_be_encoded_as_a_whole(s3, plain, source):
+    s3.put_object(Bucket="photos", Key="a b/c", Body=b"x")
+    assert plain.request("PUT", "/photos/copy", x_amz_copy_source=source)[0] == 200
+    assert s3.get_object(Bucket="photos", Key="copy")["Body"].read() == b"x"
+
+
+def test_chunks_without_a_length_need_one(plain, s3):
+    status, _, body = plain.request("PUT", "/photos/k", x_amz_content_sha256="STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+    assert (status, code_of(body)) == (411, "MissingContentLength")
+
+
 def test_a_storage_class_is_one_of_s3s_and_makes_no_difference(s3):
     s3.put_object(Bucket="photos", Key="k", Body=b"x", StorageClass="DEEP_ARCHIVE")
     assert s3.list_objects_v2(Bucket="photos")["Contents"][0]["StorageClass"] == "STANDARD"

@@ -52,6 +52,7 @@ def test_an_application_acts_for_accounts_that_granted_its_service(pair):
         client = acting(home, key, account)
         client.create_bucket(Bucket="private-bucket")
         client.put_object(Bucket="private-bucket", Key="private-key", Body=f"{i}".encode())
+        client.head_object(Bucket="private-bucket", Key="private-key")
     for i, account in enumerate(accounts):
         assert home.client(account).get_object(Bucket="private-bucket", Key="private-key")["Body"].read() == f"{i}".encode()
         named = f"{account['account']}.private-bucket"
@@ -74,6 +75,8 @@ def test_an_application_acts_for_accounts_that_granted_its_service(pair):
     assert {line["account"] for line in lines} == {a["account"] for a in [*accounts, bare]}
     put = next(line for line in lines if line["method"] == "PUT" and line["what"] == "object")
     assert put["service"] == "files" and put["status"] == "200" and put["in"] == "1"
+    assert {line["out"] for line in lines if line["method"] == "HEAD"} == {"0"}
+    assert {line["out"] for line in lines if (line["method"], line["what"]) == ("GET", "object")} == {"1"}
     assert [line["status"] for line in lines if line["account"] == bare["account"]] == ["403"]
     assert not uses(other, key)
     assert "private-" not in home.log_path().read_text() + other.log_path().read_text()

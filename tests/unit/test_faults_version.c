@@ -125,7 +125,7 @@ clear(struct files *f)
 		struct files_lock l;
 
 		if (files_lock_get(f, bucket, "k", NULL, &l, &why, &e) == 0 && l.is_held)
-			CHECK_OK(files_lock_hold(f, bucket, "k", NULL, false, &why, &e), &e);
+			CHECK_OK(files_lock_hold(f, bucket, "k", NULL, false, true, &why, &e), &e);
 		CHECK_OK(remove_newest(f, &e), &e);
 	}
 }
@@ -267,7 +267,7 @@ hold(struct files *f, struct err *e)
 {
 	struct object_absence why;
 
-	return files_lock_hold(f, bucket, "k", NULL, true, &why, e);
+	return files_lock_hold(f, bucket, "k", NULL, true, true, &why, e);
 }
 
 /* Whether "k" is locked so, and then whether it can't be removed. */

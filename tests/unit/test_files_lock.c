@@ -142,7 +142,7 @@ a_lock_outlives_overwriting_removing_and_its_bucket(void **state)
 	    object_info(o)->lock.retain_ms == l.retain_ms);
 	check_object(o, "data", 4, 10);
 	object_close(o);
-	CHECK_OK(files_lock_hold(&f, "backup", "k", second, false, &why, &e), &e);
+	CHECK_OK(files_lock_hold(&f, "backup", "k", second, false, true, &why, &e), &e);
 	CHECK(remove_version(&f, second, false) == ERR_NONE);
 }
 
@@ -183,7 +183,8 @@ other_buckets_have_no_locks(void **state)
 	(void)state;
 	put(&f, "photos", "k", "a", 1);
 	CHECK(files_lock_get(&f, "photos", "k", NULL, &got, &why, &e) < 0 && e.kind == ERR_BAD);
-	CHECK(files_lock_hold(&f, "photos", "k", NULL, true, &why, &e) < 0 && e.kind == ERR_BAD);
+	CHECK(files_lock_hold(&f, "photos", "k", NULL, true, true, &why, &e) < 0 &&
+	    e.kind == ERR_BAD);
 	CHECK(files_lock_get(&f, "photos", "l", NULL, &got, &why, &e) < 0 &&
 	    e.kind == ERR_MISSING && !why.is_bucket);
 	CHECK(files_lock_get(&f, "nothing", "l", NULL, &got, &why, &e) < 0 &&
@@ -193,7 +194,7 @@ other_buckets_have_no_locks(void **state)
 	CHECK(files_lock_default_set(&f, "photos", &d, &e) < 0 && e.kind == ERR_BAD);
 	CHECK_OK(files_versioning_set(&f, "photos", VERSIONING_ON, &e), &e);
 	CHECK_OK(files_lock_default_set(&f, "photos", &d, &e), &e);
-	CHECK_OK(files_lock_hold(&f, "photos", "k", "null", true, &why, &e), &e);
+	CHECK_OK(files_lock_hold(&f, "photos", "k", "null", true, true, &why, &e), &e);
 	CHECK_OK(files_lock_get(&f, "photos", "k", NULL, &got, &why, &e), &e);
 	CHECK(got.is_held && got.mode == LOCK_NONE);
 }

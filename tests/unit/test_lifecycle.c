@@ -416,7 +416,7 @@ what_is_locked_stays(void **state)
 	put(&f, "backup", "held", "1", 1);
 	put(&f, "backup", "kept", "1", 1);
 	put(&f, "backup", "loose", "1", 1);
-	CHECK_OK(files_lock_hold(&f, "backup", "held", NULL, true, &why, &e), &e);
+	CHECK_OK(files_lock_hold(&f, "backup", "held", NULL, true, true, &why, &e), &e);
 	CHECK_OK(files_lock_retain(&f, "backup", "kept", NULL, &l, false, &why, &e), &e);
 	set_rules(&f, "backup", rules, ARRAY_LEN(rules));
 	pass_days(2);
