@@ -15,6 +15,7 @@ static const char *const words[] = {
 	[LOG_INFO_] = "info",
 	[LOG_WARN_] = "warn",
 	[LOG_ERROR_] = "error",
+	[LOG_AUDIT_] = "audit",
 };
 
 static _Atomic int least_level = LOG_INFO_;
@@ -28,7 +29,7 @@ log_set_level(enum log_level least)
 bool
 log_level_parse(const char *word, enum log_level *out)
 {
-	for (unsigned i = 0; i < sizeof(words) / sizeof *words; i++) {
+	for (unsigned i = 0; i <= LOG_ERROR_; i++) {
 		if (strcmp(word, words[i]) == 0) {
 			*out = (enum log_level)i;
 			return true;

@@ -8,7 +8,8 @@
 #pragma once
 #include "base/err.h"
 
-enum log_level { LOG_DEBUG_, LOG_INFO_, LOG_WARN_, LOG_ERROR_ };
+/* What an auditor has to find is written whatever the level is set to. */
+enum log_level { LOG_DEBUG_, LOG_INFO_, LOG_WARN_, LOG_ERROR_, LOG_AUDIT_ };
 
 void log_set_level(enum log_level least);
 /* false when WORD is none of debug, info, warn, error. */
@@ -22,3 +23,4 @@ void log_write(enum log_level level, const char *event, const char *id, const ch
 #define log_info(...)  log_write(LOG_INFO_, __VA_ARGS__)
 #define log_warn(...)  log_write(LOG_WARN_, __VA_ARGS__)
 #define log_error(...) log_write(LOG_ERROR_, __VA_ARGS__)
+#define log_audit(...) log_write(LOG_AUDIT_, __VA_ARGS__)

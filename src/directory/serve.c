@@ -232,7 +232,7 @@ operate(const struct call *c, const char *what, const char *id, const char *from
 {
 	if (strcmp(c->caller, from) == 0)
 		return 0;
-	log_info("wave.operate", id, "call=%s caller=%s from=%s allowed=%d", what, c->caller, from,
+	log_audit("wave.operate", id, "call=%s caller=%s from=%s allowed=%d", what, c->caller, from,
 	    c->may_operate);
 	return c->may_operate
 	    ? 0

@@ -120,7 +120,7 @@ s3_application_log(const struct s3_call *c)
 	in = request_length(r);
 	out = !strcmp(r->method, "HEAD") ? 0 : r->read ? r->read_bytes : r->lent.len + r->body.len;
 	account_text(&r->account, id);
-	log_info("application.use", r->id,
+	log_audit("application.use", r->id,
 	    "key=%s account=%s method=%s what=%s service=%s status=%u in=%" PRIu64 " out=%" PRIu64,
 	    c->claim.access_key, id, r->method, s3_scope_word(c->op),
 	    c->bucket[0] ? service_name(files_bucket_service(c->bucket)) : "-", r->status,

@@ -131,6 +131,9 @@ s3_create_bucket(struct s3_call *c, struct err *e)
 	if (files_bucket_check(c->bucket, e) < 0)
 		return s3_refuse(
 		    c, e, 400, "InvalidBucketName", "that can't be the name of a bucket");
+	if (locking && strcasecmp(locking, "true") != 0 && strcasecmp(locking, "false") != 0)
+		return s3_refuse(c, e, 400, "InvalidArgument",
+		    "x-amz-bucket-object-lock-enabled is neither true nor false");
 	if (s3_tags_of_new_bucket(c, &tags, e) < 0)
 		return -1;
 	if (s3_write_begin(c, e) < 0)

@@ -154,8 +154,11 @@ read_element(void *arg, const char *path, const char *text, struct err *e)
 
 	if (!strcmp(path, "Delete/Object"))
 		return read_object(l, e);
-	if (!strcmp(path, "Delete/Quiet"))
+	if (!strcmp(path, "Delete/Quiet")) {
 		l->is_quiet = !strcasecmp(text, "true");
+		if (!l->is_quiet && strcasecmp(text, "false") != 0)
+			return err_set(e, ERR_BAD, "Quiet is neither true nor false");
+	}
 	if (!strcmp(path, "Delete/Object/Size") || !strcmp(path, "Delete/Object/LastModifiedTime"))
 		l->has_condition = true;
 	if (!strcmp(path, "Delete/Object/Key"))
@@ -210,11 +213,15 @@ put_outcomes(struct s3_call *c, const struct key_list *l)
 int
 s3_delete_many(struct s3_call *c, struct err *e)
 {
+	static const struct xml_element elements[] = { { "Delete" }, { "Delete/Quiet" },
+		{ "Delete/Object", true }, { "Delete/Object/Key" }, { "Delete/Object/VersionId" },
+		{ "Delete/Object/ETag" }, { "Delete/Object/LastModifiedTime" },
+		{ "Delete/Object/Size" } };
 	_cleanup_(key_list_freep) struct key_list *l = calloc(1, sizeof *l);
 
 	if (!l)
 		return err_set(e, ERR_MEMORY, "no memory for keys");
-	if (xml_read(c->body, read_element, l, e) < 0 || !l->n)
+	if (xml_read_only(c->body, elements, ARRAY_LEN(elements), read_element, l, e) < 0 || !l->n)
 		return s3_refuse(
 		    c, e, 400, "MalformedXML", "the body is not a list of 1 to %d keys", KEYS_MAX);
 	if (l->has_condition)

@@ -168,6 +168,8 @@ read_default(void *arg, const char *path, const char *text, struct err *e)
 	(void)e;
 	if (!strcmp(path, "ObjectLockConfiguration/ObjectLockEnabled"))
 		r->is_enabled = !strcmp(text, "Enabled");
+	if (!strcmp(path, "ObjectLockConfiguration/Rule"))
+		r->is_bad |= !r->has_mode;
 	if (!strcmp(path, "ObjectLockConfiguration/Rule/DefaultRetention/Mode")) {
 		r->has_mode = true;
 		r->is_bad |= !mode_parse(text, &r->d.mode);
@@ -186,11 +188,18 @@ read_default(void *arg, const char *path, const char *text, struct err *e)
 int
 s3_put_lock_default(struct s3_call *c, struct err *e)
 {
+	static const struct xml_element elements[] = { { "ObjectLockConfiguration" },
+		{ "ObjectLockConfiguration/ObjectLockEnabled" }, { "ObjectLockConfiguration/Rule" },
+		{ "ObjectLockConfiguration/Rule/DefaultRetention" },
+		{ "ObjectLockConfiguration/Rule/DefaultRetention/Mode" },
+		{ "ObjectLockConfiguration/Rule/DefaultRetention/Days" },
+		{ "ObjectLockConfiguration/Rule/DefaultRetention/Years" } };
 	struct reading r = { .is_bad = false };
 	int rc;
 
-	if (xml_read(c->body, read_default, &r, e) < 0 || r.is_bad || !r.is_enabled ||
-	    (r.has_days && r.has_years) || r.has_mode != (r.has_days || r.has_years))
+	if (xml_read_only(c->body, elements, ARRAY_LEN(elements), read_default, &r, e) < 0 ||
+	    r.is_bad || !r.is_enabled || (r.has_days && r.has_years) ||
+	    r.has_mode != (r.has_days || r.has_years))
 		return s3_refuse(c, e, 400, "MalformedXML",
 		    "the body is no ObjectLockConfiguration: Enabled, and a mode with days or years");
 	if (r.is_outside)
@@ -297,13 +306,15 @@ read_one(void *arg, const char *path, const char *text, struct err *e)
 int
 s3_put_retention(struct s3_call *c, struct err *e)
 {
+	static const struct xml_element elements[] = { { "Retention" }, { "Retention/Mode" },
+		{ "Retention/RetainUntilDate" } };
 	struct reading r = { .is_bad = false };
 	struct object_absence why;
 	int rc;
 
 	/* An empty one takes governance away. */
-	if (xml_read(c->body, read_one, &r, e) < 0 || r.is_bad || r.has_mode != r.has_time ||
-	    r.has_status)
+	if (xml_read_only(c->body, elements, ARRAY_LEN(elements), read_one, &r, e) < 0 ||
+	    r.is_bad || r.has_mode != r.has_time)
 		return s3_refuse(
 		    c, e, 400, "MalformedXML", "the body is no Retention with a mode and a time");
 	if (r.has_time && check_future(c, r.l.retain_ms, e) < 0)
@@ -322,11 +333,13 @@ s3_put_retention(struct s3_call *c, struct err *e)
 int
 s3_put_hold(struct s3_call *c, struct err *e)
 {
+	static const struct xml_element elements[] = { { "LegalHold" }, { "LegalHold/Status" } };
 	struct reading r = { .is_bad = false };
 	struct object_absence why;
 	int rc;
 
-	if (xml_read(c->body, read_one, &r, e) < 0 || r.is_bad || !r.has_status)
+	if (xml_read_only(c->body, elements, ARRAY_LEN(elements), read_one, &r, e) < 0 ||
+	    r.is_bad || !r.has_status)
 		return s3_refuse(c, e, 400, "MalformedXML",
 		    "the body is no LegalHold with the Status ON or OFF");
 	if (s3_write_begin(c, e) < 0)

@@ -130,10 +130,11 @@ read_tag(void *arg, const char *path, const char *text, struct err *e)
 
 /* The body's tags below SET. */
 static int
-read_set(struct s3_call *c, const char *set, struct tags *out, bool *has_set, struct err *e)
+read_set(struct s3_call *c, const char *set, const struct xml_element *elements, size_t n,
+    struct tags *out, bool *has_set, struct err *e)
 {
 	_cleanup_(reading_free) struct reading r = { .set = set, .tags = out };
-	int rc = xml_read(c->body, read_tag, &r, e);
+	int rc = xml_read_only(c->body, elements, n, read_tag, &r, e);
 
 	*has_set = r.has_set;
 	if (rc < 0 && r.is_refused) {
@@ -149,22 +150,34 @@ read_set(struct s3_call *c, const char *set, struct tags *out, bool *has_set, st
 static int
 read_tags(struct s3_call *c, struct tags *out, struct err *e)
 {
+	static const struct xml_element elements[] = { { "Tagging" }, { "Tagging/TagSet" },
+		{ "Tagging/TagSet/Tag", true }, { "Tagging/TagSet/Tag/Key" },
+		{ "Tagging/TagSet/Tag/Value" } };
 	bool has_set;
 
-	if (read_set(c, "Tagging/TagSet", out, &has_set, e) < 0)
+	if (read_set(c, "Tagging/TagSet", elements, ARRAY_LEN(elements), out, &has_set, e) < 0)
 		return -1;
 	if (!has_set)
 		return s3_refuse(c, e, 400, "MalformedXML", "the body is no Tagging with a TagSet");
 	return 0;
 }
 
+#define CREATION "CreateBucketConfiguration"
+
 int
 s3_tags_of_new_bucket(struct s3_call *c, struct buf *text, struct err *e)
 {
+	static const struct xml_element elements[] = { { CREATION },
+		{ CREATION "/LocationConstraint" }, { CREATION "/Location" },
+		{ CREATION "/Location/Name" }, { CREATION "/Location/Type" },
+		{ CREATION "/Bucket" }, { CREATION "/Bucket/DataRedundancy" },
+		{ CREATION "/Bucket/Type" }, { CREATION "/Tags" }, { CREATION "/Tags/Tag", true },
+		{ CREATION "/Tags/Tag/Key" }, { CREATION "/Tags/Tag/Value" } };
 	_cleanup_(tags_free) struct tags t = TAGS_INIT(TAGS_OF_BUCKET);
 	bool has_set;
 
-	if (c->body.len && read_set(c, "CreateBucketConfiguration/Tags", &t, &has_set, e) < 0)
+	if (c->body.len &&
+	    read_set(c, CREATION "/Tags", elements, ARRAY_LEN(elements), &t, &has_set, e) < 0)
 		return -1;
 	buf_add(text, t.text.data, t.text.len);
 	return buf_check(text, e);

@@ -56,10 +56,13 @@ read_setting(void *arg, const char *path, const char *text, struct err *e)
 int
 s3_put_versioning(struct s3_call *c, struct err *e)
 {
+	static const struct xml_element elements[] = { { "VersioningConfiguration" },
+		{ "VersioningConfiguration/Status" }, { "VersioningConfiguration/MfaDelete" } };
 	struct setting s = { .v = VERSIONING_OFF };
 	int rc;
 
-	if (xml_read(c->body, read_setting, &s, e) < 0 || s.is_bad || s.v == VERSIONING_OFF)
+	if (xml_read_only(c->body, elements, ARRAY_LEN(elements), read_setting, &s, e) < 0 ||
+	    s.is_bad || s.v == VERSIONING_OFF)
 		return s3_refuse(c, e, 400, "MalformedXML",
 		    "the body is no VersioningConfiguration with the Status Enabled or Suspended");
 	if (s.wants_mfa)

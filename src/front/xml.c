@@ -1,6 +1,7 @@
 /* xml.c - see xml.h. */
 #include "front/xml.h"
 
+#include <assert.h>
 #include <expat.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -142,6 +143,51 @@ xml_read(struct span body, xml_fn *fn, void *arg, struct err *e)
 	XML_ParserFree(x.parser);
 	buf_free(&x.text);
 	return rc;
+}
+
+struct reading_only {
+	const struct xml_element *elements;
+	size_t n;
+	uint32_t seen; /* a bit each */
+	xml_fn *fn;
+	void *arg;
+};
+
+static bool
+is_below(const char *path, const char *parent)
+{
+	size_t n = strlen(parent);
+
+	return !strncmp(path, parent, n) && path[n] == '/';
+}
+
+static int
+on_known(void *arg, const char *path, const char *text, struct err *e)
+{
+	struct reading_only *r = arg;
+	size_t at = 0;
+
+	while (at < r->n && strcmp(r->elements[at].path, path) != 0)
+		at++;
+	if (at == r->n)
+		return err_set(e, ERR_BAD, "%s does not belong there", path);
+	if (r->seen & BIT(at) && !r->elements[at].is_many)
+		return err_set(e, ERR_BAD, "%s comes twice", path);
+	r->seen |= BIT(at);
+	for (size_t i = 0; i < r->n; i++)
+		if (is_below(r->elements[i].path, path))
+			r->seen &= ~BIT(i);
+	return r->fn(r->arg, path, text, e);
+}
+
+int
+xml_read_only(struct span body, const struct xml_element *elements, size_t n, xml_fn *fn, void *arg,
+    struct err *e)
+{
+	struct reading_only r = { elements, n, 0, fn, arg };
+
+	assert(n <= XML_ELEMENTS_MAX);
+	return xml_read(body, on_known, &r, e);
 }
 
 /* --- writing --- */

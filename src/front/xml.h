@@ -3,6 +3,8 @@
  * Ceilings: 2 MiB, depth 8, 100,000 elements; DTDs, entities and processing instructions are refused.
  */
 #pragma once
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "base/frame.h"
 
@@ -12,6 +14,17 @@ typedef int xml_fn(void *arg, const char *path, const char *text, struct err *e)
 /* ERR_BAD: not well-formed or refused; ERR_TOO_BIG. */
 must_check
 int xml_read(struct span body, xml_fn *fn, void *arg, struct err *e);
+
+/* What a body may have: the path of each element, and whether it may come more than once in the one around
+ * it. Anything else, or a second one, is ERR_BAD: who misspells a lock must not think it is there. */
+struct xml_element {
+	const char *path;
+	bool is_many;
+};
+#define XML_ELEMENTS_MAX 32
+must_check
+int xml_read_only(struct span body, const struct xml_element *elements, size_t n, xml_fn *fn,
+    void *arg, struct err *e);
 
 void xml_open(struct buf *b, const char *tag);
 void xml_close(struct buf *b, const char *tag);

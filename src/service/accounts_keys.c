@@ -78,7 +78,7 @@ tell(const struct visit *t, const char *access_key, const char *what)
 	char id[ACCOUNT_TEXT_SIZE];
 
 	account_text(&t->account, id);
-	log_info("account.key", NULL, "account=%s key=%s %s", id, access_key, what);
+	log_audit("account.key", NULL, "account=%s key=%s %s", id, access_key, what);
 }
 
 /* --- what a call says --- */

@@ -494,7 +494,7 @@ operate(struct node *n, const char *caller, const char *op, json_t *in, struct e
 	struct account_id id;
 
 	/* What is no account's id stays out of the log. */
-	log_info("account.operate", NULL, "call=%s caller=%s account=%s allowed=%d", op, caller,
+	log_audit("account.operate", NULL, "call=%s caller=%s account=%s allowed=%d", op, caller,
 	    text && account_parse(text, &id) ? text : "-", may);
 	return may ? 0
 	           : err_set(e, ERR_DENIED, "%s may not change accounts of %s", caller, n->region);

@@ -299,7 +299,7 @@ applications_create(struct applications *a, const struct application_grant *g,
 	wipe(raw, sizeof(raw));
 	if (rc < 0)
 		return -1;
-	log_info("application.granted", NULL, "key=%s", key);
+	log_audit("application.granted", NULL, "key=%s", key);
 	applications_nudge(a); /* another region may have revoked it meanwhile */
 	return 0;
 }
@@ -323,7 +323,7 @@ revoke_known(struct applications *a, const char *key, struct err *e)
 		return 0;
 	if (application_store(a, &x, NULL, e) < 0)
 		return -1;
-	log_info("application.revoked", NULL, "key=%s", key);
+	log_audit("application.revoked", NULL, "key=%s", key);
 	return 1;
 }
 
@@ -378,7 +378,7 @@ remove_key(struct applications *a, const char *key, struct err *e)
 	*at = a->all[last];
 	wipe(&a->secrets[last], sizeof(a->secrets[last]));
 	pthread_mutex_unlock(&a->lock);
-	log_info("application.removed", NULL, "key=%s", key);
+	log_audit("application.removed", NULL, "key=%s", key);
 	return 0;
 }
 

@@ -237,7 +237,7 @@ serve_revoke(struct applications *a, const char *caller, json_t *in, json_t **ou
 		return err_set(e, ERR_BAD, "arguments: %.120s", why.text);
 	if (!application_key(key))
 		return err_set(e, ERR_BAD, "'%.40s' is no application key", key);
-	log_info("application.operate", NULL, "call=revoke caller=%s key=%s allowed=%d", caller,
+	log_audit("application.operate", NULL, "call=revoke caller=%s key=%s allowed=%d", caller,
 	    key, may);
 	if (!may)
 		return err_set(

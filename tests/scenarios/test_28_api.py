@@ -584,6 +584,53 @@ def test_chunks_without_a_length_need_one(plain, s3):
     assert (status, code_of(body)) == (411, "MissingContentLength")
 
 
+MISSPELT = [
+    ("PUT", "k", "retention=", b"<ObjectRetention><Mode>COMPLIANCE</Mode><RetainUntilDate>2090-01-01T00:00:00Z</RetainUntilDate>"
+                               b"</ObjectRetention>"),
+    ("PUT", "k", "retention=", b"<retention/>"),
+    ("PUT", "k", "retention=", b"<Retention><mode>COMPLIANCE</mode></Retention>"),
+    ("PUT", "k", "retention=", b"<Retention><Mode>COMPLIANCE</Mode><Mode>GOVERNANCE</Mode><RetainUntilDate>2090-01-01T00:00:00Z"
+                               b"</RetainUntilDate></Retention>"),
+    ("PUT", "k", "legal-hold=", b"<Hold><Status>OFF</Status></Hold>"),
+    ("PUT", "", "object-lock=", b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule/>"
+                                b"</ObjectLockConfiguration>"),
+    ("PUT", "", "object-lock=", b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>"
+                                b"<mode>GOVERNANCE</mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>"),
+    ("PUT", "", "object-lock=", b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><DefaultRetention><Mode>"
+                                b"GOVERNANCE</Mode><Days>1</Days></DefaultRetention></ObjectLockConfiguration>"),
+    ("PUT", "k", "tagging=", b"<Tagging><TagSet><tag><Key>a</Key><Value>b</Value></tag></TagSet></Tagging>"),
+    ("PUT", "", "versioning=", b"<VersioningConfiguration><Status>Enabled</Status><Status>Suspended</Status>"
+                               b"</VersioningConfiguration>"),
+    ("POST", "", "delete=", b"<Delete><Object><Key>k</Key><VersionID>x</VersionID></Object></Delete>"),
+    ("POST", "", "delete=", b"<Delete><Object><Key>k</Key><Key>k</Key></Object></Delete>"),
+    ("POST", "", "delete=", b"<Delete><Quiet>yes</Quiet><Object><Key>k</Key></Object></Delete>"),
+]
+
+
+@pytest.mark.parametrize("method, key, query, body", MISSPELT)
+def test_a_body_with_what_does_not_belong_there_changes_nothing(s3, plain, method, key, query, body):
+    words = {"Bucket": "backup", "Key": "k"}
+    s3.create_bucket(Bucket="backup", ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 3}}
+    s3.put_object_lock_configuration(Bucket="backup", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule})
+    version = s3.put_object(Body=b"x", Tagging="a=b", ObjectLockLegalHoldStatus="ON", **words)["VersionId"]
+    until = s3.get_object_retention(**words)["Retention"]["RetainUntilDate"]
+    status, _, answer = plain.request(method, f"/backup/{key}", query, body, x_amz_bypass_governance_retention="true",
+                                      content_md5=base64.b64encode(hashlib.md5(body).digest()).decode())
+    assert (status, code_of(answer)) == (400, "MalformedXML")
+    head = s3.head_object(**words)
+    assert (head["VersionId"], head["ObjectLockRetainUntilDate"], head["ObjectLockLegalHoldStatus"]) == (version, until, "ON")
+    assert s3.get_object_lock_configuration(Bucket="backup")["ObjectLockConfiguration"]["Rule"] == rule
+    assert s3.get_object_tagging(**words)["TagSet"] == [{"Key": "a", "Value": "b"}]
+    assert s3.get_bucket_versioning(Bucket="backup")["Status"] == "Enabled"
+
+
+def test_a_bucket_for_locks_is_asked_for_in_words_of_s3(s3, plain):
+    status, _, answer = plain.request("PUT", "/backup", x_amz_bucket_object_lock_enabled="yes")
+    assert (status, code_of(answer)) == (400, "InvalidArgument")
+    assert refused(s3.head_bucket, Bucket="backup")[0] == 404
+
+
 def test_a_storage_class_is_one_of_s3s_and_makes_no_difference(s3):
     s3.put_object(Bucket="photos", Key="k", Body=b"x", StorageClass="DEEP_ARCHIVE")
     assert s3.list_objects_v2(Bucket="photos")["Contents"][0]["StorageClass"] == "STANDARD"

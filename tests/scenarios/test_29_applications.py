@@ -1,6 +1,7 @@
 """Application keys: one key acts for many accounts, for those that granted the service, where it was granted; and each
 use is in the log, without names."""
 import json
+import signal
 import time
 
 import pytest
@@ -89,6 +90,22 @@ def test_an_application_acts_for_accounts_that_granted_its_service(pair):
     assert "applications" not in json.loads(home.command("account", "show", home.account("CN")["account"]))
     listed = {k["key"]: k for k in json.loads(home.command("app", "key", "list", "--json"))}
     assert listed[key["access_key"]]["uses"] == len(lines)
+
+
+def test_uses_are_logged_whatever_the_log_level(pair):
+    home, _ = pair
+    account, key = home.account("CN"), grant(home)
+    before = home.config.read_text()
+    home.config.write_text(before + "log_level = error\n")
+    try:
+        home.process.send_signal(signal.SIGHUP)
+        for used in range(1, 20):               # it is read again at some time soon
+            acting(home, key, account).list_buckets()
+            assert len(uses(home, key)) == used
+            time.sleep(0.1)
+    finally:
+        home.config.write_text(before)
+        home.process.send_signal(signal.SIGHUP)
 
 
 def test_limits_of_an_application(pair):

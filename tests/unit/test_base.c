@@ -591,7 +591,7 @@ a_log_line_stays_one_line(void **state)
 	CHECK(strncmp(buf_str(&b) + 62 + 23, "Z error test.two\n", 17) == 0);
 	CHECK(b.len == 62 + 40 + 2048 && b.data[b.len - 1] == '\n');
 	CHECK(log_level_parse("warn", &level) && level == LOG_WARN_);
-	CHECK(!log_level_parse("loud", &level));
+	CHECK(!log_level_parse("loud", &level) && !log_level_parse("audit", &level));
 }
 
 /* stats */
