@@ -181,7 +181,7 @@ s3_number(
 
 	if (!text)
 		return 0;
-	if (!digits(&text, &v) || *text || v < min)
+	if (!digits(&text, &v) || *text || v < min || v == UINT64_MAX)
 		return err_set(e, ERR_BAD, "%s is not a number from %u to %u", name, min, max);
 	*out = v > max ? max : (unsigned)v;
 	return 0;

@@ -63,7 +63,7 @@ class Locks:
     def put_lock(self, op):
         default = op["default"]
         if default and not (default.get("days") or default.get("years")):
-            raise Expected(400, "MalformedXML")
+            raise Expected(400, "InvalidArgument")
         bucket = self.bucket(op)
         if bucket.versioning != "Enabled":
             raise Expected(409, "InvalidBucketState")
@@ -109,6 +109,8 @@ class Locks:
 
     def put_hold(self, op):
         v = self.lockable(op)
+        if v.lock["is_held"] and op["hold"] == "OFF" and op.get("as"):
+            raise Expected(403, "AccessDenied")
         v.lock = {**v.lock, "is_held": op["hold"] == "ON"}
         return Expected(200)
 

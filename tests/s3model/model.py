@@ -29,6 +29,11 @@ def quoted(etag):
     return f'"{etag}"'
 
 
+# What reads or writes the bytes of an object.
+OF_DATA = {"put_object", "post_object", "get_object", "head_object", "copy_object", "create_upload", "upload_part", "copy_part",
+           "complete_upload"}
+
+
 def body_of(op):
     return content(*op["data"])
 
@@ -64,7 +69,10 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
         if op.get("link") and not -900 <= op["link"]["age"] <= op["link"]["expires"]:
             raise Expected(403, "AccessDenied")
         self.must_be_allowed(op)
-        return getattr(self, op["op"])(op)
+        answer = getattr(self, op["op"])(op)
+        if op["op"] in OF_DATA and answer.status < 300:
+            answer.headers = {**answer.headers, "x-amz-server-side-encryption": "AES256"}
+        return answer
 
     # --- what there is ---
 
