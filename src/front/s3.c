@@ -561,7 +561,8 @@ carry_out(struct s3_call *c, struct err *e)
 	if (pass_gate(c, c->op->changes ? GATE_UPLOAD : GATE_READ, &c->pass, e) < 0)
 		return -1;
 	if (s3_cors_look(c, e) < 0 || check_signature(c, e) < 0 || s3_application_check(c, e) < 0 ||
-	    s3_scope_check(c, e) < 0 || check_owner(c, e) < 0 || check_rate(c, e) < 0)
+	    s3_scope_check(c, e) < 0 || check_owner(c, e) < 0 || check_rate(c, e) < 0 ||
+	    s3_conditions_check(c, e) < 0)
 		return -1;
 	c->is_stream = s3_is_stream(r);
 	if (!c->is_stream && check_collected(c, e) < 0)

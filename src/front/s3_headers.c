@@ -341,6 +341,38 @@ s3_conditions(const struct s3_conditions *c, const struct object_info *i)
 	return c->modified_since && !is_newer(i, c->modified_since, true) ? 304 : 0;
 }
 
+static const char *const etag_headers[] = { "if-match", "if-none-match",
+	"x-amz-copy-source-if-match", "x-amz-copy-source-if-none-match" };
+
+static void
+count_etags(void *arg, const char *name, const char *value)
+{
+	unsigned *n = arg;
+
+	(void)value;
+	for (size_t i = 0; i < ARRAY_LEN(etag_headers); i++)
+		n[i] += !strcasecmp(name, etag_headers[i]);
+}
+
+int
+s3_conditions_check(struct s3_call *c, struct err *e)
+{
+	unsigned n[ARRAY_LEN(etag_headers)] = { 0 };
+
+	request_each_header(c->r, count_etags, n);
+	for (size_t i = 0; i < ARRAY_LEN(etag_headers); i++) {
+		bool is_of_write = c->op->changes && i < 2;
+
+		if (n[i] > 1)
+			return s3_refuse(c, e, 400, "InvalidArgument",
+			    "the header %s may be there once, with all ETags", etag_headers[i]);
+		if (n[i] && is_of_write && strchr(request_header(c->r, etag_headers[i]), ','))
+			return s3_refuse(c, e, 400, "InvalidArgument",
+			    "the header %s has one ETag on writing", etag_headers[i]);
+	}
+	return 0;
+}
+
 struct files_condition
 s3_write_condition(struct request *r, char bufs[2][80])
 {

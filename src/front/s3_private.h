@@ -181,6 +181,9 @@ int s3_headers_check(struct s3_call *c, struct err *e);
 struct span s3_header_line(const struct buf *lines, const char *start);
 /* Answer headers of an object: what was kept, response-* instead where asked. */
 void s3_headers_answer(struct request *r, const struct object_info *i);
+/* Refuse ETags in several headers of a name, and several of them for a write: not all would be looked at. */
+must_check
+int s3_conditions_check(struct s3_call *c, struct err *e);
 /* If-Match and If-None-Match of a write, the quotes taken off into BUFS. */
 struct files_condition s3_write_condition(struct request *r, char bufs[2][80]);
 bool s3_has_condition(const struct files_condition *c);

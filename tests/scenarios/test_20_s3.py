@@ -271,6 +271,21 @@ def test_conditions_of_a_write(plain, s3, bucket):
     assert read(s3, bucket, "guarded") == b"3" * 100000
 
 
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match"])
+def test_no_condition_is_left_out(region, plain, s3, bucket, name):
+    """ETags on reading may be a list; in headers of their own, or on writing, all but one would not be looked at."""
+    etag = s3.put_object(Bucket=bucket, Key="many", Body=b"1")["ETag"]
+    held, missed = (200, 412) if name == "If-Match" else (304, 200)
+    assert plain.request("GET", f"/{bucket}/many", **{name: f'"x", {etag}'})[0] == held
+    assert plain.request("GET", f"/{bucket}/many", **{name: '"x", "y"'})[0] == missed
+    for method, values in (("GET", ['"x"', etag]), ("PUT", ['"x"', etag]), ("PUT", [f'"x", {etag}'])):
+        headers = plain.signer().headers(method, f"/{bucket}/many")
+        lines = "".join(f"{k}: {v}\r\n" for k, v in [*headers.items(), *((name, value) for value in values)])
+        answer = plain.raw(f"{method} /{bucket}/many HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode(), 30)
+        assert answer.startswith(b"HTTP/1.1 400 ") and code_of(answer) == "InvalidArgument", answer
+    assert read(s3, bucket, "many") == b"1"
+
+
 # --- copies ---
 
 @pytest.mark.parametrize("size", [10, 9 * MIB])
