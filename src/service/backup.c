@@ -293,6 +293,8 @@ load_known(struct writing *w, struct err *e)
 	return 0;
 }
 
+/* Chunks never change: one that the backup before has stays as it is there, and C becomes that, even if the store's
+ * is of another length by now. */
 static bool
 is_known(struct writing *w, struct chunk_entry *c)
 {
@@ -302,9 +304,9 @@ is_known(struct writing *w, struct chunk_entry *c)
 	char path[BACKUP_PATH];
 
 	backup_chunk_path(w->folder, c, path);
-	if (!old || old->bytes != c->bytes || !is_there(path, c->bytes))
+	if (!old || !is_there(path, old->bytes))
 		return false;
-	memcpy(c->digest, old->digest, SHA256_BYTES);
+	*c = *old;
 	return true;
 }
 
@@ -613,6 +615,7 @@ load_before(struct writing *w, struct err *e)
 {
 	_cleanup_buf_ struct buf numbers = BUF_INIT(0);
 	struct err why;
+	uint32_t number;
 
 	if (backup_generations(w->folder, &numbers, e) < 0)
 		return -1;
@@ -622,9 +625,13 @@ load_before(struct writing *w, struct err *e)
 	memcpy(&w->m.generation, numbers.data + numbers.len - sizeof(uint32_t), sizeof(uint32_t));
 	if (++w->m.generation > GENERATION_MAX)
 		return err_set(e, ERR_FULL, "%s is used up; begin another folder", w->folder);
-	/* One that can't be read is of no help, and is no hindrance: all is copied anew. */
-	if (backup_manifest(w->folder, 0, &w->before, &why) < 0)
+	/* One that can't be read is of no help, and is no hindrance: what an older one has is as good. */
+	for (size_t at = numbers.len; at > 0; at -= sizeof(number)) {
+		memcpy(&number, numbers.data + at - sizeof(number), sizeof(number));
+		if (backup_manifest(w->folder, number, &w->before, &why) == 0)
+			break;
 		log_warn("backup.before", NULL, "%s", why.text);
+	}
 	return 0;
 }
 

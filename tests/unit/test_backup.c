@@ -617,6 +617,66 @@ a_disk_that_does_not_take_a_chunk_fails_the_backup(void **state)
 	place_close(&p);
 }
 
+/* The first byte of the store's only chunk is changed, and CUT bytes at its end are cut off. */
+static void
+damage_chunk(struct place *p, off_t cut)
+{
+	char pattern[600];
+	glob_t found;
+	struct stat st;
+	uint8_t byte;
+	int fd;
+
+	snprintf(pattern, sizeof pattern, "%s/chunks/*/*/*", p->region.store.dir);
+	CHECK(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 1);
+	fd = open(found.gl_pathv[0], O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0 && fstat(fd, &st) == 0 && pread(fd, &byte, 1, 0) == 1);
+	byte ^= 1;
+	CHECK(pwrite(fd, &byte, 1, 0) == 1 && ftruncate(fd, st.st_size - cut) == 0);
+	close(fd);
+	globfree(&found);
+}
+
+/* Whether the generation is as it was written; *CHUNK_BYTES of it. */
+static bool
+is_whole(struct place *p, uint32_t generation, uint64_t *chunk_bytes)
+{
+	_cleanup_manifest_ struct manifest m = { 0 };
+	struct err e = { 0 };
+
+	CHECK_OK(backup_manifest(p->folder, generation, &m, &e), &e);
+	*chunk_bytes = m.chunk_bytes;
+	return backup_verify(p->folder, &m, NULL, NULL, &e) == 0;
+}
+
+static void
+a_chunk_that_a_backup_has_outlives_damage_of_the_store(void **state)
+{
+	uint64_t first, second;
+	char path[700];
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	(void)account_with_things(&p);
+	back_up(&p, 2, &n);
+	damage_chunk(&p, 0);
+	back_up(&p, 2, &n);
+	CHECK(n < (int64_t)BIG && is_whole(&p, 1, &first) && is_whole(&p, 2, &second));
+	CHECK(first == second);
+	damage_chunk(&p, BIG / 2);
+	back_up(&p, 2, &n);
+	CHECK(n < (int64_t)BIG / 2 && is_whole(&p, 2, &first) && is_whole(&p, 3, &second));
+	CHECK(first == second);
+	/* The newest manifest is damaged: what the one before has is as good. */
+	snprintf(path, sizeof path, "%s/generation-000003", p.folder);
+	CHECK(truncate(path, 10) == 0);
+	back_up(&p, 1, &n);
+	CHECK(n < (int64_t)BIG / 2 && is_whole(&p, 4, &second) && first == second);
+	place_close(&p);
+}
+
 /* Removed while a backup holds: there until it lets go. */
 static void
 a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied(void **state)
@@ -666,6 +726,7 @@ main(void)
 		cmocka_unit_test(
 		    chunks_of_one_vault_are_named_once_and_a_failure_of_another_kind_is_none),
 		cmocka_unit_test(a_disk_that_does_not_take_a_chunk_fails_the_backup),
+		cmocka_unit_test(a_chunk_that_a_backup_has_outlives_damage_of_the_store),
 		cmocka_unit_test(a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied),
 	};
 
