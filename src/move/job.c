@@ -182,11 +182,14 @@ enqueue_item(struct job *j, const struct wave_item *item)
 void
 job_report_left(struct job *j, struct wave_item *item)
 {
+	struct erase_record record;
 	struct err e;
 	int r;
 
 	item->state = ITEM_MOVED;
 	job_update(j, item);
+	if (eraser_peek(j->mover, &item->account, &record))
+		return; /* also where the store has lost its record for now */
 	r = eraser_has(j->mover, &item->account, &e);
 	if (r < 0) {
 		job_trouble(j, &e);
@@ -206,14 +209,15 @@ recover_item(struct job *j, struct wave_item *item)
 	struct err e;
 	int r = homes_get(j->mover->node->homes, &item->account, &h, &e);
 
-	if (r < 0 && e.kind == ERR_MEMORY)
+	if (r < 0 && e.kind == ERR_MEMORY) {
 		atomic_store(&j->must_recover, true);
-	if (r == 1 && h.state == HOME_HERE) {
-		item->state = ITEM_WAITING; /* and is read again as such */
-		job_update(j, item);
 	} else if (r == 1 && h.state == HOME_MOVED) {
 		job_report_left(j, item);
-	} /* fenced: the resolver says */
+	} else if (r != 1 || h.state != HOME_FENCED) { /* of a fenced one the resolver says */
+		/* And is read again as such. One that is not here any more is a unit's to find out, with why. */
+		item->state = ITEM_WAITING;
+		job_update(j, item);
+	}
 }
 
 /* Read the next page of items in MASK; false at their end. */

@@ -223,11 +223,10 @@ settle_source(struct mover *m, const struct move_record *r, const struct swap *s
 	    (s->now.epoch > r->epoch && strcmp(s->now.home, m->node->region) != 0)) {
 		const struct placement gone = { .account = r->account };
 
-		if (source_record_moved(m, r, 1, s->is_missing ? &gone : &s->now, e) < 0)
-			return -1;
+		/* Told before the eraser has it, whose word is the last one. */
 		item_of(r, ITEM_MOVED, "", &item);
 		job_item(m, r->wave, &item);
-		return 0;
+		return source_record_moved(m, r, 1, s->is_missing ? &gone : &s->now, e);
 	}
 	return err_set(
 	    e, ERR_STALE, "the directory has it at %s, epoch %" PRIu64, s->now.home, s->now.epoch);

@@ -7,8 +7,9 @@
 #include "base/host.h"
 #include "move/job_internal.h"
 
-#define CONNECT_MS 5000
-#define BURST_NS   1000000000 /* of a rate not used, at most so much is made up for */
+#define CONNECT_MS    5000
+#define GIVEN_BACK_US 500000     /* until accounts that could not be begun with are taken again */
+#define BURST_NS      1000000000 /* of a rate not used, at most so much is made up for */
 
 /* --- the rate limit --- */
 
@@ -189,6 +190,7 @@ run_unit(
 	u.accounts = calloc(n, sizeof *u.accounts);
 	if (!u.accounts) {
 		give_back(j, x, n);
+		usleep(GIVEN_BACK_US);
 		return;
 	}
 	memcpy(u.wave, j->wave.id, sizeof u.wave);
@@ -233,7 +235,7 @@ worker_run(void *arg)
 		} else {
 			job_trouble(j, &e);
 			give_back(j, x, n);
-			usleep(500000);
+			usleep(GIVEN_BACK_US);
 		}
 		atomic_fetch_sub(&j->active, 1);
 	}
