@@ -416,7 +416,7 @@ batch_drop(struct rocks *r, const struct vault_id *id, rocksdb_writebatch_t *bat
 		rocksdb_iter_next(w.at);
 	}
 	is_long = rocksdb_iter_valid(w.at);
-	if (walk_close(&w, 0, &why) < 0 && !rocks_says_damage(why.text))
+	if (walk_close(&w, 0, &why) < 0 && !rocks_is_unreadable(why.text))
 		return err_set(e, why.kind, "%s", why.text);
 	if (is_long || why.kind) {
 		rocksdb_writebatch_clear(batch);

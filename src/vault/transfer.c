@@ -28,10 +28,10 @@ count(struct engine *g, struct chunks *c, const struct vault_id *id, uint64_t *r
 {
 	static const uint8_t first[1];
 
-	if (engine_scan(g, id, ((struct span){ first, 1 }), ((struct span){ NULL, 0 }),
-	        count_record, records, e) < 0)
+	if (chunks_list(c, id, count_chunk, chunk_count, e) < 0)
 		return -1;
-	return chunks_list(c, id, count_chunk, chunk_count, e);
+	return engine_scan(g, id, ((struct span){ first, 1 }), ((struct span){ NULL, 0 }),
+	    count_record, records, e);
 }
 
 int
@@ -59,17 +59,21 @@ transfer_erase(struct pool *p, struct engine *g, struct flusher *f, struct chunk
     const struct vault_id *id, uint64_t *records, uint64_t *chunk_count, struct err *e)
 {
 	uint64_t n_records = 0, n_chunks = 0;
-	int keyed = has_header(g, id, e);
+	struct err why = { 0 };
+	int keyed = has_header(g, id, &why);
 
-	if (keyed < 0)
-		return -1;
+	/* What can't be read goes all the same: the engine drops it unread. It is counted as far as it was read. */
+	if (keyed < 0 && why.kind != ERR_IO)
+		return err_set(e, why.kind, "%s", why.text);
 	if (keyed) {
-		n_records++;
+		n_records += keyed > 0;
 		if (transfer_destroy_key(p, g, id, e) < 0 ||
 		    flusher_wait(f, flusher_ticket(f), e) < 0)
 			return -1;
 	}
-	if (count(g, c, id, &n_records, &n_chunks, e) < 0 || engine_drop(g, id, e) < 0)
+	if (count(g, c, id, &n_records, &n_chunks, &why) < 0 && why.kind != ERR_IO)
+		return err_set(e, why.kind, "%s", why.text);
+	if (engine_drop(g, id, e) < 0)
 		return -1;
 	/* Unfinished ones are not listed but go as well. */
 	if (chunks_drop(c, id, e) < 0)

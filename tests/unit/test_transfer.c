@@ -619,6 +619,31 @@ an_erasure_that_failed_is_repeated(void **state)
 	}
 }
 
+/* Its header, its records, or both. */
+static void
+what_cannot_be_read_is_erased_all_the_same(void **state)
+{
+	(void)state;
+	for (unsigned nth = 1; nth <= 2; nth++) {
+		uint64_t records = 0, chunks = 0;
+		struct store a;
+		struct vault_id id;
+		struct err e;
+
+		store_open(&a, false);
+		id = store_new_bodies(&a);
+		commit_body(&a, &id, 2, 50000, NULL);
+		engine_fault_set(a.engine, FAULT_FAIL, nth, true, true, 0);
+		CHECK_OK(transfer_erase(
+		             a.pool, a.engine, a.flusher, a.chunks, &id, &records, &chunks, &e),
+		    &e);
+		CHECK(engine_fault_fired(a.engine) && chunks == 1);
+		engine_fault_set(a.engine, FAULT_NONE, 1, true, false, 0);
+		CHECK_OK(transfer_is_gone(a.engine, a.chunks, &id, &e), &e);
+		store_close(&a);
+	}
+}
+
 int
 main(void)
 {
@@ -630,6 +655,7 @@ main(void)
 		cmocka_unit_test(items_that_do_not_fit_are_refused),
 		cmocka_unit_test(erased_means_nothing_is_left),
 		cmocka_unit_test(an_erasure_that_failed_is_repeated),
+		cmocka_unit_test(what_cannot_be_read_is_erased_all_the_same),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
