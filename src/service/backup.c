@@ -21,9 +21,10 @@
 #include "vault/region.h"
 #include "vault/transfer.h"
 
-#define RUN_CUT   512 /* records in a run, on average */
-#define RUN_BYTES ((size_t)8 << 20)
-#define COPY_SIZE ((size_t)1 << 20)
+#define RUN_CUT    512 /* records in a run, on average */
+#define RUN_BYTES  ((size_t)8 << 20)
+#define COPY_SIZE  ((size_t)1 << 20)
+#define CHUNK_HEAD 12 /* a chunk's first bytes are a random nonce */
 
 enum step { STEP_RECORDS, STEP_CHUNKS, STEP_DIRECTORY, STEP_END, STEPS };
 static const char *const step_names[STEPS] = { "records", "chunks", "directory", "end" };
@@ -293,8 +294,28 @@ load_known(struct writing *w, struct err *e)
 	return 0;
 }
 
-/* Chunks never change: one that the backup before has stays as it is there, and C becomes that, even if the store's
- * is of another length by now. */
+/* Whether PATH has another sealing of C than the store: of a stay of its account before. */
+static bool
+is_other(struct writing *w, const struct chunk_entry *c, const char *path)
+{
+	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct chunks *chunks = w->b->node->chunks;
+	uint8_t here[CHUNK_HEAD], there[CHUNK_HEAD];
+	struct chunk_name name;
+	struct chunk_in *in;
+	bool is;
+
+	memcpy(name.b, c->name, sizeof(name.b));
+	in = chunks_open(chunks, &c->id, &name, NULL);
+	is = in && chunks_read(chunks, in, 0, here, sizeof(here), NULL) == 0 &&
+	    (pread(fd, there, sizeof(there), 0) != sizeof(there) ||
+	        memcmp(here, there, sizeof(here)) != 0);
+	chunks_close_in(chunks, in);
+	return is;
+}
+
+/* A sealed chunk never changes: one that the backup before has stays as it is there, and C becomes that, even if the
+ * store's is of another length by now. */
 static bool
 is_known(struct writing *w, struct chunk_entry *c)
 {
@@ -303,8 +324,10 @@ is_known(struct writing *w, struct chunk_entry *c)
 	                                  : NULL;
 	char path[BACKUP_PATH];
 
-	backup_chunk_path(w->folder, c, path);
-	if (!old || !is_there(path, old->bytes))
+	if (!old)
+		return false;
+	backup_chunk_path(w->folder, old, path);
+	if (!is_there(path, old->bytes) || is_other(w, c, path))
 		return false;
 	*c = *old;
 	return true;
@@ -378,7 +401,7 @@ copy_chunk(struct writing *w, struct chunk_entry *c, struct err *e)
 	chunks_close_in(chunks, in);
 	if (r == 0)
 		return leave_out(w, c, &why, e);
-	backup_chunk_path(w->folder, c, path);
+	backup_chunk_new_path(w->folder, c, path);
 	if (r < 0 || put_part(w, fd, path, e) < 0)
 		return -1;
 	atomic_fetch_add(&w->b->new_bytes, c->bytes);

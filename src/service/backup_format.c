@@ -26,8 +26,8 @@ backup_object_path(
 	snprintf(out, BACKUP_PATH, "%s/objects/%.2s/%s", folder, hex, hex);
 }
 
-void
-backup_chunk_path(const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH])
+static void
+chunk_path(const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH])
 {
 	char account[ACCOUNT_TEXT_SIZE], name[33];
 
@@ -35,6 +35,34 @@ backup_chunk_path(const char *folder, const struct chunk_entry *c, char out[stat
 	hex_text(c->name, sizeof(c->name), name);
 	snprintf(out, BACKUP_PATH, "%s/chunks/%.2s/%s.%u.%s", folder, account, account,
 	    c->id.service, name);
+}
+
+static void
+second_path(const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH])
+{
+	char digest[17];
+	size_t n;
+
+	chunk_path(folder, c, out);
+	n = strlen(out);
+	hex_text(c->digest, 8, digest);
+	snprintf(out + n, BACKUP_PATH - n, ".%s", digest);
+}
+
+void
+backup_chunk_path(const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH])
+{
+	second_path(folder, c, out);
+	if (access(out, F_OK) < 0)
+		chunk_path(folder, c, out);
+}
+
+void
+backup_chunk_new_path(const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH])
+{
+	chunk_path(folder, c, out);
+	if (access(out, F_OK) == 0)
+		second_path(folder, c, out);
 }
 
 void

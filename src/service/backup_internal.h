@@ -14,7 +14,11 @@
 
 void backup_object_path(
     const char *folder, const uint8_t digest[static SHA256_BYTES], char out[static BACKUP_PATH]);
+/* A chunk that has been away comes back under its name and another key: the second of a name has its digest there. */
 void backup_chunk_path(
+    const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH]);
+/* For C, which is not there, beside what is. */
+void backup_chunk_new_path(
     const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH]);
 void backup_manifest_path(const char *folder, uint32_t generation, char out[static BACKUP_PATH]);
 /* An object, whose digest holds, in place of what OUT had. ERR_MISSING, ERR_FORGED. */

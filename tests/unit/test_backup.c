@@ -464,6 +464,76 @@ what_cannot_be_read_is_missing_and_all_else_is_there(void **state)
 	place_close(&p);
 }
 
+struct one_chunk {
+	struct vault_id id;
+	struct chunk_name name;
+	uint64_t bytes;
+};
+
+static int
+note_chunk(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	(void)e;
+	*(struct one_chunk *)arg = (struct one_chunk){ *id, *name, bytes };
+	return 0;
+}
+
+static uint8_t
+first_byte(struct chunks *c, const struct one_chunk *o)
+{
+	struct err e = { 0 };
+	struct chunk_in *in = chunks_open(c, &o->id, &o->name, &e);
+	uint8_t byte;
+
+	CHECK(in);
+	CHECK_OK(chunks_read(c, in, 0, &byte, 1, &e), &e);
+	chunks_close_in(c, in);
+	return byte;
+}
+
+/* A move seals a chunk anew under the name that it has: so it may come back as other bytes. */
+static void
+a_chunk_that_came_back_under_another_key_is_written_anew(void **state)
+{
+	_cleanup_manifest_ struct manifest m = { 0 };
+	_cleanup_(freep) uint8_t *bytes = NULL;
+	struct engine *engine;
+	struct one_chunk one;
+	struct chunk_out *out;
+	struct chunks *c, *restored;
+	struct err e = { 0 };
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	(void)account_with_things(&p);
+	c = p.region.node.chunks;
+	CHECK_OK(chunks_list(c, NULL, note_chunk, &one, &e), &e);
+	back_up(&p, 2, &n);
+	bytes = malloc(one.bytes);
+	memset(bytes, (uint8_t)~first_byte(c, &one), one.bytes);
+	CHECK_OK(chunks_remove(c, &one.id, &one.name, &e), &e);
+	out = chunks_begin(c, &one.id, &one.name, &e);
+	CHECK_OK(chunks_write(c, out, bytes, one.bytes, &e), &e);
+	CHECK_OK(chunks_finish(c, out, &e), &e);
+	back_up(&p, 2, &n);
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	engine = engine_rocksdb(check_path(p.region.store.dir, "other"), 8 << 20, 8 << 20, &e);
+	restored = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
+	CHECK(engine && restored);
+	CHECK_OK(backup_restore(p.folder, &m, engine, restored, NULL, NULL, &e), &e);
+	CHECK(first_byte(restored, &one) == bytes[0]);
+	engine_close(engine);
+	manifest_free(&m); /* and the one before has its own still */
+	CHECK_OK(backup_manifest(p.folder, 1, &m, &e), &e);
+	CHECK_OK(backup_verify(p.folder, &m, NULL, NULL, &e), &e);
+	CHECK(verify(&p) == ERR_NONE);
+	chunks_close(restored);
+	place_close(&p);
+}
+
 /* The generations that the folder has, as a text. */
 static const char *
 generations(struct place *p)
@@ -617,7 +687,7 @@ a_disk_that_does_not_take_a_chunk_fails_the_backup(void **state)
 	place_close(&p);
 }
 
-/* The first byte of the store's only chunk is changed, and CUT bytes at its end are cut off. */
+/* A byte behind the nonce of the store's only chunk is changed, and CUT bytes at its end are cut off. */
 static void
 damage_chunk(struct place *p, off_t cut)
 {
@@ -630,9 +700,9 @@ damage_chunk(struct place *p, off_t cut)
 	snprintf(pattern, sizeof pattern, "%s/chunks/*/*/*", p->region.store.dir);
 	CHECK(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 1);
 	fd = open(found.gl_pathv[0], O_RDWR | O_CLOEXEC);
-	CHECK(fd >= 0 && fstat(fd, &st) == 0 && pread(fd, &byte, 1, 0) == 1);
+	CHECK(fd >= 0 && fstat(fd, &st) == 0 && pread(fd, &byte, 1, 20) == 1);
 	byte ^= 1;
-	CHECK(pwrite(fd, &byte, 1, 0) == 1 && ftruncate(fd, st.st_size - cut) == 0);
+	CHECK(pwrite(fd, &byte, 1, 20) == 1 && ftruncate(fd, st.st_size - cut) == 0);
 	close(fd);
 	globfree(&found);
 }
@@ -721,6 +791,7 @@ main(void)
 		cmocka_unit_test(a_malformed_header_is_kept_and_named),
 		cmocka_unit_test(one_key_that_does_not_open_is_not_another_region_key),
 		cmocka_unit_test(what_cannot_be_read_is_missing_and_all_else_is_there),
+		cmocka_unit_test(a_chunk_that_came_back_under_another_key_is_written_anew),
 		cmocka_unit_test(an_incomplete_one_does_not_take_the_place_of_a_complete_one),
 		cmocka_unit_test(a_chunk_that_cannot_be_read_is_left_out_and_named),
 		cmocka_unit_test(
