@@ -13,7 +13,8 @@
 
 #define STREAMS_MAX      4
 #define HELLO_MS         10000
-#define COMPACT_AGAIN_MS 5000 /* after one that failed */
+#define COMPACT_AGAIN_MS 5000 /* after one that failed, and for so much longer than that took: */
+#define COMPACT_REST     9
 
 struct follower {
 	struct follower_config c;
@@ -48,12 +49,14 @@ static struct counter received = COUNTER("domicile_standby_received_bytes_total"
 
 /* --- compaction: takes long, and answers must go on --- */
 
-/* It stays unacknowledged until it is asked for again. With the lock. */
+/* It stays unacknowledged until it is asked for again. What failed began at BEGAN_MS. With the lock. */
 static void
-put_off(struct follower *f, const struct err *why)
+put_off(struct follower *f, uint64_t began_ms, const struct err *why)
 {
+	uint64_t now_ms = host_mono_ms();
+
 	f->compact = f->compacted;
-	f->compact_again_ms = host_mono_ms() + COMPACT_AGAIN_MS;
+	f->compact_again_ms = now_ms + COMPACT_AGAIN_MS + COMPACT_REST * (now_ms - began_ms);
 	log_warn("standby.compact", NULL, "later: %s", why->text);
 }
 
@@ -64,7 +67,7 @@ compacter_run(void *arg)
 
 	pthread_mutex_lock(&f->lock);
 	while (!f->is_stopping) {
-		uint64_t upto = f->compact;
+		uint64_t upto = f->compact, began_ms;
 		unsigned store = f->store;
 		struct err e;
 		int rc;
@@ -74,6 +77,7 @@ compacter_run(void *arg)
 			continue;
 		}
 		pthread_mutex_unlock(&f->lock);
+		began_ms = host_mono_ms();
 		rc = replica_compact(f->replica, &e);
 		pthread_mutex_lock(&f->lock);
 		if (f->store != store)
@@ -81,7 +85,7 @@ compacter_run(void *arg)
 		if (rc == 0)
 			f->compacted = upto;
 		else
-			put_off(f, &e);
+			put_off(f, began_ms, &e);
 	}
 	pthread_mutex_unlock(&f->lock);
 	return NULL;
@@ -240,7 +244,7 @@ take_compact(struct session *x, struct span p, struct err *e)
 {
 	struct follower *f = x->f;
 	struct err why;
-	uint64_t upto;
+	uint64_t upto, began_ms;
 	bool is_due;
 	int rc;
 
@@ -251,12 +255,13 @@ take_compact(struct session *x, struct span p, struct err *e)
 	pthread_mutex_unlock(&f->lock);
 	if (!is_due)
 		return acknowledge(x, e);
+	began_ms = host_mono_ms();
 	rc = replica_tidy(f->replica, &why);
 	pthread_mutex_lock(&f->lock);
 	if (rc == 0)
 		f->compact = upto;
 	else
-		put_off(f, &why);
+		put_off(f, began_ms, &why);
 	pthread_cond_broadcast(&f->changed);
 	pthread_mutex_unlock(&f->lock);
 	return acknowledge(x, e);
