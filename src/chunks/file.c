@@ -144,16 +144,17 @@ open_dir(const char *path, DIR **out, struct err *e)
 	return 0;
 }
 
-/* The next entry but "." and "..", or NULL at the end. */
-static const struct dirent *
-next_entry(DIR *d)
+/* The next entry but "." and ".."; 1, or 0 at the end. A folder that can't be read to its end is not shorter. */
+static int
+next_entry(DIR *d, const struct dirent **entry, struct err *e)
 {
-	const struct dirent *entry;
-
-	do
-		entry = readdir(d);
-	while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
-	return entry;
+	do {
+		errno = 0;
+		*entry = readdir(d);
+	} while (*entry && (!strcmp((*entry)->d_name, ".") || !strcmp((*entry)->d_name, "..")));
+	if (!*entry && errno)
+		return err_errno(e, errno, "read a chunk folder");
+	return *entry != NULL;
 }
 
 typedef int vault_fn(struct file_chunks *f, const struct vault_id *id, void *arg, struct err *e);
@@ -162,7 +163,7 @@ typedef int vault_fn(struct file_chunks *f, const struct vault_id *id, void *arg
 static int
 each_vault(struct file_chunks *f, vault_fn *fn, void *arg, struct err *e)
 {
-	int rc = 0;
+	int rc = 0, more = 0;
 
 	for (unsigned first = 0; first < GROUPS && rc == 0; first++) {
 		_cleanup_(dir_closep) DIR *d = NULL;
@@ -173,9 +174,11 @@ each_vault(struct file_chunks *f, vault_fn *fn, void *arg, struct err *e)
 		group_path(f, first, path);
 		if (open_dir(path, &d, e) < 0)
 			return -1;
-		while (rc == 0 && d && (entry = next_entry(d)))
+		while (rc == 0 && d && (more = next_entry(d, &entry, e)) > 0)
 			if (parse_vault(entry->d_name, &id) && id.account.b[0] == first)
 				rc = fn(f, &id, arg, e);
+		if (d && more < 0)
+			rc = -1;
 	}
 	return rc;
 }
@@ -458,14 +461,15 @@ static int
 empty_dir(DIR *d, bool only_parts, struct err *e)
 {
 	const struct dirent *entry;
+	int more;
 
-	while ((entry = next_entry(d))) {
+	while ((more = next_entry(d, &entry, e)) > 0) {
 		if (only_parts && !is_part(entry->d_name))
 			continue;
 		if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
 			return err_errno(e, errno, "remove a chunk");
 	}
-	return 0;
+	return more;
 }
 
 /* With the group's lock held. */
@@ -517,19 +521,23 @@ list_vault(struct file_chunks *f, const struct vault_id *id, void *arg, struct e
 	struct chunk_name name;
 	struct stat st;
 	char path[PATH_SIZE];
-	int rc = 0;
+	int rc = 0, more = 0;
 
 	vault_path(f, id, path);
 	if (open_dir(path, &d, e) < 0)
 		return -1;
-	while (rc == 0 && d && (entry = next_entry(d))) {
-		if (!parse_name(entry->d_name, &name) ||
-		    fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    !S_ISREG(st.st_mode))
+	while (rc == 0 && d && (more = next_entry(d, &entry, e)) > 0) {
+		if (!parse_name(entry->d_name, &name))
 			continue;
-		rc = l->fn(l->arg, id, &name, (uint64_t)st.st_size, e);
+		if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+			if (errno != ENOENT) /* it was removed meanwhile */
+				return err_errno(e, errno, "look at a chunk");
+			continue;
+		}
+		if (S_ISREG(st.st_mode))
+			rc = l->fn(l->arg, id, &name, (uint64_t)st.st_size, e);
 	}
-	return rc;
+	return d && more < 0 ? -1 : rc;
 }
 
 static int
