@@ -6,21 +6,45 @@
 #include <stdio.h>
 #include <string.h>
 
-void
-s3_answer_expiry(struct request *r, const struct object_info *i)
-{
-	char date[32], id[3 * RULES_ID_MAX + 1], *to = id;
+#define RULE_TEXT_SIZE (3 * RULES_ID_MAX + 1)
 
-	if (!i->expires_ms)
-		return;
-	for (const uint8_t *p = (const uint8_t *)i->expires_by; *p && to < id + sizeof id - 3; p++)
+/* A rule's id may have any characters. */
+static void
+id_text(const char *from, char id[static RULE_TEXT_SIZE])
+{
+	char *to = id;
+
+	for (const uint8_t *p = (const uint8_t *)from; *p && to < id + RULE_TEXT_SIZE - 3; p++)
 		if (isalnum(*p) || strchr("-._~", *p))
 			*to++ = (char)*p;
 		else
 			to += snprintf(to, 4, "%%%02X", (unsigned)*p);
 	*to = '\0';
+}
+
+void
+s3_answer_expiry(struct request *r, const struct object_info *i)
+{
+	char date[32], id[RULE_TEXT_SIZE];
+
+	if (!i->expires_ms)
+		return;
+	id_text(i->expires_by, id);
 	s3_date_text(i->expires_ms, date);
 	response_header(r, "x-amz-expiration", "expiry-date=\"%s\", rule-id=\"%s\"", date, id);
+}
+
+void
+s3_answer_upload_end(struct request *r, const struct multipart_end *end)
+{
+	char date[32], id[RULE_TEXT_SIZE];
+
+	if (!end->when_ms)
+		return;
+	id_text(end->by, id);
+	s3_date_text(end->when_ms, date);
+	response_header(r, "x-amz-abort-date", "%s", date);
+	response_header(r, "x-amz-abort-rule-id", "%s", id);
 }
 
 int

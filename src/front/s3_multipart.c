@@ -110,6 +110,7 @@ s3_multipart_begin(struct s3_call *c, struct err *e)
 	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
 	struct s3_upload_sum sum;
 	struct files_lock lock;
+	struct multipart_end end;
 	bool has_lock;
 	char upload_id[33];
 	int rc;
@@ -120,8 +121,8 @@ s3_multipart_begin(struct s3_call *c, struct err *e)
 		return -1;
 	if (s3_write_begin(c, e) < 0)
 		return -1;
-	rc = multipart_begin(
-	    &c->files, c->bucket, c->key, buf_str(&headers), has_lock ? &lock : NULL, upload_id, e);
+	rc = multipart_begin(&c->files, c->bucket, c->key, buf_str(&headers),
+	    has_lock ? &lock : NULL, upload_id, &end, e);
 	s3_write_end(c);
 	if (rc < 0)
 		return s3_refuse_lock(c, has_lock, e);
@@ -129,6 +130,7 @@ s3_multipart_begin(struct s3_call *c, struct err *e)
 	put_upload_name(c, upload_id);
 	xml_close(&c->r->body, "InitiateMultipartUploadResult");
 	s3_answer_xml(c->r, 200);
+	s3_answer_upload_end(c->r, &end);
 	if (sum.kind != CHECKSUM_NONE) {
 		response_header(c->r, CHECKSUM_PREFIX "algorithm", "%s", checksum_name(sum.kind));
 		response_header(
@@ -200,6 +202,7 @@ s3_multipart_parts(struct s3_call *c, struct err *e)
 	unsigned after = 0, max = PAGE_MAX;
 	_cleanup_(freep) struct part_info *parts = NULL;
 	struct s3_upload_sum sum;
+	struct multipart_end end;
 	bool more = false;
 	int n;
 
@@ -207,7 +210,9 @@ s3_multipart_parts(struct s3_call *c, struct err *e)
 	        &after, e) < 0 ||
 	    s3_number(request_arg(r, "max-parts"), "max-parts", 1, PAGE_MAX, &max, e) < 0)
 		return -1;
-	if (s3_upload_sum(c, &sum, NULL, e) < 0)
+	if (s3_upload_sum(c, &sum, NULL, e) < 0 ||
+	    multipart_find_end(&c->files, c->bucket, c->key, request_arg(r, "uploadId"), &end, e) <
+	        0)
 		return -1;
 	parts = calloc(max, sizeof *parts);
 	if (!parts)
@@ -218,6 +223,7 @@ s3_multipart_parts(struct s3_call *c, struct err *e)
 		return -1;
 	put_parts(c, &sum, parts, n, after, max, more);
 	s3_answer_xml(r, 200);
+	s3_answer_upload_end(r, &end);
 	return 0;
 }
 

@@ -255,6 +255,8 @@ int s3_preflight_refuse(struct s3_call *c, struct err *e);
 s3_fn s3_get_lifecycle, s3_put_lifecycle, s3_delete_lifecycle;
 /* x-amz-expiration, if some rule is for the object. */
 void s3_answer_expiry(struct request *r, const struct object_info *i);
+/* x-amz-abort-date and x-amz-abort-rule-id, if some rule is for the upload. */
+void s3_answer_upload_end(struct request *r, const struct multipart_end *end);
 /* s3_post.c */
 s3_fn s3_post_object;
 bool s3_is_form(struct request *r);

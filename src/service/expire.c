@@ -334,7 +334,8 @@ look_at_upload(struct step *s, struct query *q, struct span prefix, bool *is_ove
 	memcpy(s->x->upload, id.data, UPLOAD_ID_BYTES);
 	s->rows++;
 	hex_text(id.data, id.len, text);
-	if (rules_upload_due(&s->rules, key, (uint64_t)column_int(q, 2), s->x->day_ms) <= s->now_ms)
+	if (rules_upload_due(&s->rules, key, (uint64_t)column_int(q, 2), s->x->day_ms, NULL) <=
+	    s->now_ms)
 		note(s, EXPIRED_UPLOAD, key, text);
 	return is_enough(s);
 }

@@ -13,6 +13,7 @@
 #include "base/frame.h"
 #include "service/node.h"
 #include "service/quota.h"
+#include "service/rules.h"
 
 #define FILES_KEY_MAX     1024
 #define FILES_BUCKET_MAX  63
@@ -349,10 +350,20 @@ int files_list_versions(struct files *f, const struct version_query *q, list_fn 
 
 /* --- multipart --- */
 
-/* LOCK as in upload_lock, or NULL. */
+/* When a lifecycle rule gives an upload up that nobody completes. */
+struct multipart_end {
+	uint64_t when_ms; /* 0: no rule is for it */
+	char by[RULES_ID_MAX + 1];
+};
+/* LOCK as in upload_lock, or NULL. END: told if it can be, or NULL. */
 must_check
 int multipart_begin(struct files *f, const char *bucket, const char *key, const char *headers,
-    const struct files_lock *lock, char upload_id[static 33], struct err *e);
+    const struct files_lock *lock, char upload_id[static 33], struct multipart_end *end,
+    struct err *e);
+/* As things are now. ERR_MISSING: no such bucket, or upload. */
+must_check
+int multipart_find_end(struct files *f, const char *bucket, const char *key, const char *upload_id,
+    struct multipart_end *out, struct err *e);
 /* The HEADERS that it began with are appended. ERR_MISSING: no such bucket, or upload. */
 must_check
 int multipart_headers(struct files *f, const char *bucket, const char *key, const char *upload_id,

@@ -172,6 +172,10 @@ uint64_t rules_day_ms(const struct node *n);
 must_check
 int rules_expiry(const struct files *f, struct vault *v, int64_t bucket, const char *key,
     struct span headers, struct object_info *i, struct err *e);
+/* The same of an upload of KEY that began at that time. */
+must_check
+int rules_upload_end(const struct files *f, struct vault *v, int64_t bucket, const char *key,
+    uint64_t started_ms, struct multipart_end *out, struct err *e);
 /* What follows START in the first of LINES that begins with it. */
 struct span line_of(struct span lines, const char *start);
 
@@ -267,6 +271,7 @@ struct upload_row {
 	int64_t bucket;
 	uint8_t id[UPLOAD_ID_BYTES];
 	int64_t body;
+	uint64_t started_ms;
 	struct files_lock lock;
 	bool has_lock;
 	struct buf headers; /* the caller's to free, whatever happens */

@@ -34,7 +34,7 @@ upload_row_find(struct vault *v, const char *bucket, const char *key, const char
 	if (!hex_parse(upload_id, r->id, sizeof(r->id)))
 		return no_upload(e);
 	q = vault_query(v,
-	    "SELECT body,headers,lock,retain_ms FROM upload"
+	    "SELECT body,headers,lock,retain_ms,started_ms FROM upload"
 	    " WHERE bucket=?1 AND key=?2 AND id=?3");
 	query_int(q, 1, r->bucket);
 	query_blob(q, 2, key, strlen(key));
@@ -46,6 +46,7 @@ upload_row_find(struct vault *v, const char *bucket, const char *key, const char
 		r->body = column_int(q, 0);
 		r->has_lock = !column_is_null(q, 2);
 		r->lock = lock_column(q, 2);
+		r->started_ms = (uint64_t)column_int(q, 4);
 		if (headers.len)
 			buf_add(&r->headers, headers.data, headers.len);
 	}
@@ -79,7 +80,8 @@ new_upload_id(uint64_t now_ms, uint8_t id[static UPLOAD_ID_BYTES])
 
 int
 multipart_begin(struct files *f, const char *bucket, const char *key, const char *headers,
-    const struct files_lock *lock, char upload_id[static 33], struct err *e)
+    const struct files_lock *lock, char upload_id[static 33], struct multipart_end *end,
+    struct err *e)
 {
 	_cleanup_(pool_givep) struct vault *v = NULL;
 	uint8_t id[UPLOAD_ID_BYTES];
@@ -113,6 +115,8 @@ multipart_begin(struct files *f, const char *bucket, const char *key, const char
 		query_blob(q, 5, headers, strlen(headers));
 	if (lock)
 		lock_bind(q, 6, lock);
+	if (end) /* without it the upload is there all the same */
+		(void)!rules_upload_end(f, v, row.bucket, key, now_ms, end, NULL);
 	if (query_run(q, e) < 0 || files_commit(f, v, e) < 0)
 		return -1;
 	hex_text(id, sizeof(id), upload_id);

@@ -22,6 +22,22 @@ multipart_headers(struct files *f, const char *bucket, const char *key, const ch
 }
 
 int
+multipart_find_end(struct files *f, const char *bucket, const char *key, const char *upload_id,
+    struct multipart_end *out, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+	struct upload_row r = { .headers = BUF_INIT(0) };
+	int found;
+
+	if (!v)
+		return -1;
+	files_wait_for(f, vault_ticket(v));
+	found = upload_row_find(v, bucket, key, upload_id, &r, e);
+	buf_free(&r.headers);
+	return found < 0 ? -1 : rules_upload_end(f, v, r.bucket, key, r.started_ms, out, e);
+}
+
+int
 multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
     unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e)
 {

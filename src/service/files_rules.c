@@ -1,5 +1,6 @@
 /* files_rules.c - a bucket's lifecycle rules, and the record that some vault has any. See files.h,
  * lifecycle_internal.h. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/host.h"
@@ -130,6 +131,30 @@ rules_expiry(const struct files *f, struct vault *v, int64_t bucket, const char 
 	if (!i->expires_by)
 		return err_set(e, ERR_MEMORY, "no memory for an answer");
 	i->expires_ms = due;
+	return 0;
+}
+
+int
+rules_upload_end(const struct files *f, struct vault *v, int64_t bucket, const char *key,
+    uint64_t started_ms, struct multipart_end *out, struct err *e)
+{
+	_cleanup_buf_ struct buf stored = BUF_INIT(RULES_BYTES_MAX);
+	_cleanup_(rules_free) struct rules rules = { .n = 0 };
+	const struct rule *by = NULL;
+	uint64_t due;
+	int found = setting_read(v, bucket, FILES_RULES, &stored, e);
+
+	*out = (struct multipart_end){ 0 };
+	if (found <= 0)
+		return found;
+	if (rules_read((struct span){ stored.data, stored.len }, &rules, e) < 0)
+		return -1;
+	due = rules_upload_due(&rules, (struct span){ (const uint8_t *)key, strlen(key) },
+	    started_ms, rules_day_ms(f->node), &by);
+	if (!by)
+		return 0;
+	out->when_ms = due;
+	snprintf(out->by, sizeof(out->by), "%.*s", (int)by->id.len, (const char *)by->id.data);
 	return 0;
 }
 

@@ -294,7 +294,8 @@ rules_marker_due(
 }
 
 uint64_t
-rules_upload_due(const struct rules *rules, struct span key, uint64_t started_ms, uint64_t day_ms)
+rules_upload_due(const struct rules *rules, struct span key, uint64_t started_ms, uint64_t day_ms,
+    const struct rule **which)
 {
 	uint64_t first = RULES_NEVER;
 
@@ -305,8 +306,11 @@ rules_upload_due(const struct rules *rules, struct span key, uint64_t started_ms
 		if (!r->is_enabled || !r->abort_days || !begins_with(key, r->prefix))
 			continue;
 		due = after_days(started_ms, r->abort_days, day_ms);
-		if (due < first)
+		if (due < first) {
 			first = due;
+			if (which)
+				*which = r;
+		}
 	}
 	return first;
 }

@@ -84,5 +84,5 @@ uint64_t rules_noncurrent_due(const struct rules *r, const struct rule_subject *
 /* A delete marker that is all there is of its key. */
 uint64_t rules_marker_due(
     const struct rules *r, const struct rule_subject *s, uint64_t modified_ms, uint64_t day_ms);
-uint64_t rules_upload_due(
-    const struct rules *r, struct span key, uint64_t started_ms, uint64_t day_ms);
+uint64_t rules_upload_due(const struct rules *r, struct span key, uint64_t started_ms,
+    uint64_t day_ms, const struct rule **which /* or NULL */);

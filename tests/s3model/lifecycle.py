@@ -96,16 +96,34 @@ class Lifecycle:
             return {}
         return {"x-amz-expiration": lambda text: self.is_expiry(text, rules, v)}
 
+    def made_at(self, it):
+        """When a version or an upload was, as far as it is known."""
+        return self.known.real.get(it.time, time.time())
+
     def is_expiry(self, text, rules, v):
-        """The rule that comes first, and when; as far as it is known when V was made."""
-        made = self.known.real.get(v.time, time.time())
+        """The rule that comes first, and when."""
+        made = self.made_at(v)
         due = [(ends(rule, made), i) for i, rule in enumerate(rules)]
         at, first = min(due)
         found = re.fullmatch('expiry-date="(.*)", rule-id="(.*)"', text)
         return bool(found) and found.groups() == (http_date(at), quote(rules[first]["id"]))
 
+    def upload_end(self, bucket, upload):
+        """The headers of an answer about an upload that a rule gives up."""
+        rules = [rule for rule in bucket.rules or [] if rule["status"] == "Enabled" and rule["abort"]
+                 and upload.key.startswith(rule["prefix"] or "")]
+        if not rules:
+            return {}
+        first = min(rules, key=lambda rule: rule["abort"])
+        return {"x-amz-abort-date": lambda text: text == http_date(after_days(self.made_at(upload), first["abort"])),
+                "x-amz-abort-rule-id": quote(first["id"])}
+
+
+def after_days(made, days):
+    return (int(made) // DAY_S + days + 1) * DAY_S
+
 
 def ends(rule, made):
     if rule["date"]:
         return calendar.timegm(time.strptime(rule["date"], "%Y-%m-%dT%H:%M:%S.000Z"))
-    return (int(made) // DAY_S + rule["days"] + 1) * DAY_S
+    return after_days(made, rule["days"])

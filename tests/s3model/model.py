@@ -420,7 +420,7 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
         self.number(upload)
         said = {"x-amz-checksum-algorithm": wanted[0].upper(),
                 "x-amz-checksum-type": upload_elements(wanted)["ChecksumType"][0]} if wanted else {}
-        return Expected(200, headers=said, xml={"InitiateMultipartUploadResult": {
+        return Expected(200, headers={**said, **self.upload_end(bucket, upload)}, xml={"InitiateMultipartUploadResult": {
             "Bucket": [op["bucket"]], "Key": [put_name(op["key"])], "UploadId": [upload_id]}})
 
     def upload_part(self, op):
@@ -511,7 +511,7 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
         if most == 0:
             raise Expected(400, "InvalidArgument")
         most = min(1000 if most is None else most, 1000)
-        _, upload = self.upload(op)
+        bucket, upload = self.upload(op)
         numbers = sorted(n for n in upload.parts if n > after)
         told = numbers[:most]
         result = {
@@ -525,7 +525,7 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
             result["Part"] = [{"PartNumber": [str(n)], "LastModified": [upload.parts[n][0]],
                                "ETag": [quoted(hashlib.md5(upload.parts[n][1]).hexdigest())],
                                "Size": [str(len(upload.parts[n][1]))], **part_sum(upload.parts[n][2])} for n in told]
-        return Expected(200, xml={"ListPartsResult": result})
+        return Expected(200, headers=self.upload_end(bucket, upload), xml={"ListPartsResult": result})
 
     def list_uploads(self, op):
         if op.get("max") == 0:

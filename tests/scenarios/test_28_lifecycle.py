@@ -177,6 +177,26 @@ def test_answers_say_when_an_object_goes_and_why(s3):
     assert said(s3.head_object(**words)) is None
 
 
+def test_answers_say_when_an_upload_is_given_up_and_why(s3):
+    """The days of this region are short, but there are many of them."""
+    words = {"Bucket": "photos", "Key": "logs/k"}
+
+    def said(answer):
+        return answer.get("AbortDate"), answer.get("AbortRuleId")
+    begun = s3.create_multipart_upload(**words)
+    words["UploadId"] = begun["UploadId"]
+    assert said(begun) == said(s3.list_parts(**words)) == (None, None)
+    put_rules(s3, rule("later", AbortIncompleteMultipartUpload={"DaysAfterInitiation": 3650 * 86400 // 2}),
+              rule("the logs, é", Filter={"Prefix": "logs/"}, AbortIncompleteMultipartUpload={"DaysAfterInitiation": 86400}),
+              {**rule("off", AbortIncompleteMultipartUpload={"DaysAfterInitiation": 8640}), "Status": "Disabled"})
+    date, by = said(s3.list_parts(**words))
+    assert by == "the%20logs%2C%20%C3%A9" and date > datetime.datetime.now(datetime.timezone.utc)
+    assert said(s3.create_multipart_upload(Bucket="photos", Key="logs/k"))[1] == by
+    assert said(s3.create_multipart_upload(Bucket="photos", Key="k"))[1] == "later"
+    s3.delete_bucket_lifecycle(Bucket="photos")
+    assert said(s3.list_parts(**words)) == (None, None)
+
+
 def test_a_date_that_is_past_is_for_all_that_comes(s3):
     put_rules(s3, rule(Expiration={"Date": datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)}))
     for _ in range(2):

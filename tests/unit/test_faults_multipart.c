@@ -41,7 +41,7 @@ begin(struct files *f)
 {
 	struct err e = { 0 };
 
-	CHECK_OK(multipart_begin(f, "photos", "k", "", NULL, upload_id, &e), &e);
+	CHECK_OK(multipart_begin(f, "photos", "k", "", NULL, upload_id, NULL, &e), &e);
 }
 
 /* Abort if it is still there; and the object. */

@@ -242,7 +242,7 @@ begin(struct files *f, const char *key, char id[static 33])
 {
 	struct err e = { 0 };
 
-	CHECK_OK(multipart_begin(f, "photos", key, "content-type: a/b\n", NULL, id, &e), &e);
+	CHECK_OK(multipart_begin(f, "photos", key, "content-type: a/b\n", NULL, id, NULL, &e), &e);
 	CHECK(strlen(id) == 32);
 }
 

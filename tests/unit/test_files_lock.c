@@ -189,7 +189,7 @@ other_buckets_have_no_locks(void **state)
 	    e.kind == ERR_MISSING && !why.is_bucket);
 	CHECK(files_lock_get(&f, "nothing", "l", NULL, &got, &why, &e) < 0 &&
 	    e.kind == ERR_MISSING && why.is_bucket);
-	CHECK(multipart_begin(&f, "photos", "k", NULL, &l, id, &e) < 0 && e.kind == ERR_BAD);
+	CHECK(multipart_begin(&f, "photos", "k", NULL, &l, id, NULL, &e) < 0 && e.kind == ERR_BAD);
 	CHECK(files_lock_default(&f, "photos", &d, &e) < 0 && e.kind == ERR_BAD);
 	CHECK(files_lock_default_set(&f, "photos", &d, &e) < 0 && e.kind == ERR_BAD);
 	CHECK_OK(files_versioning_set(&f, "photos", VERSIONING_ON, &e), &e);

@@ -69,7 +69,7 @@ begin(const char *bucket, const char *key, char id[static 33])
 {
 	struct err e = { 0 };
 
-	CHECK_OK(multipart_begin(&f, bucket, key, NULL, NULL, id, &e), &e);
+	CHECK_OK(multipart_begin(&f, bucket, key, NULL, NULL, id, NULL, &e), &e);
 }
 
 static struct part_info

@@ -380,7 +380,7 @@ an_upload_that_nobody_completes_goes_with_its_parts(void **state)
 	struct err e = { 0 };
 
 	(void)state;
-	CHECK_OK(multipart_begin(&f, "photos", "u/k", NULL, NULL, old, &e), &e);
+	CHECK_OK(multipart_begin(&f, "photos", "u/k", NULL, NULL, old, NULL, &e), &e);
 	{
 		_cleanup_(upload_closep) struct upload *u = upload_begin(&f, "photos", &e);
 
@@ -389,9 +389,9 @@ an_upload_that_nobody_completes_goes_with_its_parts(void **state)
 		CHECK_OK(upload_settle(u, &e), &e);
 		CHECK_OK(upload_part(u, &f, "u/k", old, 1, &out, &e), &e);
 	}
-	CHECK_OK(multipart_begin(&f, "photos", "v", NULL, NULL, other, &e), &e);
+	CHECK_OK(multipart_begin(&f, "photos", "v", NULL, NULL, other, NULL, &e), &e);
 	pass_days(1);
-	CHECK_OK(multipart_begin(&f, "photos", "u/k", NULL, NULL, new, &e), &e);
+	CHECK_OK(multipart_begin(&f, "photos", "u/k", NULL, NULL, new, NULL, &e), &e);
 	set_rule(&f, "photos", (struct rule){ .abort_days = 2, .prefix = text("u/") });
 	look();
 	pass_days(2);

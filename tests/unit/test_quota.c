@@ -160,7 +160,8 @@ objects_are_limited_as_bytes_are(void **state)
 	CHECK(fits("photos", "a", 1) && fits("photos", "b", 1) && !fits("photos", "c", 1));
 	CHECK(fits("photos", "b", 2));
 	CHECK_OK(files_quota_begin(&f, &e), &e);
-	CHECK(multipart_begin(&f, "photos", "c", NULL, NULL, id, &e) < 0 && e.kind == ERR_QUOTA);
+	CHECK(multipart_begin(&f, "photos", "c", NULL, NULL, id, NULL, &e) < 0 &&
+	    e.kind == ERR_QUOTA);
 	files_quota_end(&f);
 	take_away("photos", "a");
 	CHECK(fits("photos", "c", 1));
