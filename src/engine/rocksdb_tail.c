@@ -265,8 +265,14 @@ tail_copy(struct engine *g, struct buf *after, size_t want, struct buf *out, str
 	rocksdb_iter_destroy(at);
 	rocksdb_readoptions_destroy(options);
 	rocks_leave(r);
-	if (text)
-		return rocks_err(e, text, "read");
+	if (text) {
+		bool is_unreadable = rocks_is_unreadable(text);
+
+		rocks_err(e, text, "read");
+		if (is_unreadable && e)
+			e->kind = ERR_FORGED;
+		return -1;
+	}
 	return buf_check(out, e) < 0 || buf_check(after, e) < 0 ? -1 : rc;
 }
 

@@ -28,7 +28,7 @@ struct engine_tail_ops {
 	 * away. */
 	int (*taken)(struct engine *g, uint64_t upto, uint64_t from, struct err *e);
 	/* Append records as puts, in order, those behind *AFTER (as the last call left it; empty: from the
-	 * first), until there are about WANT bytes. 1: there are more; 0: that was the last. */
+	 * first), until there are about WANT bytes. 1: there are more; 0: that was the last. ERR_FORGED: one can't be read. */
 	int (*copy)(
 	    struct engine *g, struct buf *after, size_t want, struct buf *out, struct err *e);
 	/* Carry out CHANGES, of many vaults, as one atomic apply with ENGINE_LATER. ERR_BAD. */

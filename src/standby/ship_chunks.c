@@ -57,6 +57,15 @@ chunks_note(struct standby *s, size_t from, struct err *e)
 	return rc < 0 || buf_check(&s->chunks, e) < 0 ? -1 : 1;
 }
 
+static int
+unreadable(const struct ship_chunk *c, struct err *e)
+{
+	char account[ACCOUNT_TEXT_SIZE];
+
+	account_text(&c->vault.account, account);
+	return err_add(e, "content of account %s", account);
+}
+
 /* Size and first bytes. 1; 0: it is gone by now, and so is the entry that names it, a little later. */
 static int
 look_at(struct standby *s, struct ship_chunk *c, struct err *e)
@@ -91,7 +100,7 @@ send_one(struct standby *s, const struct ship_chunk *c, struct err *e)
 		return err_set(e, ERR_MEMORY, "no memory to ship a chunk");
 	in = chunks_open(s->c.chunks, &c->vault, &c->name, e);
 	if (!in)
-		return e->kind == ERR_MISSING ? 0 : -1;
+		return e->kind == ERR_MISSING ? 0 : unreadable(c, e);
 	buf_clear(&s->out);
 	ship_chunk_add(&s->out, c, false);
 	rc = stream_send(s->stream, SHIP_CHUNK, s->out.data, s->out.len, e);
@@ -99,7 +108,9 @@ send_one(struct standby *s, const struct ship_chunk *c, struct err *e)
 		size_t n = c->bytes - at < SHIP_PIECE ? (size_t)(c->bytes - at) : SHIP_PIECE;
 
 		rc = chunks_read(s->c.chunks, in, at, piece, n, e);
-		if (rc == 0)
+		if (rc < 0)
+			rc = unreadable(c, e);
+		else
 			rc = stream_send(s->stream, SHIP_DATA, piece, n, e);
 		at += n;
 	}
@@ -147,7 +158,7 @@ chunks_ship(struct standby *s, struct err *e)
 		int rc = look_at(s, &c[i], e);
 
 		if (rc < 0)
-			return -1;
+			return unreadable(&c[i], e);
 		if (rc)
 			c[there++] = c[i];
 		else

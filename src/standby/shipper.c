@@ -279,6 +279,17 @@ set_copying(struct standby *s, bool on)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* Behind what can't be read there may be anything: a standby gets all records, or no copy. Told once. */
+static int
+unreadable(struct standby *s, struct err *e)
+{
+	if (!s->is_unreadable)
+		log_error("standby.unreadable", NULL,
+		    "the standby gets no copy before this store is whole or restored: %s", e->text);
+	s->is_unreadable = true;
+	return -1;
+}
+
 /* A piece of the records, as they are now, with their chunks. */
 static int
 copy_piece(struct standby *s, struct buf *after, struct err *e)
@@ -288,6 +299,8 @@ copy_piece(struct standby *s, struct buf *after, struct err *e)
 	buf_clear(&s->shipment);
 	buf_clear(&s->chunks);
 	more = engine_tail(s->c.engine)->copy(s->c.engine, after, SHIP_PIECE, &s->shipment, e);
+	if (more < 0 && e->kind == ERR_FORGED)
+		return unreadable(s, e);
 	if (more < 0 || chunks_note(s, 0, e) < 0 || chunks_ship(s, e) < 0)
 		return -1;
 	buf_clear(&s->out);
@@ -328,6 +341,7 @@ copy_all(struct standby *s, struct err *e)
 			    ? err_set(e, ERR_CANCELLED, "shutting down")
 			    : -1;
 	buf_clear(&s->out);
+	s->is_unreadable = false;
 	set_copying(s, false); /* what this answers counts */
 	if (tell(s, SHIP_COPIED, e) < 0)
 		return -1;

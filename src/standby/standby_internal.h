@@ -44,8 +44,9 @@ struct standby {
 	uint64_t shipment_from; /* where the last one that was confirmed began */
 	uint64_t undurable_since_ms, last_answer_ms;
 	struct buf shipment;
-	struct buf chunks; /* of struct ship_chunk: those that the shipment refers to */
-	uint64_t whole_at; /* see ship_head */
+	struct buf chunks;  /* of struct ship_chunk: those that the shipment refers to */
+	uint64_t whole_at;  /* see ship_head */
+	bool is_unreadable; /* since the last copy that was whole: records, and it was told */
 
 	pthread_t term_thread, ship_thread;
 	bool has_term_thread, has_ship_thread;

@@ -13,6 +13,7 @@ import time
 import botocore.exceptions
 
 from domicile import DOMICILE, Region
+from test_36_standby import make_pair, wait_shipped, wait_until     # noqa: F401 (a fixture)
 
 
 def log_of(region):
@@ -105,6 +106,10 @@ def with_a_table(tmp_path):
     with open(region.config, "a") as f:
         f.write("engine_write_buffer = 1MiB\nscrub = off\nmay_write = ..\n")
     region.start()
+    return region, fill_a_table(region)
+
+
+def fill_a_table(region):
     clients = [region.client(region.account()) for _ in range(8)]
     for client in clients:
         client.create_bucket(Bucket="things")
@@ -113,7 +118,7 @@ def with_a_table(tmp_path):
         if tables_of(region):
             break
         time.sleep(0.1)
-    return region, clients
+    return clients
 
 
 def tables_of(region):
@@ -191,3 +196,26 @@ def test_a_backup_of_a_damaged_store_is_incomplete_and_says_so(tmp_path):
     region.start()
     assert all(has_all(client) for client in clients)
     region.stop()
+
+
+def test_a_standby_gets_a_whole_copy_or_none(pair):
+    p = pair(engine_write_buffer="1MiB", scrub="off")
+    p.region.start()
+    fill_a_table(p.region)
+    p.region.stop()
+    big = max(tables_of(p.region), key=os.path.getsize)
+    flip(big, os.path.getsize(big) // 2)
+    p.region.start()
+    p.standby.follow()
+    wait_until(lambda: told(p.region, "standby.unreadable"), "nothing is told")
+    p.standby.stop()
+    p.standby.put_keys()
+    code, _, why = command("region", "promote", "--config", p.standby.config)
+    assert code and "no whole copy" in why, why
+    assert len(told(p.region, "standby.unreadable")) == 1
+    assert not any("is complete" in line for line in told(p.region, "standby.copy"))
+    p.region.stop()
+    flip(big, os.path.getsize(big) // 2)                # whole again
+    p.region.start()
+    p.standby.follow()
+    wait_shipped(p.region)
