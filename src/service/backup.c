@@ -1,10 +1,8 @@
 /* backup.c - writes a backup while the node serves. See backup.h. */
-#include "service/backup_internal.h"
+#include "service/backup_writing_internal.h"
 
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,66 +19,22 @@
 #include "vault/region.h"
 #include "vault/transfer.h"
 
-#define RUN_CUT    512 /* records in a run, on average */
-#define RUN_BYTES  ((size_t)8 << 20)
-#define COPY_SIZE  ((size_t)1 << 20)
-#define CHUNK_HEAD 12 /* a chunk's first bytes are a random nonce */
+#define RUN_CUT   512 /* records in a run, on average */
+#define RUN_BYTES ((size_t)8 << 20)
 
 enum step { STEP_RECORDS, STEP_CHUNKS, STEP_DIRECTORY, STEP_END, STEPS };
 static const char *const step_names[STEPS] = { "records", "chunks", "directory", "end" };
 
-struct backup {
-	struct node *node;
-	char store[PATH_MAX]; /* real path, or "" */
-
-	pthread_mutex_t lock; /* of what follows */
-	enum { IDLE, RUNNING, DONE, FAILED } state;
-	bool has_thread; /* to be joined */
-	pthread_t thread;
-	char folder[PATH_MAX];
-	struct err why;
-	json_t *last; /* what was written */
-
-	atomic_bool is_stopping;
-	_Atomic int step;
-	_Atomic uint64_t records, record_bytes, about, chunks, chunks_total, chunk_bytes;
-	_Atomic uint64_t new_bytes, new_chunks;
-};
-
-/* One that is being written. */
-struct writing {
-	struct backup *b;
-	const char *folder;
-	unsigned keep;
-	int lock_fd;
-	struct manifest m;
-	struct buf runs, lists; /* of struct backup_object, as long as they grow */
-	struct buf damages;     /* of struct backup_damage, likewise */
-	struct buf run;         /* the records of the next run */
-	struct vault_id last;   /* of the vault before */
-
-	/* Chunks of one group: what there was before, and what there is. */
-	struct manifest before;
-	size_t before_next; /* the next of its lists */
-	struct buf known, list;
-	struct buf names; /* of struct chunk_entry, without digests */
-	unsigned group;
-	uint8_t *copying; /* COPY_SIZE */
-	bool has_left_out;
-	struct vault_id left_out; /* the last one with a chunk that can't be read */
-};
-
 /* --- files --- */
 
-static int
-stopped(const struct backup *b, struct err *e)
+int
+writing_stopped(const struct backup *b, struct err *e)
 {
 	return atomic_load(&b->is_stopping) ? err_set(e, ERR_CANCELLED, "the node is stopping") : 0;
 }
 
-/* Whether PATH is there with so many bytes: files appear whole and durable, see put_part. */
-static bool
-is_there(const char *path, uint64_t bytes)
+bool
+backup_is_there(const char *path, uint64_t bytes)
 {
 	struct stat st;
 
@@ -93,8 +47,8 @@ part_path(const struct writing *w, char out[static BACKUP_PATH])
 	snprintf(out, BACKUP_PATH, "%s/part", w->folder);
 }
 
-static int
-begin_part(struct writing *w, struct err *e)
+int
+writing_begin_part(struct writing *w, struct err *e)
 {
 	char part[BACKUP_PATH];
 	int fd;
@@ -104,9 +58,8 @@ begin_part(struct writing *w, struct err *e)
 	return fd < 0 ? err_errno(e, errno, "%s", part) : fd;
 }
 
-/* The part, durable, under its name. */
-static int
-put_part(struct writing *w, int fd, const char *path, struct err *e)
+int
+writing_put_part(struct writing *w, int fd, const char *path, struct err *e)
 {
 	char part[BACKUP_PATH];
 
@@ -116,8 +69,9 @@ put_part(struct writing *w, int fd, const char *path, struct err *e)
 	return 0;
 }
 
-static int
-put_object(struct writing *w, const void *p, size_t n, struct backup_object *out, struct err *e)
+int
+writing_put_object(
+    struct writing *w, const void *p, size_t n, struct backup_object *out, struct err *e)
 {
 	char path[BACKUP_PATH];
 	_cleanup_(fd_closep) int fd = -1;
@@ -125,10 +79,10 @@ put_object(struct writing *w, const void *p, size_t n, struct backup_object *out
 	sha256(p, n, out->digest);
 	out->bytes = n;
 	backup_object_path(w->folder, out->digest, path);
-	if (is_there(path, n))
+	if (backup_is_there(path, n))
 		return 0;
-	fd = begin_part(w, e);
-	if (fd < 0 || fs_write_all(fd, p, n, e) < 0 || put_part(w, fd, path, e) < 0)
+	fd = writing_begin_part(w, e);
+	if (fd < 0 || fs_write_all(fd, p, n, e) < 0 || writing_put_part(w, fd, path, e) < 0)
 		return err_add(e, "backup");
 	atomic_fetch_add(&w->b->new_bytes, n);
 	return 0;
@@ -158,16 +112,15 @@ end_run(struct writing *w, struct err *e)
 
 	if (!w->run.len)
 		return 0;
-	if (buf_check(&w->run, e) < 0 || put_object(w, w->run.data, w->run.len, &o, e) < 0)
+	if (buf_check(&w->run, e) < 0 || writing_put_object(w, w->run.data, w->run.len, &o, e) < 0)
 		return -1;
 	buf_add(&w->runs, &o, sizeof(o));
 	buf_clear(&w->run);
 	return 0;
 }
 
-/* Whether there is still room for it in the list. */
-static bool
-note_damage(struct writing *w, const struct backup_damage *d)
+bool
+writing_note_damage(struct writing *w, const struct backup_damage *d)
 {
 	if (w->m.damaged++ >= BACKUP_DAMAGES_MAX)
 		return false;
@@ -189,7 +142,7 @@ note_key(
 	if (r < 0 && (why.kind != ERR_FORGED || id->service >= SERVICES))
 		return err_set(e, why.kind, "%s", why.text);
 	if (r < 0 || (r > 0 && (!generation || generation > keys_generation(w->b->node->keys)))) {
-		note_damage(w, &(struct backup_damage){ .kind = BACKUP_HEADER, .id = *id });
+		writing_note_damage(w, &(struct backup_damage){ .kind = BACKUP_HEADER, .id = *id });
 		return 0;
 	}
 	if (r == 0)
@@ -207,7 +160,7 @@ keep_record(void *arg, const struct vault_id *id, struct span key, struct span v
 	const struct change c = { .op = CHANGE_PUT, .id = *id, .key = key, .value = value };
 	struct writing *w = arg;
 
-	if (stopped(w->b, e) < 0 || note_key(w, id, key, value, e) < 0)
+	if (writing_stopped(w->b, e) < 0 || note_key(w, id, key, value, e) < 0)
 		return -1;
 	if ((is_cut(id, key) || w->run.len >= RUN_BYTES) && end_run(w, e) < 0)
 		return -1;
@@ -234,12 +187,12 @@ note_gap(void *arg, const struct vault_id *from, const struct vault_id *to, cons
 	struct writing *w = arg;
 
 	w->m.missing++;
-	if (note_damage(w, &d)) {
+	if (writing_note_damage(w, &d)) {
 		account_text(&d.id.account, first);
 		account_text(&d.to, last);
 		log_error("backup.missing", NULL, "from=%s to=%s %s", first, last, why->text);
 	}
-	return stopped(w->b, e);
+	return writing_stopped(w->b, e);
 }
 
 static int
@@ -249,240 +202,6 @@ write_records(struct writing *w, struct err *e)
 	if (engine_each(w->b->node->engine, keep_record, note_gap, w, e) < 0)
 		return -1;
 	return end_run(w, e);
-}
-
-/* --- chunks --- */
-
-static int
-entry_order(const void *a, const void *b)
-{
-	const struct chunk_entry *x = a, *y = b;
-	int r = memcmp(&x->id, &y->id, sizeof(x->id));
-
-	return r ? r : memcmp(x->name, y->name, sizeof(x->name));
-}
-
-/* What the backup before has of this group, parsed and in order, in w->known. */
-static int
-load_known(struct writing *w, struct err *e)
-{
-	_cleanup_buf_ struct buf raw = BUF_INIT(LIST_MAX);
-	struct chunk_entry c;
-
-	buf_clear(&w->known);
-	while (w->before_next < w->before.n_lists) {
-		struct reader r;
-		int rc;
-
-		if (backup_read_object(
-		        w->folder, &w->before.lists[w->before_next], LIST_MAX, &raw, e) < 0)
-			return -1;
-		r = READER(raw.data, raw.len);
-		rc = chunk_entry_next(&r, &c, e);
-		if (rc < 0)
-			return -1;
-		if (rc && c.id.account.b[0] > w->group)
-			return 0;
-		w->before_next++;
-		if (!rc || c.id.account.b[0] < w->group)
-			continue;
-		do
-			buf_add(&w->known, &c, sizeof(c));
-		while ((rc = chunk_entry_next(&r, &c, e)) > 0);
-		return rc < 0 ? -1 : buf_check(&w->known, e);
-	}
-	return 0;
-}
-
-/* Whether PATH has another sealing of C than the store: of a stay of its account before. */
-static bool
-is_other(struct writing *w, const struct chunk_entry *c, const char *path)
-{
-	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	struct chunks *chunks = w->b->node->chunks;
-	uint8_t here[CHUNK_HEAD], there[CHUNK_HEAD];
-	struct chunk_name name;
-	struct chunk_in *in;
-	bool is;
-
-	memcpy(name.b, c->name, sizeof(name.b));
-	in = chunks_open(chunks, &c->id, &name, NULL);
-	is = in && chunks_read(chunks, in, 0, here, sizeof(here), NULL) == 0 &&
-	    (pread(fd, there, sizeof(there), 0) != sizeof(there) ||
-	        memcmp(here, there, sizeof(here)) != 0);
-	chunks_close_in(chunks, in);
-	return is;
-}
-
-/* A sealed chunk never changes: one that the backup before has stays as it is there, and C becomes that, even if the
- * store's is of another length by now. */
-static bool
-is_known(struct writing *w, struct chunk_entry *c)
-{
-	size_t n = w->known.len / sizeof(*c);
-	const struct chunk_entry *old = n ? bsearch(c, w->known.data, n, sizeof(*c), entry_order)
-	                                  : NULL;
-	char path[BACKUP_PATH];
-
-	if (!old)
-		return false;
-	backup_chunk_path(w->folder, old, path);
-	if (!is_there(path, old->bytes) || is_other(w, c, path))
-		return false;
-	*c = *old;
-	return true;
-}
-
-/* 1: all of it is in the part; 0: the store does not give it, *WHY; -1: the part does not take it. */
-static int
-copy_bytes(struct writing *w, struct chunk_in *in, int fd, struct chunk_entry *c, struct err *why,
-    struct err *e)
-{
-	struct chunks *chunks = w->b->node->chunks;
-	_cleanup_(hash_closep) struct hash *h = hash_open(HASH_SHA256, e);
-
-	if (!h)
-		return -1;
-	c->bytes = chunks_bytes(chunks, in);
-	for (uint64_t at = 0; at < c->bytes;) {
-		size_t n = c->bytes - at < COPY_SIZE ? (size_t)(c->bytes - at) : COPY_SIZE;
-
-		if (chunks_read(chunks, in, at, w->copying, n, why) < 0)
-			return 0;
-		if (fs_write_all(fd, w->copying, n, e) < 0)
-			return -1;
-		hash_add(h, w->copying, n);
-		at += n;
-	}
-	hash_end(h, c->digest);
-	return 1;
-}
-
-/* The store does not give C: its vault was erased meanwhile, or it is damaged, which is told once a vault. */
-static int
-leave_out(struct writing *w, const struct chunk_entry *c, const struct err *why, struct err *e)
-{
-	const struct backup_damage d = { .kind = BACKUP_CHUNK, .id = c->id };
-	char account[ACCOUNT_TEXT_SIZE];
-
-	if (why->kind == ERR_MISSING)
-		return 0;
-	account_text(&c->id.account, account);
-	if ((why->kind != ERR_IO && why->kind != ERR_FORGED) || !c->id.service ||
-	    c->id.service >= SERVICES)
-		return err_set(e, why->kind, "account %s: %s", account, why->text);
-	if (w->has_left_out && memcmp(&w->left_out, &c->id, sizeof(c->id)) == 0)
-		return 0;
-	w->left_out = c->id;
-	w->has_left_out = true;
-	if (note_damage(w, &d))
-		log_error("backup.chunk", NULL, "account=%s service=%s %s", account,
-		    service_name(c->id.service), why->text);
-	return 0;
-}
-
-/* 1: it is in the backup; 0: it was left out; -1. */
-static int
-copy_chunk(struct writing *w, struct chunk_entry *c, struct err *e)
-{
-	struct chunks *chunks = w->b->node->chunks;
-	struct err why = { 0 };
-	struct chunk_name name;
-	struct chunk_in *in;
-	_cleanup_(fd_closep) int fd = begin_part(w, e);
-	char path[BACKUP_PATH];
-	int r;
-
-	if (fd < 0)
-		return -1;
-	memcpy(name.b, c->name, sizeof(name.b));
-	in = chunks_open(chunks, &c->id, &name, &why);
-	r = in ? copy_bytes(w, in, fd, c, &why, e) : 0;
-	chunks_close_in(chunks, in);
-	if (r == 0)
-		return leave_out(w, c, &why, e);
-	backup_chunk_new_path(w->folder, c, path);
-	if (r < 0 || put_part(w, fd, path, e) < 0)
-		return -1;
-	atomic_fetch_add(&w->b->new_bytes, c->bytes);
-	atomic_fetch_add(&w->b->new_chunks, 1);
-	return 1;
-}
-
-/* The chunks of one group are all in w->names: copy them, and write their list. */
-static int
-end_group(struct writing *w, struct err *e)
-{
-	struct chunk_entry *c = (void *)w->names.data;
-	size_t n = w->names.len / sizeof(*c);
-	struct backup_object o;
-
-	if (!n)
-		return 0;
-	if (buf_check(&w->names, e) < 0 || load_known(w, e) < 0)
-		return -1;
-	qsort(c, n, sizeof(*c), entry_order);
-	buf_clear(&w->list);
-	for (size_t i = 0; i < n; i++) {
-		int r = stopped(w->b, e) < 0 ? -1
-		    : is_known(w, &c[i])     ? 1
-		                             : copy_chunk(w, &c[i], e);
-
-		if (r < 0)
-			return err_add(e, "chunks");
-		if (r == 0)
-			continue;
-		chunk_entry_put(&w->list, &c[i]);
-		w->m.chunks++;
-		w->m.chunk_bytes += c[i].bytes;
-		atomic_store(&w->b->chunks, w->m.chunks);
-		atomic_store(&w->b->chunk_bytes, w->m.chunk_bytes);
-	}
-	buf_clear(&w->names);
-	if (!w->list.len)
-		return 0;
-	if (buf_check(&w->list, e) < 0 || put_object(w, w->list.data, w->list.len, &o, e) < 0)
-		return -1;
-	buf_add(&w->lists, &o, sizeof(o));
-	return 0;
-}
-
-static int
-keep_name(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
-    struct err *e)
-{
-	struct chunk_entry c = { .id = *id, .bytes = bytes };
-	struct writing *w = arg;
-
-	if (id->account.b[0] != w->group && end_group(w, e) < 0)
-		return -1;
-	w->group = id->account.b[0];
-	memcpy(c.name, name->b, sizeof(c.name));
-	buf_add(&w->names, &c, sizeof(c));
-	return 0;
-}
-
-static int
-count_chunk(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
-    struct err *e)
-{
-	(void)id, (void)name, (void)bytes, (void)e;
-	++*(uint64_t *)arg;
-	return 0;
-}
-
-static int
-write_chunks(struct writing *w, struct err *e)
-{
-	struct chunks *chunks = w->b->node->chunks;
-	uint64_t total = 0;
-
-	if (chunks_list(chunks, NULL, count_chunk, &total, e) < 0)
-		return -1;
-	atomic_store(&w->b->chunks_total, total);
-	if (chunks_list(chunks, NULL, keep_name, w, e) < 0)
-		return -1;
-	return end_group(w, e);
 }
 
 /* --- the directory --- */
@@ -504,7 +223,7 @@ write_directory(struct writing *w, struct err *e)
 		rc = fs_read(copy, SIZE_MAX / 4, &all, e);
 	unlink(copy);
 	if (rc < 0 || buf_check(&all, e) < 0 ||
-	    put_object(w, all.data, all.len, &w->m.directory, e) < 0)
+	    writing_put_object(w, all.data, all.len, &w->m.directory, e) < 0)
 		return -1;
 	w->m.has_directory = true;
 	return 0;
@@ -551,7 +270,7 @@ write_all(struct writing *w, struct err *e)
 		rc = write_records(w, e);
 		atomic_store(&w->b->step, STEP_CHUNKS);
 		if (rc == 0)
-			rc = write_chunks(w, e);
+			rc = writing_chunks(w, e);
 		chunks_unhold(n->chunks);
 	}
 	atomic_store(&w->b->step, STEP_DIRECTORY);
@@ -664,7 +383,7 @@ prepare(struct backup *b, const char *folder, unsigned keep, struct err *e)
 	struct writing *w = calloc(1, sizeof(*w));
 
 	if (w)
-		w->copying = malloc(COPY_SIZE);
+		w->copying = malloc(WRITING_COPY);
 	if (!w || !w->copying) {
 		free(w);
 		err_set(e, ERR_MEMORY, "no memory for a backup");
