@@ -4,6 +4,7 @@
  *          generation-000003       a manifest: JSON, and its SHA-256; written last, and at once
  *          objects/ab/<sha256>     runs of records; lists of chunks; the directory
  *          chunks/ab/<account>.<service>.<name>
+ *          chunks/ab/<account>.<service>.<name>.<digest>   another sealing of it, after a stay elsewhere
  *          part                    what is being written
  *
  * Records are sealed as they lie in the engine. They are read at one instant (engine_each) and written anew
@@ -13,7 +14,8 @@
  * records end at keys whose hash says so: what did not change makes the same run, which is named by its
  * digest and so is there already. Everything is read at each backup, but only what is new is written.
  *
- * Chunks never change. Those that go meanwhile stay until all are copied (chunks_hold), except those of vaults
+ * A sealed chunk never changes, but one whose account was away has come back under its name and another key: its
+ * first bytes, a nonce, tell. Those that go meanwhile stay until all are copied (chunks_hold), except those of vaults
  * that are erased meanwhile: these are gone. The directory is copied last, so that an account whose record
  * was seen has its row, unless it was removed.
  *
