@@ -380,7 +380,8 @@ struct part_info {
  * or a part that is not there, or too small (5 MiB but the last): text says which, REASON gets S3's code
  * ("InvalidPartOrder", "InvalidPart", "EntityTooSmall"; "NoSuchKey" with ERR_MISSING for if_match).
  * Completing again with the same parts gives the same answer and looks at no condition; the version and
- * the headers of *OUT (that are not told the first time) are of the object if it is still there. */
+ * the headers of *OUT (that are not told the first time) are of the object if it is still there. The caller frees *OUT with
+ * object_info_free. */
 must_check
 int multipart_complete(struct files *f, const char *bucket, const char *key, const char *upload_id,
     const struct part_info *parts, size_t n, const struct files_condition *c, const char *headers,

@@ -294,6 +294,7 @@ parts_become_one_object_and_twice_gives_the_same(void **state)
 	    &e);
 	CHECK_STR(again.etag, out.etag);
 	CHECK(again.size == out.size && again.modified_ms == out.modified_ms);
+	object_info_free(&again);
 	CHECK(multipart_complete(&f, "photos", "l", id, parts, 3, NULL, NULL, &again, &reason, &e) <
 	    0);
 	CHECK(e.kind == ERR_MISSING);
@@ -535,6 +536,7 @@ only_the_last_completed_uploads_are_remembered(void **state)
 		CHECK_OK(multipart_complete(
 		             &f, "photos", "k", first_id, &first, 1, NULL, NULL, &out, &reason, &e),
 		    &e);
+		object_info_free(&out);
 		begin(&f, "l", id);
 		part = put_part(&f, "l", id, 1, "a", 1);
 		CHECK_OK(multipart_complete(
