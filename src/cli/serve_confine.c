@@ -81,9 +81,14 @@ allow_files(struct allowed *a, const char *config, const struct region_conf *c, 
 	    (store_starts_file(c->store, starts, e) < 0 || add(a, c->store, CONFINE_WRITE, e) < 0 ||
 	        add(a, starts, CONFINE_WRITE, e) < 0 || allow_region_key(a, c->region_key, e) < 0))
 		return -1;
-	for (size_t i = 0; i < c->n_may_write; i++)
+	for (size_t i = 0; i < c->n_may_write; i++) {
+		if (access(c->may_write[i], F_OK) < 0)
+			log_warn("confine.may_write", NULL,
+			    "%s is not there, and the node can't write in it before it is started again",
+			    c->may_write[i]);
 		if (add(a, c->may_write[i], CONFINE_WRITE, e) < 0)
 			return -1;
+	}
 	if (add_folder_of(a, c->directory, CONFINE_WRITE, e) < 0)
 		return -1;
 	return add_folder_of(a, c->admin_socket, CONFINE_SOCKET, e);
