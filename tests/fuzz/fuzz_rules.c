@@ -35,7 +35,7 @@ judge(struct span stored)
 			abort();
 		(void)rules_noncurrent_due(&rules, s, 1, i, RULES_DAY_MS);
 		(void)rules_marker_due(&rules, s, 1, RULES_DAY_MS);
-		(void)rules_upload_due(&rules, s->key, 1, RULES_DAY_MS);
+		(void)rules_upload_due(&rules, s->key, 1, RULES_DAY_MS, NULL);
 	}
 }
 
