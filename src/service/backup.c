@@ -308,6 +308,7 @@ run(void *arg)
 	struct backup *b = w->b;
 	struct err e = { 0 };
 	int rc = write_all(w, &e);
+	json_t *last = rc == 0 ? manifest_json(&w->m) : NULL;
 
 	if (rc == 0)
 		log_info("backup.done", NULL,
@@ -317,13 +318,13 @@ run(void *arg)
 		    atomic_load(&b->new_bytes), w->m.damaged, w->m.missing);
 	else
 		log_error("backup.failed", NULL, "%s", e.text);
+	writing_free(w); /* who hears that it is done finds the folder free */
 	pthread_mutex_lock(&b->lock);
 	json_decref(b->last);
-	b->last = rc == 0 ? manifest_json(&w->m) : NULL;
+	b->last = last;
 	b->state = rc == 0 ? DONE : FAILED;
 	b->why = e;
 	pthread_mutex_unlock(&b->lock);
-	writing_free(w);
 	return NULL;
 }
 
