@@ -10,8 +10,6 @@
 #include "base/log.h"
 #include "chunks/chunks.h"
 
-#define CHUNK_HEAD 12 /* a chunk's first bytes are a random nonce */
-
 static int
 entry_order(const void *a, const void *b)
 {
@@ -108,6 +106,8 @@ copy_bytes(struct writing *w, struct chunk_in *in, int fd, struct chunk_entry *c
 
 		if (chunks_read(chunks, in, at, w->copying, n, why) < 0)
 			return 0;
+		if (!at)
+			memcpy(w->head, w->copying, n < CHUNK_HEAD ? n : CHUNK_HEAD);
 		if (fs_write_all(fd, w->copying, n, e) < 0)
 			return -1;
 		hash_add(h, w->copying, n);
@@ -160,7 +160,7 @@ copy_chunk(struct writing *w, struct chunk_entry *c, struct err *e)
 	chunks_close_in(chunks, in);
 	if (r == 0)
 		return leave_out(w, c, &why, e);
-	backup_chunk_new_path(w->folder, c, path);
+	backup_chunk_new_path(w->folder, c, w->head, path);
 	if (r < 0 || writing_put_part(w, fd, path, e) < 0)
 		return -1;
 	atomic_fetch_add(&w->b->new_bytes, c->bytes);

@@ -2,10 +2,12 @@
 #include "service/backup_internal.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/host.h"
@@ -58,10 +60,17 @@ backup_chunk_path(const char *folder, const struct chunk_entry *c, char out[stat
 }
 
 void
-backup_chunk_new_path(const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH])
+backup_chunk_new_path(const char *folder, const struct chunk_entry *c,
+    const uint8_t head[static CHUNK_HEAD], char out[static BACKUP_PATH])
 {
+	_cleanup_(fd_closep) int fd = -1;
+	uint8_t there[CHUNK_HEAD];
+
 	chunk_path(folder, c, out);
-	if (access(out, F_OK) == 0)
+	fd = open(out, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0 &&
+	    (pread(fd, there, sizeof(there), 0) != sizeof(there) ||
+	        memcmp(there, head, sizeof(there)) != 0))
 		second_path(folder, c, out);
 }
 

@@ -11,15 +11,17 @@
 #define LIST_MAX       ((size_t)256 << 20)
 #define MANIFEST_MAX   ((size_t)256 << 20)
 #define GENERATION_MAX 999999
+#define CHUNK_HEAD     12 /* a chunk's first bytes are a random nonce */
 
 void backup_object_path(
     const char *folder, const uint8_t digest[static SHA256_BYTES], char out[static BACKUP_PATH]);
 /* A chunk that has been away comes back under its name and another key: the second of a name has its digest there. */
 void backup_chunk_path(
     const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH]);
-/* For C, which is not there, beside what is. */
-void backup_chunk_new_path(
-    const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH]);
+/* For C, which begins with HEAD and is in no list: beside another sealing of it, in place of what a broken-off
+ * backup left. */
+void backup_chunk_new_path(const char *folder, const struct chunk_entry *c,
+    const uint8_t head[static CHUNK_HEAD], char out[static BACKUP_PATH]);
 void backup_manifest_path(const char *folder, uint32_t generation, char out[static BACKUP_PATH]);
 /* An object, whose digest holds, in place of what OUT had. ERR_MISSING, ERR_FORGED. */
 must_check

@@ -46,7 +46,8 @@ struct writing {
 	struct buf known, list;
 	struct buf names; /* of struct chunk_entry, without digests */
 	unsigned group;
-	uint8_t *copying; /* WRITING_COPY */
+	uint8_t *copying;         /* WRITING_COPY */
+	uint8_t head[CHUNK_HEAD]; /* of the chunk copied last */
 	bool has_left_out;
 	struct vault_id left_out; /* the last one with a chunk that can't be read */
 };
