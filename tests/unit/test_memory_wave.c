@@ -39,7 +39,7 @@ a_wave_without_memory_ends(void **state)
 		CHECK_TURN(&t, pair_settles(p) && check_account(&t, p, &id));
 		forget(&p->sides[TO], &id);
 		a.nth +=
-		    3; /* all of them take long, and what comes before the last is in test_memory_move */
+		    12; /* all of them take long, and what comes before the last is in test_memory_move */
 	}
 }
 
