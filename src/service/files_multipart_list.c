@@ -3,56 +3,56 @@
 
 #include <string.h>
 
+/* The vault, and the upload in it; its headers are the caller's to free, also if it is not there. */
+static struct vault *
+take_upload(struct files *f, const char *bucket, const char *key, const char *upload_id,
+    struct upload_row *out, struct err *e)
+{
+	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
+
+	*out = (struct upload_row){ .headers = BUF_INIT(0) };
+	if (!v)
+		return NULL;
+	files_wait_for(f, vault_ticket(v));
+	return upload_row_find(v, bucket, key, upload_id, out, e) < 0 ? NULL : take(&v);
+}
+
 int
 multipart_headers(struct files *f, const char *bucket, const char *key, const char *upload_id,
     struct buf *headers, struct err *e)
 {
-	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	struct upload_row r = { .headers = BUF_INIT(0) };
-	int found;
+	struct upload_row r;
+	_cleanup_(pool_givep) struct vault *v = take_upload(f, bucket, key, upload_id, &r, e);
 
-	if (!v)
-		return -1;
-	files_wait_for(f, vault_ticket(v));
-	found = upload_row_find(v, bucket, key, upload_id, &r, e);
-	if (found == 0)
+	if (v)
 		buf_add(headers, r.headers.data, r.headers.len);
 	buf_free(&r.headers);
-	return found < 0 ? -1 : buf_check(headers, e);
+	return v ? buf_check(headers, e) : -1;
 }
 
 int
 multipart_find_end(struct files *f, const char *bucket, const char *key, const char *upload_id,
     struct multipart_end *out, struct err *e)
 {
-	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	struct upload_row r = { .headers = BUF_INIT(0) };
-	int found;
+	struct upload_row r;
+	_cleanup_(pool_givep) struct vault *v = take_upload(f, bucket, key, upload_id, &r, e);
 
-	if (!v)
-		return -1;
-	files_wait_for(f, vault_ticket(v));
-	found = upload_row_find(v, bucket, key, upload_id, &r, e);
 	buf_free(&r.headers);
-	return found < 0 ? -1 : rules_upload_end(f, v, r.bucket, key, r.started_ms, out, e);
+	return v ? rules_upload_end(f, v, r.bucket, key, r.started_ms, out, e) : -1;
 }
 
 int
 multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
     unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e)
 {
-	_cleanup_(pool_givep) struct vault *v = files_take(f, files_bucket_service(bucket), e);
-	struct upload_row r = { .headers = BUF_INIT(0) };
+	struct upload_row r;
+	_cleanup_(pool_givep) struct vault *v = take_upload(f, bucket, key, upload_id, &r, e);
 	struct query *q;
 	unsigned n = 0;
-	int found, step;
+	int step;
 
-	if (!v)
-		return -1;
-	files_wait_for(f, vault_ticket(v));
-	found = upload_row_find(v, bucket, key, upload_id, &r, e);
 	buf_free(&r.headers);
-	if (found < 0)
+	if (!v)
 		return -1;
 	q = vault_query(v,
 	    "SELECT number,size,modified_ms,etag,line FROM part WHERE body=?1 AND number>?2"
