@@ -434,25 +434,6 @@ checkpoints_come_by_themselves_unless_held(void **state)
 
 /* --- chunk files --- */
 
-static int
-count_one(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
-    struct err *e)
-{
-	(void)id, (void)name, (void)bytes, (void)e;
-	++*(uint64_t *)arg;
-	return 0;
-}
-
-static uint64_t
-files_of(struct store *s, const struct vault_id *id)
-{
-	uint64_t n = 0;
-	struct err e;
-
-	CHECK_OK(chunks_list(s->chunks, id, count_one, &n, &e), &e);
-	return n;
-}
-
 static struct chunk_ref *
 write_content(struct store *s, const struct vault_id *id, size_t bytes, size_t *n)
 {
@@ -499,9 +480,9 @@ drop_content(struct store *s, const struct vault_id *id, const struct chunk_ref 
 static bool
 files_become(struct store *s, const struct vault_id *id, uint64_t n, int tries)
 {
-	for (; tries && files_of(s, id) != n; tries--)
+	for (; tries && count_chunks(s->chunks, id) != n; tries--)
 		usleep(10000);
-	return files_of(s, id) == n;
+	return count_chunks(s->chunks, id) == n;
 }
 
 static void
@@ -522,7 +503,7 @@ dropped_chunks_go_when_durable_and_unread(void **state)
 	store_open(&s, false);
 	id = store_new_vault(&s, SERVICE_FILES);
 	refs = write_content(&s, &id, 9 << 20, &n);
-	CHECK(n == 3 && files_of(&s, &id) == 3);
+	CHECK(n == 3 && count_chunks(s.chunks, &id) == 3);
 
 	v = store_take(&s, &id);
 	k = vault_content_key(v);
@@ -568,7 +549,7 @@ a_drop_that_was_taken_back_removes_nothing(void **state)
 	CHECK_OK(flusher_wait(s.flusher, flusher_ticket(s.flusher), &e), &e);
 	CHECK(!files_become(&s, &id, 0, 10));
 	CHECK_OK(pool_sweep(s.pool, &id, &removed, &e), &e);
-	CHECK(removed == 0 && files_of(&s, &id) == 1);
+	CHECK(removed == 0 && count_chunks(s.chunks, &id) == 1);
 	free(refs);
 	store_close(&s);
 }
@@ -640,19 +621,19 @@ a_sweep_removes_only_what_nobody_refers_to(void **state)
 	CHECK_OK(content_add(o, some, sizeof(some), &e), &e);
 	free(refs);
 	CHECK_OK(content_finish(o, &pending, &n, &e), &e);
-	CHECK(files_of(&s, &id) == 3);
+	CHECK(count_chunks(s.chunks, &id) == 3);
 	CHECK_OK(pool_sweep(s.pool, &id, &removed, &e), &e);
-	CHECK(removed == 0 && files_of(&s, &id) == 3);
+	CHECK(removed == 0 && count_chunks(s.chunks, &id) == 3);
 	content_close(o); /* whose row was never committed */
 	free(pending);
 	CHECK_OK(pool_sweep(s.pool, &id, &removed, &e), &e);
-	CHECK(removed == 1 && files_of(&s, &id) == 2);
+	CHECK(removed == 1 && count_chunks(s.chunks, &id) == 2);
 
 	o = content_begin(s.chunks, k, &e);
 	for (int i = 0; i < 5000; i++)
 		CHECK_OK(content_add(o, some, sizeof(some), &e), &e);
 	content_close(o);
-	CHECK(files_of(&s, &id) == 2);
+	CHECK(count_chunks(s.chunks, &id) == 2);
 	content_key_unref(k);
 	store_close(&s);
 }
@@ -677,7 +658,7 @@ orphans_of_a_crash_go_when_the_vault_is_opened(void **state)
 	CHECK(o);
 	CHECK_OK(chunks_write(s.chunks, o, "x", 1, &e), &e);
 	CHECK_OK(chunks_finish(s.chunks, o, &e), &e);
-	CHECK(files_of(&s, &id) == n + 1);
+	CHECK(count_chunks(s.chunks, &id) == n + 1);
 	store_open_pool(&s, 8);
 	pool_give(store_take(&s, &id));
 	CHECK(files_become(&s, &id, n, 500));

@@ -189,3 +189,23 @@ store_has(struct store *s, const struct vault_id *id, const char *word, const ch
 	pool_give(v);
 	return n == (ssize_t)strlen(value) && !memcmp(got, value, (size_t)n);
 }
+
+static inline int
+count_chunk(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	(void)id, (void)name, (void)bytes, (void)e;
+	++*(uint64_t *)arg;
+	return 0;
+}
+
+/* Of vault ID, or of all (NULL). */
+static inline uint64_t
+count_chunks(struct chunks *c, const struct vault_id *id)
+{
+	uint64_t n = 0;
+	struct err e;
+
+	CHECK_OK(chunks_list(c, id, count_chunk, &n, &e), &e);
+	return n;
+}
