@@ -143,7 +143,7 @@ add_record(void *arg, const struct vault_id *id, struct span key, struct span va
 }
 
 static int
-count_chunk(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+add_bytes(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
     struct err *e)
 {
 	(void)id, (void)name, (void)e;
@@ -179,8 +179,8 @@ what_is_put_back_is_what_there_was(void **state)
 	CHECK_OK(engine_each(p.region.node.engine, add_record, NULL, &before, &e), &e);
 	CHECK_OK(engine_each(engine, add_record, NULL, &after, &e), &e);
 	CHECK(before.len == after.len && memcmp(before.data, after.data, after.len) == 0);
-	CHECK_OK(chunks_list(p.region.node.chunks, NULL, count_chunk, &chunks_before, &e), &e);
-	CHECK_OK(chunks_list(chunks, NULL, count_chunk, &chunks_after, &e), &e);
+	CHECK_OK(chunks_list(p.region.node.chunks, NULL, add_bytes, &chunks_before, &e), &e);
+	CHECK_OK(chunks_list(chunks, NULL, add_bytes, &chunks_after, &e), &e);
 	CHECK(chunks_before && chunks_before == chunks_after);
 	manifest_free(&m);
 	engine_close(engine);
@@ -770,11 +770,11 @@ a_chunk_that_is_removed_meanwhile_stays_until_it_is_copied(void **state)
 	chunks_hold(c);
 	CHECK_OK(chunks_remove(c, &id, &name, &e), &e);
 	chunks_unhold(c);
-	CHECK_OK(chunks_list(c, &id, count_chunk, &bytes, &e), &e);
+	CHECK_OK(chunks_list(c, &id, add_bytes, &bytes, &e), &e);
 	CHECK(bytes == 5);
 	chunks_unhold(c);
 	bytes = 0;
-	CHECK_OK(chunks_list(c, &id, count_chunk, &bytes, &e), &e);
+	CHECK_OK(chunks_list(c, &id, add_bytes, &bytes, &e), &e);
 	CHECK(bytes == 0);
 	place_close(&p);
 }
