@@ -170,25 +170,3 @@ unit_read(struct span p, uint32_t *unit, struct err *e)
 	*unit = read_u32(&r);
 	return read_check(&r, "a unit's number", e);
 }
-
-void
-drop_put(struct buf *b, uint32_t unit, const struct account_id *ids, size_t n)
-{
-	put_u32(b, unit);
-	put_u32(b, (uint32_t)n);
-	for (size_t i = 0; i < n; i++)
-		buf_add(b, ids[i].b, ACCOUNT_ID_BYTES);
-}
-
-int
-drop_read(
-    struct span p, uint32_t *unit, struct account_id out[static UNIT_MAX], size_t *n, struct err *e)
-{
-	struct reader r = READER(p.data, p.len);
-
-	*unit = read_u32(&r);
-	*n = read_count(&r);
-	for (size_t i = 0; i < *n; i++)
-		read_copy(&r, out[i].b, ACCOUNT_ID_BYTES);
-	return read_check(&r, "DROP", e);
-}

@@ -12,7 +12,10 @@
  *   SEAL  unit, statements, signed note
  *                                             DONE    unit, a verdict an account, signed note
  *   LEARNED unit
- *   DROP  unit, accounts (before SEAL)        -
+ *   END   unit
+ *
+ * END is the last of a unit: arrivals that are neither prepared nor settled by then are given up, and D
+ * holds nothing for the unit any longer. A stream that ends, or the next OPEN, ends a unit as well.
  *
  * A section of DATA: account (16), epoch (8), attempt (8), service (1), length (4), whole transfer
  * items (vault/transfer.h). DATA whose compressed form is larger than a frame goes in parts: MORE,
@@ -33,7 +36,7 @@ enum frame_type {
 	FRAME_SEAL = 'S',
 	FRAME_DONE = 'd',
 	FRAME_LEARNED = 'L',
-	FRAME_DROP = 'X',
+	FRAME_END = 'E',
 	FRAME_FAILED = 'f',
 };
 
@@ -89,11 +92,7 @@ must_check
 int seal_read(struct span p, uint32_t *unit, uint32_t *lease_ms,
     struct seal_item out[static UNIT_MAX], size_t *n, struct note *note, struct err *e);
 
-/* SYNC, LEARNED: just the unit. */
+/* SYNC, LEARNED, END: just the unit. */
 void unit_put(struct buf *b, uint32_t unit);
 must_check
 int unit_read(struct span p, uint32_t *unit, struct err *e);
-void drop_put(struct buf *b, uint32_t unit, const struct account_id *ids, size_t n);
-must_check
-int drop_read(struct span p, uint32_t *unit, struct account_id out[static UNIT_MAX], size_t *n,
-    struct err *e);

@@ -78,10 +78,11 @@ void arriving_let_go(struct mover *m, struct arriving_share *s);
 
 /* --- claims.c --- */
 
-/* false: some unit has the account (or there is no memory). */
-bool claim_take(struct mover *m, const struct account_id *id);
+/* false: some unit has the account (or there is no memory). S: the stream it arrives on, borrowed until
+ * the claim is dropped, or NULL. An earlier stream of the same region with the account is ended, as a source
+ * has an account in one unit at a time: the claim is free as soon as that stream's thread has seen it. */
+bool claim_take(struct mover *m, const struct account_id *id, struct stream *s);
 void claim_drop(struct mover *m, const struct account_id *id);
-bool claim_is_taken(struct mover *m, const struct account_id *id);
 
 /* --- unit.c: the sending side --- */
 

@@ -60,7 +60,7 @@ mover_erase_leftover(struct node *n, const struct account_id *id, unsigned servi
 	struct mover *m = n->mover;
 	int r;
 
-	if (!claim_take(m, id))
+	if (!claim_take(m, id, NULL))
 		return err_set(e, ERR_BUSY, "a move of the account is under way here");
 	r = record_erasure(m, &x, e);
 	if (r == 0)

@@ -431,7 +431,7 @@ settle_claimed(struct mover *m, struct move_record *r, struct err *e)
 	/* The gate counts it, by a clock that does not jump. */
 	if (r->state == MOVE_SETTLED && homes_is_delaying(m->node->homes, &r->account))
 		return err_set(e, ERR_BUSY, "the old home may still be reading");
-	if (!claim_take(m, &r->account))
+	if (!claim_take(m, &r->account, NULL))
 		return err_set(e, ERR_BUSY, "another move of it is under way");
 	result = r->state == MOVE_SETTLED ? end_lease(m, r, e) : give_up(m, r, e);
 	claim_drop(m, &r->account);
@@ -614,7 +614,7 @@ relist_each(void *arg, struct span key, struct span value, struct err *e)
 	if (key.len != sizeof(id))
 		return 0;
 	memcpy(&id, key.data, sizeof(id));
-	if (!claim_take(x->mover, &id)) {
+	if (!claim_take(x->mover, &id, NULL)) {
 		x->is_partial = true;
 		return 0;
 	}

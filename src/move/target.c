@@ -10,6 +10,7 @@
 
 #define IDLE_WAIT_MS 600000 /* between units */
 #define UNIT_WAIT_MS 120000 /* within one: the source is gone, or stuck */
+#define END_WAIT_MS  15000  /* until the source, which has all its answers, ends the unit */
 
 struct arrival {
 	struct opening opening;
@@ -32,6 +33,7 @@ struct target {
 	struct buf packed, raw;
 	ZSTD_DCtx *zstd;
 	struct arriving_share memory;
+	bool is_answered; /* the source knows of each arrival that it is here or refused */
 	bool is_skipping; /* there was no memory for the unit: its data is not looked at */
 };
 
@@ -39,6 +41,15 @@ static bool
 is_arriving(const struct arrival *a)
 {
 	return a->state == MOVE_ARRIVING && a->verdict.kind == ERR_NONE;
+}
+
+static bool
+any_is_arriving(const struct target *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (is_arriving(&t->arrivals[i]))
+			return true;
+	return false;
 }
 
 static void
@@ -246,6 +257,7 @@ send_arrival_verdicts(struct target *t, enum frame_type type, struct err *e)
 
 	for (size_t i = 0; i < t->n; i++)
 		v[i] = t->arrivals[i].verdict;
+	t->is_answered = !any_is_arriving(t);
 	return send_verdicts(t, type, v, t->n, NULL, e);
 }
 
@@ -270,7 +282,7 @@ on_open(struct target *t, struct span p, struct err *e)
 		if (find_arrival(t, &o[i].account))
 			return err_set(e, ERR_BAD, "OPEN names an account twice");
 		*a = (struct arrival){ .opening = o[i], .state = MOVE_GIVEN_UP };
-		a->is_claimed = claim_take(t->mover, &o[i].account);
+		a->is_claimed = claim_take(t->mover, &o[i].account, t->stream);
 		if (!a->is_claimed)
 			err_set(&ae, ERR_BUSY, "another move of it is under way here");
 		if (!a->is_claimed || may_arrive(t, &o[i], &ae) < 0)
@@ -612,6 +624,7 @@ on_seal(struct target *t, struct span p, struct err *e)
 	step("target.settled");
 	for (size_t i = 0; i < n; i++)
 		v[i] = all[i]->verdict;
+	t->is_answered = !any_is_arriving(t);
 	if (send_verdicts(t, FRAME_DONE, v, n, &received, e) < 0)
 		return -1;
 	step("target.answered");
@@ -680,27 +693,19 @@ end_unit(struct target *t)
 			claim_drop(t->mover, &t->arrivals[i].opening.account);
 	t->n = 0;
 	t->memory.import_bytes = 0;
+	t->is_answered = false;
 	t->is_skipping = false;
 	buf_clear(&t->packed);
 }
 
 static int
-on_drop(struct target *t, struct span p, struct err *e)
+on_end(struct target *t, struct span p, struct err *e)
 {
-	struct account_id ids[UNIT_MAX];
 	uint32_t unit;
-	size_t n;
 
-	if (drop_read(p, &unit, ids, &n, e) < 0 || check_unit(t, unit, e) < 0)
+	if (unit_read(p, &unit, e) < 0 || check_unit(t, unit, e) < 0)
 		return -1;
-	for (size_t i = 0; i < n; i++) {
-		struct arrival *a = find_arrival(t, &ids[i]);
-		struct err ae;
-
-		err_set(&ae, ERR_CANCELLED, "dropped by the source");
-		if (a && is_arriving(a))
-			refuse(a, &ae);
-	}
+	end_unit(t);
 	return 0;
 }
 
@@ -737,11 +742,19 @@ on_frame(struct target *t, uint8_t type, struct span p, struct err *e)
 		return on_seal(t, p, e);
 	case FRAME_LEARNED:
 		return on_learned(t, p, e);
-	case FRAME_DROP:
-		return on_drop(t, p, e);
+	case FRAME_END:
+		return on_end(t, p, e);
 	default:
 		return err_set(e, ERR_BAD, "unknown frame %u", type);
 	}
+}
+
+static uint64_t
+patience_ms(const struct target *t)
+{
+	if (t->n == 0)
+		return IDLE_WAIT_MS;
+	return t->is_answered ? END_WAIT_MS : UNIT_WAIT_MS;
 }
 
 static void
@@ -776,7 +789,7 @@ target_serve(void *mover, struct stream *s)
 		uint8_t type;
 		struct span p;
 
-		r = stream_receive(s, t.n ? UNIT_WAIT_MS : IDLE_WAIT_MS, &type, &p, &e);
+		r = stream_receive(s, patience_ms(&t), &type, &p, &e);
 		if (r < 0)
 			log_info("move.stream", t.wave, "%s", e.text);
 		else if (p.len > t.memory.frame_bytes)

@@ -80,7 +80,7 @@ claim(struct mover *m, struct unit_account *a)
 	_cleanup_buf_ struct buf v = BUF_INIT(16384);
 	struct err e;
 
-	if (!claim_take(m, &a->opening.account))
+	if (!claim_take(m, &a->opening.account, NULL))
 		return false;
 	a->is_claimed = region_get(m->node->engine, REGION_MOVE, a->opening.account.b,
 	                    ACCOUNT_ID_BYTES, &v, &e) == 0;
@@ -521,23 +521,16 @@ give_up(struct unit *u)
 		delete_records(u);
 }
 
-/* Tell the destination to drop arrivals that dropped out here, before anything was sealed. */
+/* The destination gives up arrivals that dropped out here, and lets go of all of them. */
 static int
-send_drops(struct unit *u, size_t opened, struct err *e)
+send_end(struct unit *u, struct err *e)
 {
-	_cleanup_buf_ struct buf b = BUF_INIT(STREAM_FRAME_MAX);
-	struct account_id ids[UNIT_MAX];
-	size_t n = 0;
+	_cleanup_buf_ struct buf b = BUF_INIT(16);
 
-	for (size_t i = 0; i < opened; i++)
-		if (!unit_is_alive(&u->accounts[i]))
-			ids[n++] = u->accounts[i].opening.account;
-	if (n == 0)
-		return 0;
-	drop_put(&b, u->number, ids, n);
-	if (buf_check(&b, e) < 0)
+	unit_put(&b, u->number);
+	if (buf_check(&b, e) < 0 || stream_send(u->stream, FRAME_END, b.data, b.len, e) < 0)
 		return -1;
-	return stream_send(u->stream, FRAME_DROP, b.data, b.len, e);
+	return stream_flush(u->stream, e);
 }
 
 /* model: s_gives_up_copying */
@@ -564,7 +557,7 @@ unit_run(struct unit *u, struct err *e)
 			if (u->accounts[i].state != MOVE_MOVED)
 				unit_fail(&u->accounts[i], e);
 	if (r == 0 && opened)
-		r = send_drops(u, opened, e);
+		r = send_end(u, e);
 	give_up(u);
 	return r;
 }

@@ -12,7 +12,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct opening openings[UNIT_MAX];
 	static struct seal_item items[UNIT_MAX];
-	static struct account_id ids[UNIT_MAX];
 	static struct verdict verdicts[UNIT_MAX];
 	static struct proof proof;
 	static struct move_record move;
@@ -37,7 +36,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 1:
 		return seal_read(p, &unit, &lease, items, &n, &note, &e) * 0;
 	case 2:
-		return drop_read(p, &unit, ids, &n, &e) * 0;
+		return unit_read(p, &unit, &e) * 0;
 	case 3:
 		return verdicts_read(&r, 0, verdicts, UNIT_MAX, &e) * 0;
 	case 4:

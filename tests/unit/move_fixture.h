@@ -426,29 +426,41 @@ pair_go_on(void *arg, uint64_t bytes)
 	return true;
 }
 
-/* Move one account over a stream of its own, so that the other side is through with it when it has ended;
- * whether it got there at once. It is cancelled when GO_ON says so. */
+static inline struct stream *
+pair_stream(struct pair *p, struct err *e)
+{
+	return stream_connect(p->sides[FROM].node.peers, p->sides[TO].node.region, 60000, e);
+}
+
+/* Move one account over S; whether it got there at once. It is cancelled when GO_ON says so. */
 static inline bool
-pair_move_while(struct pair *p, const struct account_id *id,
+pair_move_over(struct pair *p, struct stream *s, const struct account_id *id,
     bool (*go_on)(void *arg, uint64_t bytes), struct err *e)
 {
 	struct unit_account a = { .opening.account = *id };
 	struct unit u = { .mover = p->sides[FROM].node.mover,
+		.stream = s,
 		.accounts = &a,
 		.n = 1,
 		.limits = { .is_single = true, .go_on = go_on } };
 	bool moved;
 
 	strcpy(u.to, p->sides[TO].node.region);
-	u.stream = stream_connect(p->sides[FROM].node.peers, u.to, 60000, e);
-	if (!u.stream)
-		return false;
 	if (unit_run(&u, e) == 0 && a.verdict.kind != ERR_NONE)
 		err_set(e, a.verdict.kind, "%s", a.verdict.text);
 	moved = a.state == MOVE_MOVED;
 	unit_release(&u);
-	stream_close(u.stream);
 	return moved;
+}
+
+/* Over a stream of its own, so that the other side is through with it when it has ended. */
+static inline bool
+pair_move_while(struct pair *p, const struct account_id *id,
+    bool (*go_on)(void *arg, uint64_t bytes), struct err *e)
+{
+	_cleanup_(stream_closep) struct stream *s = pair_stream(p, e);
+
+	return s && pair_move_over(p, s, id, go_on, e);
 }
 
 static inline bool

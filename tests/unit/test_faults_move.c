@@ -185,7 +185,7 @@ the_end_of_a_lease_leaves_the_record_of_another_move(void **state)
 	struct move_record r = { .state = MOVE_SETTLED, .account = id, .epoch = 1 };
 	struct move_record next = { .state = MOVE_COPYING, .account = id, .epoch = 1 };
 
-	CHECK(claim_take(m, &id));
+	CHECK(claim_take(m, &id, NULL));
 	store_record(s, &next);
 	resolver_add(m, &r); /* its own was deleted, and the disk said that it was not */
 	go_round(s);

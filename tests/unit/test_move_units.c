@@ -1,0 +1,123 @@
+/* Units of a move end: what one had is free for the next, over whichever stream that comes. */
+#include "move_fixture.h"
+
+static int
+setup(void **state)
+{
+	*state = pair_open();
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	pair_close(*state);
+	return 0;
+}
+
+static struct account_id
+new_account(struct pair *p)
+{
+	struct account_credentials c;
+	struct err e = { 0 };
+
+	CHECK_OK(accounts_create(&p->sides[FROM].node, "CN", ALL_SERVICES, 1, &c, &e), &e);
+	return c.account;
+}
+
+/* Before the destination would lose its patience with a silent stream. */
+static bool
+is_free_soon(struct pair *p)
+{
+	for (int i = 0; i < 10000; i++) {
+		if (side_is_quiet(&p->sides[TO]))
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+static void
+a_stream_whose_account_was_refused_does_not_keep_it(void **state)
+{
+	struct pair *p = *state;
+	struct account_id id = new_account(p);
+	struct mover *m = p->sides[TO].node.mover;
+	struct err e = { 0 };
+	_cleanup_(stream_closep) struct stream *first = pair_stream(p, &e);
+	_cleanup_(stream_closep) struct stream *second = pair_stream(p, &e);
+	uint64_t others = 0;
+
+	CHECK(first && second);
+	CHECK_OK(arriving_hold(m, &others, m->config.memory - (400 << 10), &e), &e);
+	CHECK(!pair_move_over(p, first, &id, pair_go_on, &e) && e.kind == ERR_MEMORY);
+	CHECK_OK(arriving_hold(m, &others, 0, &e), &e);
+	CHECK(is_free_soon(p));
+	CHECK(pair_move_over(p, second, &id, pair_go_on, &e));
+	CHECK(pair_settles(p));
+}
+
+static void
+a_stream_that_carried_an_account_does_not_keep_it(void **state)
+{
+	struct pair *p = *state;
+	struct account_id id = new_account(p);
+	struct err e = { 0 };
+	_cleanup_(stream_closep) struct stream *s = pair_stream(p, &e);
+
+	CHECK(s && pair_move_over(p, s, &id, pair_go_on, &e));
+	CHECK(is_free_soon(p));
+}
+
+/* An opening as the source sends it, and then nothing: its line was cut, and only it has noticed. */
+static void
+open_and_fall_silent(struct pair *p, struct stream *s, const struct account_id *id)
+{
+	struct opening o = { .account = *id, .services = ALL_SERVICES | BIT(SERVICE_PROFILE) };
+	struct buf b = BUF_INIT(STREAM_FRAME_MAX);
+	struct placement row;
+	uint8_t type;
+	struct span answer;
+	struct err e = { 0 };
+
+	CHECK_OK(directory_find(p->directory, id, 1, &row, &e), &e);
+	o.epoch = row.epoch;
+	o.attempt = row.attempt;
+	strcpy(o.country, row.country);
+	open_put(&b, 1, "", &o, 1);
+	CHECK_OK(stream_send(s, FRAME_OPEN, b.data, b.len, &e), &e);
+	CHECK_OK(stream_flush(s, &e), &e);
+	CHECK_OK(stream_receive(s, 60000, &type, &answer, &e), &e);
+	CHECK(type == FRAME_OPENED);
+	buf_free(&b);
+}
+
+static void
+who_opens_an_account_anew_ends_the_stream_that_had_it(void **state)
+{
+	struct pair *p = *state;
+	struct account_id id = new_account(p);
+	struct err e = { 0 };
+	_cleanup_(stream_closep) struct stream *silent = pair_stream(p, &e);
+
+	CHECK(silent);
+	open_and_fall_silent(p, silent, &id);
+	CHECK(!pair_move(p, &id, &e) && e.kind == ERR_BUSY);
+	CHECK(pair_settles(p));
+	CHECK(pair_move(p, &id, &e));
+	CHECK(pair_settles(p));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_stream_whose_account_was_refused_does_not_keep_it),
+		TEST(a_stream_that_carried_an_account_does_not_keep_it),
+		TEST(who_opens_an_account_anew_ends_the_stream_that_had_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
