@@ -421,11 +421,9 @@ copy_header(void *arg, const char *name, const char *value)
 {
 	static const char *const ours[] = { "content-length", "x-domicile-id", "x-domicile-from",
 		"x-domicile-hops", "x-domicile-counted" };
-	static const char *const hop[] = { "connection", "keep-alive", "proxy-connection", "te",
-		"trailer", "transfer-encoding", "upgrade", "expect" };
 	struct copying *c = arg;
 	struct request *r = c->p->r;
-	bool is_hop = is_among(name, hop, ARRAY_LEN(hop));
+	bool is_hop = forward_is_hop(name, strlen(name));
 	const char *before = is_hop ? FORWARD_HOP : "";
 	bool is_of_hop = !strncasecmp(name, FORWARD_HOP, strlen(FORWARD_HOP));
 

@@ -5,12 +5,27 @@
  * checks the signature itself.
  */
 #pragma once
+#include <string.h>
+#include <strings.h>
 #include "front/request.h"
 
 struct upload;
 
 /* Before the names of the client's headers that are about its connection only: "x-domicile-hop-expect". */
 #define FORWARD_HOP "x-domicile-hop-"
+
+/* Whether the header of N bytes is one of these. */
+static inline bool
+forward_is_hop(const char *name, size_t n)
+{
+	static const char *const hop[] = { "connection", "keep-alive", "proxy-connection", "te",
+		"trailer", "transfer-encoding", "upgrade", "expect" };
+
+	for (size_t i = 0; i < ARRAY_LEN(hop); i++)
+		if (strlen(hop[i]) == n && !strncasecmp(name, hop[i], n))
+			return true;
+	return false;
+}
 
 /* Sends r to REGION's peer listener and makes its answer r's. What UPLOAD holds already (may be NULL) is
  * sent first, then the rest of the body; then the body is sent decoded, with

@@ -610,10 +610,13 @@ is_header(const struct header *h, const char *prefix, const char *name, size_t n
 	    !strncasecmp(h->name + before, name, n);
 }
 
-/* FORWARD_HOP if NAME was about the connection to the region that passed the request on; else "". */
+/* FORWARD_HOP if NAME was about the connection to the region that passed the request on; else "". Of no
+ * other header, and from nobody else, or what was signed could be shown beside what is carried out. */
 static const char *
-prefix_of(const struct headers *all, const char *name, size_t n)
+prefix_of(const struct request *r, const struct headers *all, const char *name, size_t n)
 {
+	if (!r->is_peer || !forward_is_hop(name, n))
+		return "";
 	for (size_t i = 0; i < all->n; i++)
 		if (is_header(&all->h[i], FORWARD_HOP, name, n))
 			return FORWARD_HOP;
@@ -622,14 +625,14 @@ prefix_of(const struct headers *all, const char *name, size_t n)
 
 /* Each signed header's line, in the order of the claim. */
 static int
-add_headers(struct buf *b, struct headers *all, const struct sign_claim *c, const char **code,
-    struct err *e)
+add_headers(const struct request *r, struct buf *b, struct headers *all, const struct sign_claim *c,
+    const char **code, struct err *e)
 {
 	const char *name = c->signed_headers;
 
 	for (;;) {
 		size_t n = strcspn(name, ";");
-		const char *prefix = prefix_of(all, name, n);
+		const char *prefix = prefix_of(r, all, name, n);
 		bool found = false;
 
 		buf_add(b, name, n);
@@ -725,7 +728,7 @@ canonical_hash(struct request *r, const struct sign_claim *c, uint8_t out[static
 	if (add_query(&b, r->query, c->is_presigned, e) < 0)
 		return -1;
 	buf_add_char(&b, '\n');
-	if (add_headers(&b, &all, c, code, e) < 0 || check_all_signed(&all, code, e) < 0)
+	if (add_headers(r, &b, &all, c, code, e) < 0 || check_all_signed(&all, code, e) < 0)
 		return -1;
 	buf_add_char(&b, '\n');
 	buf_add_str(&b, c->signed_headers);

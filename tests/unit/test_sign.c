@@ -320,6 +320,32 @@ a_wrong_signature_or_key_is_refused(void **state)
 }
 
 static void
+a_header_of_the_hop_before_stands_for_itself_alone(void **state)
+{
+	struct fake f;
+
+	/* Whoever has a signed request would have another one carried out. */
+	for (int is_peer = 0; is_peer < 2; is_peer++) {
+		get_object(&f, GET_OBJECT)->is_peer = is_peer;
+		f.h[1][1] = "bytes=10-19";
+		header(&f, "x-domicile-hop-Range", "bytes=0-9");
+		CHECK_STR(verdict(&f.r), "SignatureDoesNotMatch");
+	}
+	begin(&f, "GET", "/", "");
+	header(&f, "Host", "h");
+	header(&f, "x-domicile-hop-Expect", "100-continue");
+	header(&f, "x-amz-content-sha256", EMPTY_HASH);
+	header(&f, "x-amz-date", WHEN);
+	authorize(&f, "expect;host;x-amz-content-sha256;x-amz-date",
+	    sign_text("GET\n/\n\nexpect:100-continue\nhost:h\nx-amz-content-sha256:" EMPTY_HASH
+	              "\nx-amz-date:" WHEN
+	              "\n\nexpect;host;x-amz-content-sha256;x-amz-date\n" EMPTY_HASH));
+	CHECK_STR(verdict(&f.r), "SignatureDoesNotMatch");
+	f.r.is_peer = true;
+	CHECK_STR(verdict(&f.r), "");
+}
+
+static void
 another_method_path_or_header_is_refused(void **state)
 {
 	struct fake f;
@@ -865,6 +891,7 @@ main(void)
 		cmocka_unit_test(aws_example_presigned),
 		cmocka_unit_test(presigned_arguments_that_are_malformed_are_refused),
 		cmocka_unit_test(a_wrong_signature_or_key_is_refused),
+		cmocka_unit_test(a_header_of_the_hop_before_stands_for_itself_alone),
 		cmocka_unit_test(another_method_path_or_header_is_refused),
 		cmocka_unit_test(headers_that_matter_must_be_signed),
 		cmocka_unit_test(clocks_may_differ_by_fifteen_minutes),
