@@ -253,6 +253,19 @@ remove_batch(struct mover *m, struct erasing **batch, size_t n)
 
 /* --- after the compaction --- */
 
+/* When the erasure is said to be: NOW, unless the clock was put back since the move was signed. A certificate
+ * whose erasure is older than its move proves nothing. */
+static uint64_t
+erasure_time(const struct proof *p, uint64_t now_ms)
+{
+	struct span text = { (const uint8_t *)p->statement, strlen(p->statement) };
+	struct move_statement moved;
+
+	return move_statement_parse(text, &moved, NULL) == 0 && moved.time_ms > now_ms
+	    ? moved.time_ms
+	    : now_ms;
+}
+
 static int
 sign_erasures(struct mover *m, struct erasing **x, size_t n, struct region_batch *b, struct err *e)
 {
@@ -267,13 +280,14 @@ sign_erasures(struct mover *m, struct erasing **x, size_t n, struct region_batch
 		struct erasure_statement s = { .account = x[i]->record.account,
 			.epoch = x[i]->record.epoch,
 			.records = x[i]->record.records,
-			.chunks = x[i]->record.chunks,
-			.time_ms = now };
+			.chunks = x[i]->record.chunks };
 		_cleanup_buf_ struct buf text = BUF_INIT(STATEMENT_MAX - 1);
 
 		memcpy(s.region, node->region, sizeof s.region);
 		memcpy(s.to, x[i]->record.peer, sizeof s.to);
 		r = proof_load(node, &s.account, s.epoch, &p[i], e);
+		if (r == 0)
+			s.time_ms = erasure_time(&p[i], now);
 		erasure_statement_text(&s, &text);
 		if (r == 0 && (r = buf_check(&text, e)) == 0)
 			snprintf(p[i].erasure, sizeof p[i].erasure, "%s", buf_str(&text));

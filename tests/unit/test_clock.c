@@ -114,6 +114,42 @@ a_move_goes_through_while_the_clock_jumps(void **state)
 	}
 }
 
+static void
+put_back(void)
+{
+	jump_ms = -10 * MINUTE_MS;
+}
+
+static bool
+key_of_pair(void *arg, const char *region, uint8_t out[static SIGN_PUBLIC_BYTES])
+{
+	struct pair *p = arg;
+
+	for (int i = 0; i < 2; i++)
+		if (strcmp(region, p->sides[i].node.region) == 0)
+			memcpy(out, p->sides[i].node.sign_public, SIGN_PUBLIC_BYTES);
+	return true;
+}
+
+static void
+a_clock_that_is_put_back_after_a_move_spoils_no_certificate(void **state)
+{
+	struct pair *p = *state;
+	struct account_credentials c;
+	struct certificate certificate;
+	struct err e = { 0 };
+	json_t *json;
+
+	CHECK_OK(accounts_create(&p->sides[FROM].node, "CN", ALL_SERVICES, 1, &c, &e), &e);
+	p->sides[TO].shaky.at_swap = put_back; /* the move is signed then, and nothing erased */
+	CHECK(pair_move(p, &c.account, &e));
+	CHECK(pair_settles(p));
+	CHECK_OK(mover_certificate(&p->sides[FROM].node, &c.account, 0, &json, &e), &e);
+	CHECK_OK(certificate_check(json, key_of_pair, p, &certificate, &e), &e);
+	CHECK(certificate.is_erased && certificate.erasure.time_ms >= certificate.move.time_ms);
+	json_decref(json);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -122,6 +158,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(no_clock_that_jumps_ends_the_lease_of_an_old_home),
 		TEST(a_move_goes_through_while_the_clock_jumps),
+		TEST(a_clock_that_is_put_back_after_a_move_spoils_no_certificate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
