@@ -60,7 +60,7 @@ s3_put_name(struct buf *b, bool is_url, const char *tag, const char *text)
 	if (is_url)
 		xml_text_url(b, tag, text);
 	else
-		xml_text(b, tag, text);
+		xml_name(b, tag, text);
 }
 
 struct listing {

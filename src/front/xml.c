@@ -14,6 +14,7 @@
 #define DEPTH_MAX    8
 #define ELEMENTS_MAX 100000
 #define PATH_SIZE    512
+#define LOST_CHAR    "\xef\xbf\xbd" /* U+FFFD */
 
 struct reading {
 	XML_Parser parser;
@@ -208,39 +209,45 @@ xml_close(struct buf *b, const char *tag)
 	buf_add_char(b, '>');
 }
 
-/* How many bytes the character at S has that XML 1.0 can carry as it stands; 0: it can't. */
+/* How many bytes the character at S has, and its code; 0: it is not UTF-8. */
 static size_t
-char_bytes(const unsigned char *s)
+char_bytes(const unsigned char *s, unsigned *code)
 {
-	unsigned c = s[0], n, least, code;
+	unsigned c = s[0], n, least;
 
+	*code = c;
 	if (c < 0x80)
-		return c >= 0x20 || c == '\t' || c == '\n';
+		return 1;
 	if (c >= 0xc2 && c <= 0xdf)
-		n = 1, least = 0x80, code = c & 0x1f;
+		n = 1, least = 0x80, *code = c & 0x1f;
 	else if (c >= 0xe0 && c <= 0xef)
-		n = 2, least = 0x800, code = c & 0x0f;
+		n = 2, least = 0x800, *code = c & 0x0f;
 	else if (c >= 0xf0 && c <= 0xf4)
-		n = 3, least = 0x10000, code = c & 0x07;
+		n = 3, least = 0x10000, *code = c & 0x07;
 	else
 		return 0;
 	for (unsigned i = 1; i <= n; i++) {
 		if ((s[i] & 0xc0) != 0x80) /* a NUL too, so nothing past it is read */
 			return 0;
-		code = code << 6 | (s[i] & 0x3f);
+		*code = *code << 6 | (s[i] & 0x3f);
 	}
-	if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) ||
-	    code == 0xfffe || code == 0xffff)
+	if (*code < least || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff))
 		return 0;
 	return n + 1;
 }
 
-/* What stands for S's first character, or NULL if it stands for itself in *N bytes. */
-static const char *
-char_instead(const char *s, size_t *n)
+/* XML 1.0, 2.2. */
+static bool
+is_xml_char(unsigned code)
 {
-	*n = 1;
-	switch (*s) {
+	return code >= 0x20 ? code != 0xfffe && code != 0xffff : code == '\t' || code == '\n';
+}
+
+/* What stands for C, or NULL. */
+static const char *
+escape_of(char c)
+{
+	switch (c) {
 	case '&':
 		return "&amp;";
 	case '<':
@@ -253,26 +260,31 @@ char_instead(const char *s, size_t *n)
 		return "&apos;";
 	case '\r':
 		return "&#13;"; /* a bare one would be read as a newline */
-	}
-	*n = char_bytes((const unsigned char *)s);
-	if (*n)
+	default:
 		return NULL;
-	*n = 1;
-	return "\xef\xbf\xbd";
+	}
 }
 
 static void
-add_escaped(struct buf *b, const char *text)
+add_escaped(struct buf *b, const char *text, bool is_exact)
 {
 	const char *plain = text, *instead;
+	unsigned code;
 	size_t n;
 
 	for (; *text; text += n) {
-		instead = char_instead(text, &n);
-		if (!instead)
+		instead = escape_of(*text);
+		n = char_bytes((const unsigned char *)text, &code);
+		if (!instead && n && is_xml_char(code))
 			continue;
 		buf_add(b, plain, (size_t)(text - plain));
-		buf_add_str(b, instead);
+		if (instead)
+			buf_add_str(b, instead);
+		else if (n && is_exact)
+			buf_printf(b, "&#x%x;", code);
+		else
+			buf_add_str(b, LOST_CHAR);
+		n += !n;
 		plain = text + n;
 	}
 	buf_add(b, plain, (size_t)(text - plain));
@@ -282,7 +294,15 @@ void
 xml_text(struct buf *b, const char *tag, const char *text)
 {
 	xml_open(b, tag);
-	add_escaped(b, text);
+	add_escaped(b, text, false);
+	xml_close(b, tag);
+}
+
+void
+xml_name(struct buf *b, const char *tag, const char *name)
+{
+	xml_open(b, tag);
+	add_escaped(b, name, true);
 	xml_close(b, tag);
 }
 

@@ -28,8 +28,12 @@ int xml_read_only(struct span body, const struct xml_element *elements, size_t n
 
 void xml_open(struct buf *b, const char *tag);
 void xml_close(struct buf *b, const char *tag);
-/* <tag>escaped text</tag>; characters XML 1.0 can't carry become U+FFFD. */
+/* <tag>escaped text</tag>; what XML 1.0 can't carry (2.2, "Characters") becomes U+FFFD, one for a character
+ * or, where it is not UTF-8, for a byte. */
 void xml_text(struct buf *b, const char *tag, const char *text);
+/* Likewise, but such characters become references (&#x1;), as S3 writes them: two names stay two, and a
+ * reader that is strict refuses the whole rather than learn a name that is another. */
+void xml_name(struct buf *b, const char *tag, const char *name);
 void xml_printf(struct buf *b, const char *tag, const char *format, ...) printf_like(3, 4);
 /* As encoding-type=url wants it: percent-encoded. */
 void xml_text_url(struct buf *b, const char *tag, const char *text);

@@ -6,7 +6,7 @@ import hmac
 import json
 
 from domicile import Signer
-from pages import put_name
+from pages import echo_name
 from sums import sum_header
 from things import Expected, Version
 from values import content, sym
@@ -55,7 +55,7 @@ class Forms:
         if op.get("status") != "201":
             return Expected(200 if op.get("status") == "200" else 204, headers=said)
         return Expected(201, headers=said, xml={"PostResponse": {
-            "Location": [said["location"]], "Bucket": [address], "Key": [put_name(op["key"])],
+            "Location": [said["location"]], "Bucket": [address], "Key": [echo_name(op["key"])],
             "ETag": [f'"{v.etag}"']}})
 
 

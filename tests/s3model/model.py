@@ -13,7 +13,7 @@ from forms import Forms
 from keys import Keys, has_bucket
 from lifecycle import Lifecycle
 from locks import Locks
-from pages import page, page_of_uploads, page_of_versions, put_name
+from pages import echo_name, page, page_of_uploads, page_of_versions
 from parts import check_parts, etag_of_parts
 from sums import (can_be, checksum_of, form_of, is_full, part_sum, sum_elements, sum_header, sum_of_parts,
                   upload_elements)
@@ -421,7 +421,7 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
         said = {"x-amz-checksum-algorithm": wanted[0].upper(),
                 "x-amz-checksum-type": upload_elements(wanted)["ChecksumType"][0]} if wanted else {}
         return Expected(200, headers={**said, **self.upload_end(bucket, upload)}, xml={"InitiateMultipartUploadResult": {
-            "Bucket": [op["bucket"]], "Key": [put_name(op["key"])], "UploadId": [upload_id]}})
+            "Bucket": [op["bucket"]], "Key": [echo_name(op["key"])], "UploadId": [upload_id]}})
 
     def upload_part(self, op):
         if not 1 <= op["number"] <= 10000:
@@ -458,7 +458,7 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
             "LastModified": [time], "ETag": [quoted(hashlib.md5(body).hexdigest())], **part_sum(checksum)}})
 
     def completed(self, op, etag, version, checksum=None):
-        answer = {"Location": [lambda text: text], "Bucket": [op["bucket"]], "Key": [put_name(op["key"])],
+        answer = {"Location": [lambda text: text], "Bucket": [op["bucket"]], "Key": [echo_name(op["key"])],
                   "ETag": [quoted(etag)], **sum_elements(checksum)}
         return Expected(200, headers=version, xml={"CompleteMultipartUploadResult": answer})
 
@@ -515,7 +515,7 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
         numbers = sorted(n for n in upload.parts if n > after)
         told = numbers[:most]
         result = {
-            "Bucket": [op["bucket"]], "Key": [put_name(op["key"])], "UploadId": [Echo(op["upload"])],
+            "Bucket": [op["bucket"]], "Key": [echo_name(op["key"])], "UploadId": [Echo(op["upload"])],
             "Initiator": [self.owner()], "Owner": [self.owner()], "StorageClass": ["STANDARD"],
             **upload_elements(upload.checksum), "PartNumberMarker": [str(after)], "MaxParts": [str(most)],
             "IsTruncated": ["true" if len(numbers) > most else "false"]}

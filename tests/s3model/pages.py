@@ -2,7 +2,7 @@
 from sums import kind_elements, upload_elements
 from things import Expected
 from values import Echo, sym
-from wire import quote
+from wire import quote, stand_in
 
 MOST = 1000
 
@@ -11,11 +11,16 @@ def is_xml(c):
     return c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
 
 
-def put_name(text, is_url=False):
-    """A key as an answer has it: percent-encoded where asked, else without what XML can't say."""
+def put_name(text, is_url):
+    """A key as a listing has it: percent-encoded where asked, else with references for what XML can't say."""
     if is_url:
         return quote(text, "/")
-    return "".join(c if is_xml(c) else "\ufffd" * len(c.encode()) for c in text)
+    return "".join(c if is_xml(c) else stand_in(ord(c)) for c in text)
+
+
+def echo_name(text):
+    """A key as an answer has it to whom has named it: without what XML can't say."""
+    return "".join(c if is_xml(c) else "\ufffd" for c in text)
 
 
 def in_order(keys):

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import http.client
 import pathlib
+import re
 import socket
 import sys
 import urllib.parse
@@ -51,10 +52,15 @@ def quote(text, safe=""):
     return urllib.parse.quote(text, safe=safe + "-_.~")
 
 
+def stand_in(code):
+    """What is read for a reference to a character that XML can't have: one that no key has."""
+    return chr(0xf0000 + code)
+
+
 def tree(data):
     """{root: {tag: [text or {tag: [...]}, ...]}} without namespaces and attributes; None: not XML."""
     try:
-        root = ElementTree.fromstring(data)
+        root = ElementTree.fromstring(re.sub(rb"&#x([0-9a-f]+);", lambda m: stand_in(int(m[1], 16)).encode(), data))
     except ElementTree.ParseError:
         return None
     return {tag_of(root): content(root)}

@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import hmac
 import random
+import re
 import signal
 import time
 import urllib.parse
@@ -396,6 +397,20 @@ def test_a_list_says_what_it_was_asked(s3, shelf):
     for version in (s3.list_objects, s3.list_objects_v2):
         assert refused(version, Bucket="not-there") == (404, "NoSuchBucket")
         assert refused(version, Bucket="not-there", MaxKeys=0) == (404, "NoSuchBucket")
+
+
+def test_a_listing_without_encoding_tells_names_that_xml_cannot_hold_apart(s3, plain):
+    s3.create_bucket(Bucket="controls")
+    keys = ["\x01", "\x02", "\x1f\r", "\uffff"]
+    for key in keys:
+        s3.put_object(Bucket="controls", Key=key, Body=b"")
+    for query in ("", "list-type=2", "versions="):
+        text = plain.request("GET", "/controls", query)[2]
+        assert re.findall(rb"<Key>(.*?)</Key>", text) == [b"&#x1;", b"&#x2;", b"&#x1f;&#13;", b"&#xffff;"]
+    assert [o["Key"] for o in s3.list_objects(Bucket="controls")["Contents"]] == keys
+    s3.create_multipart_upload(Bucket="controls", Key="\x01")     # whose answer has to be XML for boto3
+    for key in keys:
+        s3.delete_object(Bucket="controls", Key=key)
 
 
 def test_many_keys_go_at_once(s3, bucket):
