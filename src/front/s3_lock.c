@@ -81,6 +81,7 @@ s3_lock_of_headers(struct s3_call *c, struct files_lock *l, bool *has_lock, stru
 	if (hold && strcmp(hold, "ON") != 0 && strcmp(hold, "OFF") != 0)
 		return s3_refuse(
 		    c, e, 400, "InvalidArgument", PREFIX "legal-hold is neither ON nor OFF");
+	l->has_hold = hold != NULL;
 	l->is_held = hold && !strcmp(hold, "ON");
 	return 0;
 }
@@ -113,8 +114,8 @@ s3_lock_answer(struct request *r, const struct files_lock *l)
 		response_header(r, PREFIX "mode", "%s", modes[l->mode]);
 		response_header(r, PREFIX "retain-until-date", "%s", when);
 	}
-	if (l->is_held)
-		response_header(r, PREFIX "legal-hold", "ON");
+	if (l->has_hold)
+		response_header(r, PREFIX "legal-hold", "%s", l->is_held ? "ON" : "OFF");
 }
 
 /* --- the bucket's default --- */
@@ -245,6 +246,12 @@ look(struct s3_call *c, struct files_lock *l, struct err *e)
 	return 0;
 }
 
+static int
+refuse_unset(struct s3_call *c, const char *text, struct err *e)
+{
+	return s3_refuse(c, e, 404, "NoSuchObjectLockConfiguration", "%s", text);
+}
+
 int
 s3_get_retention(struct s3_call *c, struct err *e)
 {
@@ -255,8 +262,7 @@ s3_get_retention(struct s3_call *c, struct err *e)
 	if (look(c, &l, e) < 0)
 		return -1;
 	if (l.mode == LOCK_NONE)
-		return s3_refuse(
-		    c, e, 404, "NoSuchObjectLockConfiguration", "the object has no retention");
+		return refuse_unset(c, "the object has no retention", e);
 	host_time_text(l.retain_ms, when);
 	buf_add_str(b, S3_XML_ROOT("Retention"));
 	xml_text(b, "Mode", modes[l.mode]);
@@ -274,6 +280,8 @@ s3_get_hold(struct s3_call *c, struct err *e)
 
 	if (look(c, &l, e) < 0)
 		return -1;
+	if (!l.has_hold)
+		return refuse_unset(c, "the object never had a legal hold", e);
 	buf_add_str(b, S3_XML_ROOT("LegalHold"));
 	xml_text(b, "Status", l.is_held ? "ON" : "OFF");
 	xml_close(b, "LegalHold");

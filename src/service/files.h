@@ -138,6 +138,7 @@ struct files_lock {
 	enum files_lock_mode mode;
 	uint64_t retain_ms; /* until, wall clock; 0 with LOCK_NONE */
 	bool is_held;
+	bool has_hold; /* it was said once whether it is held; implied by is_held */
 };
 
 /* What a new object gets that asks for nothing: LOCK_NONE, or a mode for so many days. */

@@ -181,7 +181,9 @@ struct span line_of(struct span lines, const char *start);
 
 /* --- files_lock.c --- */
 
-#define LOCK_HELD 4 /* beside the mode in the column `lock` */
+/* Beside the mode in the column `lock`. */
+#define LOCK_HELD 4
+#define LOCK_SAID 8 /* has_hold */
 
 /* From the columns I (lock) and I + 1 (retain_ms) of Q, and back. */
 struct files_lock lock_column(struct query *q, int i);

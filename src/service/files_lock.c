@@ -44,13 +44,15 @@ lock_column(struct query *q, int i)
 		.mode = (enum files_lock_mode)(bits & (LOCK_HELD - 1)),
 		.retain_ms = (uint64_t)column_int(q, i + 1),
 		.is_held = bits & LOCK_HELD,
+		.has_hold = bits & (LOCK_HELD | LOCK_SAID),
 	};
 }
 
 void
 lock_bind(struct query *q, int i, const struct files_lock *l)
 {
-	query_int(q, i, (int64_t)l->mode | (l->is_held ? LOCK_HELD : 0));
+	query_int(
+	    q, i, (int64_t)l->mode | (l->is_held ? LOCK_HELD : 0) | (l->has_hold ? LOCK_SAID : 0));
 	query_int(q, i + 1, (int64_t)l->retain_ms);
 }
 
@@ -300,5 +302,6 @@ files_lock_hold(struct files *f, const char *bucket, const char *key, const char
 	if (l.is_held && !on && !may_release)
 		return err_set(e, ERR_DENIED, "this access key can't take a legal hold away");
 	l.is_held = on;
+	l.has_hold = true;
 	return write_lock(v, &p, key, &l, e) < 0 ? -1 : files_commit(f, v, e);
 }

@@ -33,7 +33,7 @@ class Locks:
             return None
         if (asked.get("mode") is None) != (asked.get("until") is None) or asked.get("until") == PAST:
             raise Expected(400, "InvalidArgument")
-        return {"mode": asked.get("mode"), "until": asked.get("until"), "is_held": asked.get("hold") == "ON"}
+        return {"mode": asked.get("mode"), "until": asked.get("until"), "hold": asked.get("hold")}
 
     def lock_of_write(self, bucket, asked, op):
         """Of what is written now: what is asked for, else the bucket's default."""
@@ -51,11 +51,11 @@ class Locks:
         said = {}
         if v.lock["mode"]:
             said = {HEADER + "mode": v.lock["mode"], HEADER + "retain-until-date": time_text(v.lock["until"])}
-        return {**said, HEADER + "legal-hold": "ON"} if v.lock["is_held"] else said
+        return {**said, HEADER + "legal-hold": v.lock["hold"]} if v.lock["hold"] else said
 
     def must_be_removable(self, v, bypass):
         mode = v.lock["mode"]
-        if v.lock["is_held"] or mode and not (bypass and mode == "GOVERNANCE"):
+        if v.lock["hold"] == "ON" or mode and not (bypass and mode == "GOVERNANCE"):
             raise Expected(403, "AccessDenied")
 
     # --- the bucket's default ---
@@ -109,10 +109,13 @@ class Locks:
 
     def put_hold(self, op):
         v = self.lockable(op)
-        if v.lock["is_held"] and op["hold"] == "OFF" and op.get("as"):
+        if v.lock["hold"] == "ON" and op["hold"] == "OFF" and op.get("as"):
             raise Expected(403, "AccessDenied")
-        v.lock = {**v.lock, "is_held": op["hold"] == "ON"}
+        v.lock = {**v.lock, "hold": op["hold"]}
         return Expected(200)
 
     def get_hold(self, op):
-        return Expected(200, xml={"LegalHold": {"Status": ["ON" if self.lockable(op).lock["is_held"] else "OFF"]}})
+        hold = self.lockable(op).lock["hold"]
+        if not hold:
+            raise Expected(404, "NoSuchObjectLockConfiguration")
+        return Expected(200, xml={"LegalHold": {"Status": [hold]}})

@@ -1,7 +1,7 @@
 """What the model is made of: answers, buckets, versions, uploads."""
 import hashlib
 
-NO_LOCK = {"mode": None, "until": None, "is_held": False}
+NO_LOCK = {"mode": None, "until": None, "hold": None}
 
 
 class Expected(Exception):

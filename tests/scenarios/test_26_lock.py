@@ -72,6 +72,8 @@ def test_retention_and_hold_of_one_version(s3):
     got = s3.get_object_retention(VersionId=first, **words)["Retention"]
     assert got == {"Mode": "COMPLIANCE", "RetainUntilDate": until}
     assert refused(s3.get_object_retention, **words) == "NoSuchObjectLockConfiguration"
+    assert refused(s3.get_object_legal_hold, VersionId=first, **words) == "NoSuchObjectLockConfiguration"
+    assert "ObjectLockLegalHoldStatus" not in s3.head_object(VersionId=first, **words)
     assert s3.get_object_legal_hold(**words)["LegalHold"]["Status"] == "ON"
     shorter = {"Mode": "COMPLIANCE", "RetainUntilDate": later(1)}
     assert refused(s3.put_object_retention, VersionId=first, Retention=shorter, BypassGovernanceRetention=True,
@@ -81,6 +83,8 @@ def test_retention_and_hold_of_one_version(s3):
     answer = s3.delete_objects(Bucket="backup", Delete={"Objects": [{"Key": "k", "VersionId": v} for v in (first, second)]})
     assert [e["Code"] for e in answer["Errors"]] == ["AccessDenied", "AccessDenied"]
     s3.put_object_legal_hold(VersionId=second, LegalHold={"Status": "OFF"}, **words)
+    assert s3.get_object_legal_hold(**words)["LegalHold"]["Status"] == "OFF"
+    assert s3.head_object(**words)["ObjectLockLegalHoldStatus"] == "OFF"
     s3.delete_object(VersionId=second, **words)
     assert s3.get_object(**words)["Body"].read() == b"1"
 

@@ -196,7 +196,10 @@ other_buckets_have_no_locks(void **state)
 	CHECK_OK(files_lock_default_set(&f, "photos", &d, &e), &e);
 	CHECK_OK(files_lock_hold(&f, "photos", "k", "null", true, true, &why, &e), &e);
 	CHECK_OK(files_lock_get(&f, "photos", "k", NULL, &got, &why, &e), &e);
-	CHECK(got.is_held && got.mode == LOCK_NONE);
+	CHECK(got.is_held && got.has_hold && got.mode == LOCK_NONE);
+	CHECK_OK(files_lock_hold(&f, "photos", "k", "null", false, true, &why, &e), &e);
+	CHECK_OK(files_lock_get(&f, "photos", "k", NULL, &got, &why, &e), &e);
+	CHECK(!got.is_held && got.has_hold);
 }
 
 int
