@@ -130,7 +130,7 @@ read_uploaded(struct completing *g, struct err *e)
 		return -1;
 	while (more) {
 		int n = multipart_parts(&c->files, c->bucket, c->key, request_arg(c->r, "uploadId"),
-		    after, S3_LIST_MAX, parts, &more, e);
+		    after, S3_LIST_MAX, parts, &more, NULL, e);
 
 		if (n < 0)
 			return -1;

@@ -195,35 +195,38 @@ put_parts(struct s3_call *c, const struct s3_upload_sum *sum, const struct part_
 	xml_close(b, "ListPartsResult");
 }
 
+static void
+about_free(struct multipart_about *a)
+{
+	buf_free(&a->headers);
+}
+
 int
 s3_multipart_parts(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
 	unsigned after = 0, max = PAGE_MAX;
 	_cleanup_(freep) struct part_info *parts = NULL;
+	_cleanup_(about_free) struct multipart_about about = { .headers = BUF_INIT(0) };
 	struct s3_upload_sum sum;
-	struct multipart_end end;
 	bool more = false;
 	int n;
 
 	if (s3_number(request_arg(r, "part-number-marker"), "part-number-marker", 0, FILES_PART_MAX,
 	        &after, e) < 0 ||
-	    s3_number(request_arg(r, "max-parts"), "max-parts", 1, PAGE_MAX, &max, e) < 0)
+	    s3_number(request_arg(r, "max-parts"), "max-parts", 0, PAGE_MAX, &max, e) < 0)
 		return -1;
-	if (s3_upload_sum(c, &sum, NULL, e) < 0 ||
-	    multipart_find_end(&c->files, c->bucket, c->key, request_arg(r, "uploadId"), &end, e) <
-	        0)
-		return -1;
-	parts = calloc(max, sizeof *parts);
+	parts = calloc(max + 1, sizeof *parts);
 	if (!parts)
 		return err_set(e, ERR_MEMORY, "no memory for parts");
-	n = multipart_parts(
-	    &c->files, c->bucket, c->key, request_arg(r, "uploadId"), after, max, parts, &more, e);
+	n = multipart_parts(&c->files, c->bucket, c->key, request_arg(r, "uploadId"), after, max,
+	    parts, &more, &about, e);
 	if (n < 0)
 		return -1;
+	read_lines((struct span){ about.headers.data, about.headers.len }, &sum, NULL);
 	put_parts(c, &sum, parts, n, after, max, more);
 	s3_answer_xml(r, 200);
-	s3_answer_upload_end(r, &end);
+	s3_answer_upload_end(r, &about.end);
 	return 0;
 }
 
@@ -306,7 +309,7 @@ list_uploads(struct upload_listing *l, struct err *e)
 	const char *after_id = s3_arg(r, "upload-id-marker");
 	bool more = false;
 
-	if (s3_number(request_arg(r, "max-uploads"), "max-uploads", 1, PAGE_MAX, &l->max, e) < 0)
+	if (s3_number(request_arg(r, "max-uploads"), "max-uploads", 0, PAGE_MAX, &l->max, e) < 0)
 		return -1;
 	buf_add_str(b, S3_XML_ROOT("ListMultipartUploadsResult"));
 	xml_text(b, "Bucket", c->bucket);
@@ -321,6 +324,7 @@ list_uploads(struct upload_listing *l, struct err *e)
 	if (multipart_list(&c->files, c->bucket, l->prefix, l->after_key, after_id, &more,
 	        put_upload, l, e) < 0)
 		return -1;
+	more = more && l->max;
 	buf_add(b, l->prefixes.data, l->prefixes.len);
 	xml_text(b, "IsTruncated", more ? "true" : "false");
 	if (more) {

@@ -361,10 +361,6 @@ must_check
 int multipart_begin(struct files *f, const char *bucket, const char *key, const char *headers,
     const struct files_lock *lock, char upload_id[static 33], struct multipart_end *end,
     struct err *e);
-/* As things are now. ERR_MISSING: no such bucket, or upload. */
-must_check
-int multipart_find_end(struct files *f, const char *bucket, const char *key, const char *upload_id,
-    struct multipart_end *out, struct err *e);
 /* The HEADERS that it began with are appended. ERR_MISSING: no such bucket, or upload. */
 must_check
 int multipart_headers(struct files *f, const char *bucket, const char *key, const char *upload_id,
@@ -390,10 +386,16 @@ int multipart_complete(struct files *f, const char *bucket, const char *key, con
 must_check
 int multipart_abort(
     struct files *f, const char *bucket, const char *key, const char *upload_id, struct err *e);
-/* Parts > AFTER, at most MAX; returns how many, -1. *MORE. */
+struct multipart_about {
+	struct buf headers;       /* those that it began with are appended */
+	struct multipart_end end; /* as things are now */
+};
+/* Parts > AFTER in order, at most MAX; returns how many, -1. *MORE: there are others, never with a MAX of 0. ABOUT
+ * may be NULL. ERR_MISSING: no such bucket, or upload. */
 must_check
 int multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
-    unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e);
+    unsigned after, unsigned max, struct part_info *out, bool *more, struct multipart_about *about,
+    struct err *e);
 typedef int multipart_fn(void *arg, const char *key, const char *upload_id, uint64_t started_ms,
     struct span headers, struct err *e);
 /* In the order of keys, and of one key as they were begun. FN returns 0, 1 if this one is not told any

@@ -30,29 +30,31 @@ multipart_headers(struct files *f, const char *bucket, const char *key, const ch
 	return v ? buf_check(headers, e) : -1;
 }
 
-int
-multipart_find_end(struct files *f, const char *bucket, const char *key, const char *upload_id,
-    struct multipart_end *out, struct err *e)
+static int
+tell_about(struct files *f, struct vault *v, const char *key, const struct upload_row *r,
+    struct multipart_about *out, struct err *e)
 {
-	struct upload_row r;
-	_cleanup_(pool_givep) struct vault *v = take_upload(f, bucket, key, upload_id, &r, e);
-
-	buf_free(&r.headers);
-	return v ? rules_upload_end(f, v, r.bucket, key, r.started_ms, out, e) : -1;
+	if (!out)
+		return 0;
+	buf_add(&out->headers, r->headers.data, r->headers.len);
+	if (buf_check(&out->headers, e) < 0)
+		return -1;
+	return rules_upload_end(f, v, r->bucket, key, r->started_ms, &out->end, e);
 }
 
 int
 multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
-    unsigned after, unsigned max, struct part_info *out, bool *more, struct err *e)
+    unsigned after, unsigned max, struct part_info *out, bool *more, struct multipart_about *about,
+    struct err *e)
 {
 	struct upload_row r;
 	_cleanup_(pool_givep) struct vault *v = take_upload(f, bucket, key, upload_id, &r, e);
 	struct query *q;
 	unsigned n = 0;
-	int step;
+	int step = v ? tell_about(f, v, key, &r, about, e) : -1;
 
 	buf_free(&r.headers);
-	if (!v)
+	if (step < 0)
 		return -1;
 	q = vault_query(v,
 	    "SELECT number,size,modified_ms,etag,line FROM part WHERE body=?1 AND number>?2"
@@ -62,7 +64,7 @@ multipart_parts(struct files *f, const char *bucket, const char *key, const char
 	while ((step = query_step(q, e)) == 1 && n < max)
 		out[n++] = part_of_row(q, 0);
 	query_end(q);
-	*more = step == 1;
+	*more = max && step == 1;
 	return step < 0 ? -1 : (int)n;
 }
 

@@ -508,11 +508,9 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
 
     def list_parts(self, op):
         after, most = op.get("after", 0), op.get("max")
-        if most == 0:
-            raise Expected(400, "InvalidArgument")
         most = min(1000 if most is None else most, 1000)
         bucket, upload = self.upload(op)
-        numbers = sorted(n for n in upload.parts if n > after)
+        numbers = sorted(n for n in upload.parts if n > after) if most else []
         told = numbers[:most]
         result = {
             "Bucket": [op["bucket"]], "Key": [echo_name(op["key"])], "UploadId": [Echo(op["upload"])],
@@ -528,8 +526,6 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
         return Expected(200, headers=self.upload_end(bucket, upload), xml={"ListPartsResult": result})
 
     def list_uploads(self, op):
-        if op.get("max") == 0:
-            raise Expected(400, "InvalidArgument")
         return Expected(200, xml={"ListMultipartUploadsResult": page_of_uploads(self, op)})
 
     def list_objects(self, op):

@@ -174,7 +174,7 @@ def page_of_uploads(account, op):
         if folded is not None and not is_after(folded, after) or (folded, True) in told:
             continue
         if len(told) == most_of(op):
-            more = True
+            more = most_of(op) > 0
             break
         told.append(((key, i), False) if folded is None else (folded, True))
     result = {"Bucket": [op["bucket"]], "MaxUploads": [str(most_of(op))], "IsTruncated": ["true" if more else "false"],

@@ -442,6 +442,7 @@ def test_uploads_come_in_pages_and_fold(s3, plain):
     assert walk(Prefix="a/", MaxUploads=2) == (everything[:3], [], 2)
     assert walk(Prefix="c d/", Delimiter="/")[0] == everything[5:7]
     assert walk(Prefix="nothing") == ([], [], 1)
+    assert walk(MaxUploads=0) == ([], [], 1)
     status, _, body = plain.request("GET", "/photos", "encoding-type=url&prefix=c%20d&uploads=")
     assert status == 200 and b"<Key>c%20d/x</Key>" in body and b"<Prefix>c%20d</Prefix>" in body
     for query in ("encoding-type=xml&uploads=", "max-uploads=x&uploads="):
@@ -463,6 +464,8 @@ def test_parts_come_in_pages_in_whatever_order_they_went(s3):
             break
         marker = page["NextPartNumberMarker"]
     assert seen == sorted(numbers)
+    none = s3.list_parts(MaxParts=0, **words)
+    assert none["MaxParts"] == 0 and not none["IsTruncated"] and "Parts" not in none
 
 
 # --- what requests say ---

@@ -30,7 +30,7 @@ count_parts(struct files *f)
 	struct part_info found[4];
 	struct err e = { 0 };
 	bool more;
-	int n = multipart_parts(f, "photos", "k", upload_id, 0, 4, found, &more, &e);
+	int n = multipart_parts(f, "photos", "k", upload_id, 0, 4, found, &more, NULL, &e);
 
 	CHECK(n >= 0 || e.kind == ERR_MISSING);
 	return n < 0 ? 0 : (unsigned)n;
@@ -155,7 +155,7 @@ is_given_up(struct files *f)
 	struct part_info found[4];
 	bool more;
 
-	return multipart_parts(f, "photos", "k", upload_id, 0, 4, found, &more, &e) < 0 &&
+	return multipart_parts(f, "photos", "k", upload_id, 0, 4, found, &more, NULL, &e) < 0 &&
 	    e.kind == ERR_MISSING;
 }
 

@@ -451,13 +451,14 @@ parts_are_told_in_pages(void **state)
 	begin(&f, "k", id);
 	for (unsigned i = 1; i <= 7; i++)
 		put_part(&f, "k", id, 10 * i, "abcdefg", i);
-	CHECK(multipart_parts(&f, "photos", "k", id, 0, 4, out, &more, &e) == 4);
+	CHECK(multipart_parts(&f, "photos", "k", id, 0, 4, out, &more, NULL, &e) == 4);
 	CHECK(more && out[0].number == 10 && out[3].number == 40 && out[3].size == 4);
 	CHECK(strlen(out[3].etag) == 32 && out[3].modified_ms);
-	CHECK(multipart_parts(&f, "photos", "k", id, 40, 4, out, &more, &e) == 3);
+	CHECK(multipart_parts(&f, "photos", "k", id, 40, 4, out, &more, NULL, &e) == 3);
 	CHECK(!more && out[2].number == 70);
-	CHECK(multipart_parts(&f, "photos", "k", id, 30, 4, out, &more, &e) == 4 && !more);
-	CHECK(multipart_parts(&f, "photos", "l", id, 0, 4, out, &more, &e) < 0);
+	CHECK(multipart_parts(&f, "photos", "k", id, 30, 4, out, &more, NULL, &e) == 4 && !more);
+	CHECK(multipart_parts(&f, "photos", "k", id, 0, 0, out, &more, NULL, &e) == 0 && !more);
+	CHECK(multipart_parts(&f, "photos", "l", id, 0, 4, out, &more, NULL, &e) < 0);
 	CHECK(e.kind == ERR_MISSING);
 }
 
