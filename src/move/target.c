@@ -5,70 +5,39 @@
 
 #include "base/host.h"
 #include "base/log.h"
-#include "move/internal.h"
+#include "move/target_internal.h"
 #include "service/policy.h"
 
 #define IDLE_WAIT_MS 600000 /* between units */
 #define UNIT_WAIT_MS 120000 /* within one: the source is gone, or stuck */
 #define END_WAIT_MS  15000  /* until the source, which has all its answers, ends the unit */
 
-struct arrival {
-	struct opening opening;
-	enum move_state state; /* arriving, prepared, settled, given up */
-	struct import *imports[SERVICES];
-	struct verdict verdict;
-	bool is_claimed, is_learned;
-	char statement[STATEMENT_MAX];
-	struct sealing sent, received;
-};
-
-struct target {
-	struct mover *mover;
-	struct stream *stream;
-	uint32_t unit, lease_ms;
-	uint64_t failures; /* of flushes, when the unit was opened */
-	char wave[WAVE_ID_SIZE];
-	struct arrival *arrivals; /* UNIT_MAX of them */
-	size_t n;
-	struct buf packed, raw;
-	ZSTD_DCtx *zstd;
-	struct arriving_share memory;
-	bool is_answered; /* the source knows of each arrival that it is here or refused */
-	bool is_skipping; /* there was no memory for the unit: its data is not looked at */
-};
-
-static bool
-is_arriving(const struct arrival *a)
-{
-	return a->state == MOVE_ARRIVING && a->verdict.kind == ERR_NONE;
-}
-
-static bool
-any_is_arriving(const struct target *t)
+bool
+target_is_filling(const struct target *t)
 {
 	for (size_t i = 0; i < t->n; i++)
-		if (is_arriving(&t->arrivals[i]))
+		if (arrival_is_arriving(&t->arrivals[i]))
 			return true;
 	return false;
 }
 
-static void
-refuse(struct arrival *a, const struct err *e)
+void
+target_refuse(struct arrival *a, const struct err *e)
 {
 	a->verdict.kind = e->kind == ERR_NONE ? ERR_INTERNAL : e->kind;
 	snprintf(a->verdict.text, sizeof a->verdict.text, "%.*s", (int)sizeof a->verdict.text - 1,
 	    e->text);
 }
 
-static void
-close_imports(struct arrival *a)
+void
+target_close_imports(struct arrival *a)
 {
 	for (enum service s = SERVICE_PROFILE; s < SERVICES; s++)
 		import_close(take(&a->imports[s]));
 }
 
-static void
-record_of(
+void
+target_record_of(
     const struct target *t, const struct arrival *a, enum move_state state, struct move_record *out)
 {
 	*out = (struct move_record){ .state = state,
@@ -84,8 +53,9 @@ record_of(
 	snprintf(out->statement, sizeof out->statement, "%s", a->statement);
 }
 
-static void
-home_of(const struct target *t, const struct arrival *a, enum home_state state, struct home *out)
+void
+target_home_of(
+    const struct target *t, const struct arrival *a, enum home_state state, struct home *out)
 {
 	*out = (struct home){ .account = a->opening.account,
 		.state = state,
@@ -97,8 +67,8 @@ home_of(const struct target *t, const struct arrival *a, enum home_state state, 
 	snprintf(out->peer, sizeof out->peer, "%s", stream_peer(t->stream));
 }
 
-static struct arrival *
-find_arrival(struct target *t, const struct account_id *id)
+struct arrival *
+target_find(struct target *t, const struct account_id *id)
 {
 	for (size_t i = 0; i < t->n; i++)
 		if (account_equal(&t->arrivals[i].opening.account, id))
@@ -113,9 +83,9 @@ static void
 skip_unit(struct target *t, const struct err *why)
 {
 	for (size_t i = 0; i < t->n; i++) {
-		if (is_arriving(&t->arrivals[i]))
-			refuse(&t->arrivals[i], why);
-		close_imports(&t->arrivals[i]);
+		if (arrival_is_arriving(&t->arrivals[i]))
+			target_refuse(&t->arrivals[i], why);
+		target_close_imports(&t->arrivals[i]);
 	}
 	log_warn("move.refused", t->wave, "from=%s accounts=%zu error=\"%s\"",
 	    stream_peer(t->stream), t->n, why->text);
@@ -177,7 +147,7 @@ refuse_strays(struct target *t, struct err *e)
 		err_set(&ae, ERR_STALE,
 		    "the directory has it at %s, epoch %" PRIu64 ", attempt %" PRIu64,
 		    rows[i].epoch ? rows[i].home : "no region", rows[i].epoch, rows[i].attempt);
-		refuse(a, &ae);
+		target_refuse(a, &ae);
 	}
 	return 0;
 }
@@ -199,10 +169,10 @@ record_arriving(struct target *t, struct err *e)
 
 		if (t->arrivals[i].verdict.kind != ERR_NONE)
 			continue;
-		record_of(t, &t->arrivals[i], MOVE_ARRIVING, &m);
+		target_record_of(t, &t->arrivals[i], MOVE_ARRIVING, &m);
 		if (move_store(b, &m, e) < 0)
 			return -1;
-		home_of(t, &t->arrivals[i], HOME_ARRIVING, &homes[n++]);
+		target_home_of(t, &t->arrivals[i], HOME_ARRIVING, &homes[n++]);
 	}
 	if (n == 0)
 		return 0;
@@ -236,8 +206,8 @@ open_imports(struct target *t, struct arrival *a, struct err *e)
 }
 
 /* model: t_refuse */
-static int
-send_verdicts(struct target *t, enum frame_type type, const struct verdict *v, size_t n,
+int
+target_send_verdicts(struct target *t, enum frame_type type, const struct verdict *v, size_t n,
     const struct note *note, struct err *e)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT(STREAM_FRAME_MAX);
@@ -257,8 +227,8 @@ send_arrival_verdicts(struct target *t, enum frame_type type, struct err *e)
 
 	for (size_t i = 0; i < t->n; i++)
 		v[i] = t->arrivals[i].verdict;
-	t->is_answered = !any_is_arriving(t);
-	return send_verdicts(t, type, v, t->n, NULL, e);
+	t->is_answered = !target_is_filling(t);
+	return target_send_verdicts(t, type, v, t->n, NULL, e);
 }
 
 static void end_unit(struct target *t);
@@ -279,14 +249,14 @@ on_open(struct target *t, struct span p, struct err *e)
 		struct arrival *a = &t->arrivals[i];
 		struct err ae = { 0 };
 
-		if (find_arrival(t, &o[i].account))
+		if (target_find(t, &o[i].account))
 			return err_set(e, ERR_BAD, "OPEN names an account twice");
 		*a = (struct arrival){ .opening = o[i], .state = MOVE_GIVEN_UP };
 		a->is_claimed = claim_take(t->mover, &o[i].account, t->stream);
 		if (!a->is_claimed)
 			err_set(&ae, ERR_BUSY, "another move of it is under way here");
 		if (!a->is_claimed || may_arrive(t, &o[i], &ae) < 0)
-			refuse(a, &ae);
+			target_refuse(a, &ae);
 		t->n = i + 1;
 	}
 	if (refuse_strays(t, e) < 0 || record_arriving(t, e) < 0)
@@ -295,8 +265,9 @@ on_open(struct target *t, struct span p, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		struct err ae = { 0 };
 
-		if (is_arriving(&t->arrivals[i]) && open_imports(t, &t->arrivals[i], &ae) < 0)
-			refuse(&t->arrivals[i], &ae);
+		if (arrival_is_arriving(&t->arrivals[i]) &&
+		    open_imports(t, &t->arrivals[i], &ae) < 0)
+			target_refuse(&t->arrivals[i], &ae);
 	}
 	return send_arrival_verdicts(t, FRAME_OPENED, e);
 }
@@ -306,25 +277,25 @@ on_open(struct target *t, struct span p, struct err *e)
 static int
 take_section(struct target *t, const struct section *s, struct err *e)
 {
-	struct arrival *a = find_arrival(t, &s->account);
+	struct arrival *a = target_find(t, &s->account);
 	struct err ae = { 0 };
 
 	if (!a || a->opening.epoch != s->epoch || a->opening.attempt != s->attempt)
 		return err_set(
 		    e, ERR_BAD, "data of an account, epoch or attempt that was not opened");
-	if (!is_arriving(a))
+	if (!arrival_is_arriving(a))
 		return 0;
 	if (!a->imports[s->service])
 		return err_set(e, ERR_BAD, "data of a service that was not opened");
 	t->memory.import_bytes -= import_memory(a->imports[s->service]);
 	if (import_take(a->imports[s->service], s->items.data, s->items.len, &ae) < 0)
-		refuse(a, &ae);
+		target_refuse(a, &ae);
 	t->memory.import_bytes += import_memory(a->imports[s->service]);
 	return 0;
 }
 
-static int
-check_unit(const struct target *t, uint32_t unit, struct err *e)
+int
+target_check_unit(const struct target *t, uint32_t unit, struct err *e)
 {
 	if (t->n == 0 || unit != t->unit)
 		return err_set(e, ERR_BAD, "a frame of unit %u where %u is open", unit, t->unit);
@@ -347,7 +318,7 @@ on_data(struct target *t, struct err *e)
 		return -1;
 	if (head.failed || raw_len > DATA_RAW_MAX)
 		return err_set(e, ERR_BAD, "malformed DATA");
-	if (check_unit(t, unit, e) < 0)
+	if (target_check_unit(t, unit, e) < 0)
 		return -1;
 	buf_clear(&t->raw);
 	if (arriving_grow(t->mover, &t->memory, &t->packed, t->packed.len, &t->raw, raw_len, &why) <
@@ -380,9 +351,9 @@ write_arrival(struct arrival *a)
 {
 	struct err e = { 0 };
 
-	for (enum service s = SERVICE_PROFILE; s < SERVICES && is_arriving(a); s++)
+	for (enum service s = SERVICE_PROFILE; s < SERVICES && arrival_is_arriving(a); s++)
 		if (a->imports[s] && import_write(a->imports[s], &e) < 0)
-			refuse(a, &e);
+			target_refuse(a, &e);
 }
 
 /* model: t_take */
@@ -391,244 +362,11 @@ on_sync(struct target *t, struct span p, struct err *e)
 {
 	uint32_t unit;
 
-	if (unit_read(p, &unit, e) < 0 || check_unit(t, unit, e) < 0)
+	if (unit_read(p, &unit, e) < 0 || target_check_unit(t, unit, e) < 0)
 		return -1;
 	for (size_t i = 0; i < t->n; i++)
 		write_arrival(&t->arrivals[i]);
 	return send_arrival_verdicts(t, FRAME_SYNCED, e);
-}
-
-/* --- sealing --- */
-
-static int
-check_note(struct target *t, const struct note *note, const uint8_t (*leaves)[SHA256_BYTES],
-    size_t n, struct err *e)
-{
-	const char *from = stream_peer(t->stream);
-	uint8_t key[SIGN_PUBLIC_BYTES], root[SHA256_BYTES];
-	struct note_fields f;
-
-	if (region_key(t->mover->node, from, key, e) < 0 || note_check(note, key, &f, e) < 0)
-		return err_add(e, "the seal of %s", from);
-	merkle_root(leaves, n, root);
-	if (f.role != NOTE_SENT || f.size != n || strcmp(f.region, from) != 0 ||
-	    memcmp(f.root, root, sizeof root) != 0)
-		return err_set(e, ERR_FORGED, "the seal of %s is for something else", from);
-	return 0;
-}
-
-/* Compare one vault with what the source says of it, computed here from what was stored. */
-static int
-check_vault(struct arrival *a, const struct vault_root *want, struct err *e)
-{
-	uint8_t root[SHA256_BYTES];
-	uint64_t version;
-
-	if (!a->imports[want->service])
-		return err_set(e, ERR_BAD, "a statement about a service that was not sent");
-	if (import_write(a->imports[want->service], e) < 0 ||
-	    import_root(a->imports[want->service], &version, root, e) < 0)
-		return -1;
-	if (version != want->version)
-		return err_set(e, ERR_FORGED, "%s arrived at version %" PRIu64 ", not %" PRIu64,
-		    service_name(want->service), version, want->version);
-	if (memcmp(root, want->root, sizeof root) != 0)
-		return err_set(
-		    e, ERR_FORGED, "the content root of %s differs", service_name(want->service));
-	return import_finish(a->imports[want->service], e);
-}
-
-/* model: t_seal */
-static int
-check_statement(struct target *t, struct arrival *a, struct span text, struct err *e)
-{
-	struct move_statement s;
-	unsigned seen = 0;
-
-	if (move_statement_parse(text, &s, e) < 0)
-		return -1;
-	if (!account_equal(&s.account, &a->opening.account) || s.epoch != a->opening.epoch + 1 ||
-	    s.attempt != a->opening.attempt || strcmp(s.from, stream_peer(t->stream)) != 0 ||
-	    strcmp(s.to, t->mover->node->region) != 0)
-		return err_set(e, ERR_FORGED, "the statement is about another move");
-	for (unsigned i = 0; i < s.n_vaults; i++) {
-		if (check_vault(a, &s.vaults[i], e) < 0)
-			return -1;
-		seen |= BIT(s.vaults[i].service);
-	}
-	if (seen != a->opening.services)
-		return err_set(e, ERR_FORGED, "the statement leaves out a service");
-	memcpy(a->statement, text.data, text.len);
-	a->statement[text.len] = 0;
-	return 0;
-}
-
-/* model: t_seal */
-static int
-record_prepared(struct target *t, struct arrival **ok, size_t n, struct err *e)
-{
-	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
-	struct home homes[UNIT_MAX];
-
-	if (!b)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		struct move_record m;
-
-		record_of(t, ok[i], MOVE_PREPARED, &m);
-		if (move_store(b, &m, e) < 0)
-			return -1;
-		region_put_rules(b, &ok[i]->opening.account, ok[i]->opening.services);
-		home_of(t, ok[i], HOME_PREPARED, &homes[i]);
-	}
-	if (homes_set(t->mover->node->homes, homes, n, b, e) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		move_advance(&ok[i]->state, MOVE_PREPARED);
-		close_imports(ok[i]);
-	}
-	return 0;
-}
-
-/* A flush that failed since the unit was opened may have lost pages, though a later one succeeded: then
- * nothing of it is asked of the directory.
- * model: t_seal */
-static int
-check_flushes(struct target *t, struct arrival **ok, size_t n, struct err *e)
-{
-	struct err lost;
-
-	if (flusher_failures(t->mover->node->flusher) == t->failures)
-		return 0;
-	err_set(&lost, ERR_STALE, "the disk of %s failed meanwhile", t->mover->node->region);
-	for (size_t i = 0; i < n; i++)
-		refuse(ok[i], &lost);
-	return err_set(e, ERR_IO, "%s", lost.text);
-}
-
-/* The commit point. Those that the directory refuses get its word as their verdict.
- * model: t_ask, t_no_answer */
-static int
-swap_directory(struct target *t, struct arrival **ok, size_t n, struct err *e)
-{
-	struct swap *s = calloc(n, sizeof *s);
-	int r;
-
-	if (!s)
-		return err_set(e, ERR_MEMORY, "no memory to ask the directory");
-	for (size_t i = 0; i < n; i++) {
-		s[i] = (struct swap){ .account = ok[i]->opening.account,
-			.epoch = ok[i]->opening.epoch,
-			.attempt = ok[i]->opening.attempt,
-			.to_epoch = ok[i]->opening.epoch + 1,
-			.to_attempt = ok[i]->opening.attempt };
-		snprintf(s[i].from, sizeof s[i].from, "%s", stream_peer(t->stream));
-		snprintf(s[i].to, sizeof s[i].to, "%s", t->mover->node->region);
-		sha256(ok[i]->statement, strlen(ok[i]->statement), s[i].statement);
-	}
-	r = directory_swap(t->mover->node->directory, s, n, e);
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		struct err ae;
-
-		if (s[i].is_done)
-			continue;
-		err_set(&ae, ERR_STALE,
-		    "the directory has it at %s, epoch %" PRIu64 ", attempt %" PRIu64,
-		    s[i].is_missing ? "no region" : s[i].now.home, s[i].now.epoch,
-		    s[i].now.attempt);
-		refuse(ok[i], &ae);
-	}
-	free(s);
-	return r;
-}
-
-/* Sign for what has become ours, and serve it.
- * model: t_settle */
-static int
-settle(struct target *t, struct arrival **ok, size_t n, struct note *note, struct err *e)
-{
-	struct node *node = t->mover->node;
-	uint8_t leaves[UNIT_MAX][SHA256_BYTES];
-	struct move_record *r = calloc(n ? n : 1, sizeof *r);
-	struct home homes[UNIT_MAX];
-	int result;
-
-	if (!r)
-		return err_set(e, ERR_MEMORY, "no memory to record arrivals");
-	for (size_t i = 0; i < n; i++)
-		merkle_leaf(ok[i]->statement, strlen(ok[i]->statement), leaves[i]);
-	result = note_sign(NOTE_RECEIVED, node->region, (const uint8_t(*)[SHA256_BYTES])leaves, n,
-	    host_wall_ms(), node->sign_secret, node->sign_public, note, e);
-	for (size_t i = 0; i < n && result == 0; i++) {
-		ok[i]->received = (struct sealing){ .is_there = true, .note = *note };
-		merkle_prove((const uint8_t(*)[SHA256_BYTES])leaves, n, i, &ok[i]->received.proof);
-		record_of(t, ok[i], MOVE_SETTLED, &r[i]);
-		home_of(t, ok[i], HOME_HERE, &homes[i]);
-	}
-	if (result == 0 && n)
-		result = target_record_home(t->mover, r, homes, n, e);
-	for (size_t i = 0; i < n && result == 0; i++)
-		move_advance(&ok[i]->state, MOVE_SETTLED);
-	free(r);
-	return result;
-}
-
-/* model: t_seal */
-static int
-on_seal(struct target *t, struct span p, struct err *e)
-{
-	struct seal_item items[UNIT_MAX];
-	struct arrival *all[UNIT_MAX], *ok[UNIT_MAX];
-	uint8_t leaves[UNIT_MAX][SHA256_BYTES];
-	struct verdict v[UNIT_MAX];
-	struct note sent, received = { 0 };
-	size_t n, k = 0, done = 0;
-	uint32_t unit;
-
-	if (seal_read(p, &unit, &t->lease_ms, items, &n, &sent, e) < 0 ||
-	    check_unit(t, unit, e) < 0)
-		return -1;
-	step("target.sealed");
-	for (size_t i = 0; i < n; i++)
-		merkle_leaf(items[i].statement.data, items[i].statement.len, leaves[i]);
-	if (check_note(t, &sent, (const uint8_t(*)[SHA256_BYTES])leaves, n, e) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		struct arrival *a = all[i] = find_arrival(t, &items[i].account);
-		struct err ae = { 0 };
-
-		if (!a || !is_arriving(a) || a->sent.is_there)
-			return err_set(
-			    e, ERR_BAD, "a statement about an account that is not arriving");
-		a->sent = (struct sealing){ .is_there = true, .note = sent };
-		merkle_prove((const uint8_t(*)[SHA256_BYTES])leaves, n, i, &a->sent.proof);
-		if (check_statement(t, a, items[i].statement, &ae) < 0)
-			refuse(a, &ae);
-		else
-			ok[k++] = a;
-	}
-	/* Before, so that `prepared` is not written over pages that are lost; and after, for a flush that
-	 * failed in between. A crash there is met by the resolver, which looks at the pages again. */
-	if (check_flushes(t, ok, k, e) < 0 || (k && record_prepared(t, ok, k, e) < 0) ||
-	    check_flushes(t, ok, k, e) < 0)
-		return -1;
-	step("target.prepared");
-	if (k && swap_directory(t, ok, k, e) < 0)
-		return err_add(e, "the directory's answer did not come");
-	step("target.swapped");
-	for (size_t i = 0; i < k; i++)
-		if (ok[i]->verdict.kind == ERR_NONE)
-			ok[done++] = ok[i];
-	if (settle(t, ok, done, &received, e) < 0)
-		return -1;
-	step("target.settled");
-	for (size_t i = 0; i < n; i++)
-		v[i] = all[i]->verdict;
-	t->is_answered = !any_is_arriving(t);
-	if (send_verdicts(t, FRAME_DONE, v, n, &received, e) < 0)
-		return -1;
-	step("target.answered");
-	return 0;
 }
 
 /* --- the rest --- */
@@ -639,7 +377,7 @@ on_learned(struct target *t, struct span p, struct err *e)
 {
 	uint32_t unit;
 
-	if (unit_read(p, &unit, e) < 0 || check_unit(t, unit, e) < 0)
+	if (unit_read(p, &unit, e) < 0 || target_check_unit(t, unit, e) < 0)
 		return -1;
 	for (size_t i = 0; i < t->n; i++) {
 		struct arrival *a = &t->arrivals[i];
@@ -670,21 +408,21 @@ end_unit(struct target *t)
 		struct arrival *a = &t->arrivals[i];
 		bool is_lost = a->state == MOVE_PREPARED && a->verdict.kind == ERR_STALE;
 
-		close_imports(a);
-		record_of(t, a, a->state, &r);
+		target_close_imports(a);
+		target_record_of(t, a, a->state, &r);
 		if ((a->state == MOVE_PREPARED && !is_lost) ||
 		    (a->state == MOVE_SETTLED && !a->is_learned)) {
 			resolver_add(t->mover, &r);
 		} else if (a->state == MOVE_ARRIVING || is_lost) {
 			erasure_of_arrival(&r, a->opening.services, &x[n]);
-			home_of(t, a, HOME_NONE, &homes[n]);
+			target_home_of(t, a, HOME_NONE, &homes[n]);
 			given_up[n++] = a;
 		}
 	}
 	if (n && target_record_given_up(t->mover, x, homes, n, &e) < 0) {
 		log_error("move.give_up", t->wave, "accounts=%zu error=\"%s\"", n, e.text);
 		for (size_t i = 0; i < n; i++) {
-			record_of(t, given_up[i], given_up[i]->state, &r);
+			target_record_of(t, given_up[i], given_up[i]->state, &r);
 			resolver_add(t->mover, &r);
 		}
 	}
@@ -703,7 +441,7 @@ on_end(struct target *t, struct span p, struct err *e)
 {
 	uint32_t unit;
 
-	if (unit_read(p, &unit, e) < 0 || check_unit(t, unit, e) < 0)
+	if (unit_read(p, &unit, e) < 0 || target_check_unit(t, unit, e) < 0)
 		return -1;
 	end_unit(t);
 	return 0;
@@ -739,7 +477,7 @@ on_frame(struct target *t, uint8_t type, struct span p, struct err *e)
 	case FRAME_SYNC:
 		return on_sync(t, p, e);
 	case FRAME_SEAL:
-		return on_seal(t, p, e);
+		return target_on_seal(t, p, e);
 	case FRAME_LEARNED:
 		return on_learned(t, p, e);
 	case FRAME_END:
