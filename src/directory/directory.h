@@ -143,7 +143,8 @@ struct directory_ops {
 	int (*wave_list)(
 	    struct directory *d, const char *from, wave_fn *fn, void *arg, struct err *e);
 	/* Planned|paused -> running, running -> paused, not ended -> cancelled (its waiting and
-	 * put-off items too), running -> done; ERR_STALE otherwise. Sets started_ms, finished_ms. */
+	 * put-off items too), running -> done unless some item waits; ERR_STALE otherwise. Sets started_ms,
+	 * finished_ms. */
 	int (*wave_set)(struct directory *d, const char *id, enum wave_state to, struct err *e);
 	/* Failed and put-off items wait again; a done wave runs again (ERR_EXISTS as for wave_plan).
 	 * *N of them. ERR_STALE if it was cancelled. */

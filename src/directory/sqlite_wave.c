@@ -313,18 +313,39 @@ write_state(struct conn *c, int64_t num, enum wave_state to, struct err *e)
 	return db_run(c, st, e);
 }
 
+/* 1: some item of the wave waits; 0; -1. */
+static int
+has_waiting(struct conn *c, int64_t num, struct err *e)
+{
+	static const char sql[] =
+	    "SELECT 1 FROM tally WHERE wave = ?1 AND state = ?2 AND items > 0";
+	_cleanup_(db_resetp) struct sqlite3_stmt *st = db_use(c, sql, e);
+
+	if (!st)
+		return -1;
+	sqlite3_bind_int64(st, 1, num);
+	sqlite3_bind_int(st, 2, ITEM_WAITING);
+	return db_step(c, st, e);
+}
+
 static int
 set_in_transaction(struct conn *c, const char *id, enum wave_state to, struct err *e)
 {
 	struct wave w;
 	int64_t num;
 	uint64_t n;
+	int waits;
 
 	if (wave_read(c, id, &w, &num, e) < 0)
 		return -1;
 	if (!(steps[to].from & BIT(w.state)))
 		return err_set(e, ERR_STALE, "wave %s is %s and can't be %s", w.id,
 		    wave_state_name(w.state), wave_state_name(to));
+	/* What failed may have been told to wait again since its mover looked. */
+	waits = to == WAVE_DONE ? has_waiting(c, num, e) : 0;
+	if (waits)
+		return waits < 0 ? -1
+		                 : err_set(e, ERR_STALE, "accounts of wave %s wait again", w.id);
 	if (to == WAVE_CANCELLED &&
 	    items_turn(c, num, BIT(ITEM_WAITING) | BIT(ITEM_PUT_OFF), ITEM_CANCELLED, &n, e) < 0)
 		return -1;

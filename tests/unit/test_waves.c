@@ -377,6 +377,30 @@ what_failed_is_tried_again(void **state)
 	CHECK(sums.items[ITEM_FAILED] == 1 && sums.items[ITEM_WAITING] == 0);
 }
 
+/* The mover has counted that nothing is left, and the operator has it tried again meanwhile. */
+static void
+a_wave_whose_accounts_wait_again_is_not_done(void **state)
+{
+	struct fixture *f = *state;
+	struct wave_sums sums;
+	struct wave w, got;
+	struct err e = { 0 };
+	uint64_t n;
+
+	add_rows(f, 0, 2, "IN");
+	w = plan(f, "IN", 2);
+	CHECK_OK(directory_wave_set(f->as[BJ], w.id, WAVE_RUNNING, &e), &e);
+	set_item(f, w.id, 0, ITEM_ERASED, "");
+	set_item(f, w.id, 1, ITEM_FAILED, "never");
+	CHECK_OK(directory_wave_retry(f->as[SG], w.id, &n, &e), &e);
+	CHECK(n == 1);
+	CHECK(directory_wave_set(f->as[BJ], w.id, WAVE_DONE, &e) == -1 && e.kind == ERR_STALE);
+	CHECK_OK(directory_wave_get(f->as[BJ], w.id, &got, &sums, &e), &e);
+	CHECK(got.state == WAVE_RUNNING && sums.items[ITEM_WAITING] == 1);
+	set_item(f, w.id, 1, ITEM_ERASED, "");
+	CHECK_OK(directory_wave_set(f->as[BJ], w.id, WAVE_DONE, &e), &e);
+}
+
 static void
 a_region_without_operators_changes_its_own_waves_only(void **state)
 {
@@ -411,6 +435,7 @@ main(void)
 		FILE_AND_REMOTE(items_are_found_by_state_and_in_order),
 		FILE_AND_REMOTE(a_cancelled_wave_leaves_what_moves_alone),
 		FILE_AND_REMOTE(what_failed_is_tried_again),
+		FILE_AND_REMOTE(a_wave_whose_accounts_wait_again_is_not_done),
 		cmocka_unit_test_setup_teardown(
 		    a_region_without_operators_changes_its_own_waves_only, setup_remote, teardown),
 	};
