@@ -75,6 +75,16 @@ account_json(const struct account_id *id)
 	return json_string(text);
 }
 
+/* LIST with IT behind it; NULL: no memory, and whatever is made of that has none either. */
+static json_t *
+append(json_t *list, json_t *it)
+{
+	if (json_array_append_new(list, it) == 0)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
 /* The array NAME of an answer, of at most MAX. */
 static json_t *
 rows(json_t *answer, const char *name, size_t max, size_t *n)
@@ -121,7 +131,7 @@ client_add(struct directory *d, const struct placement *p, size_t n, struct err 
 
 	assert(n <= DIRECTORY_BATCH_MAX);
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, placement_pack(&p[i]));
+		list = append(list, placement_pack(&p[i]));
 	return tell(d, "add", json_pack("{s:o}", "rows", list), e);
 }
 
@@ -149,7 +159,7 @@ client_swap(struct directory *d, struct swap *s, size_t n, struct err *e)
 
 	assert(n <= DIRECTORY_BATCH_MAX);
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, swap_pack(&s[i]));
+		list = append(list, swap_pack(&s[i]));
 	rc = call(d, "swap", json_pack("{s:o}", "swaps", list), CALL_WAIT_MS, &answer, e);
 	if (rc == 0)
 		rc = read_swapped(answer, s, n, e);
@@ -379,7 +389,7 @@ client_wave_update(
 
 	assert(n <= DIRECTORY_BATCH_MAX);
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, item_pack(&items[i]));
+		list = append(list, item_pack(&items[i]));
 	return tell(d, "wave_update", json_pack("{s:s, s:o}", "id", id, "items", list), e);
 }
 

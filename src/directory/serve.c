@@ -369,8 +369,13 @@ serve_wave_items(struct call *c, struct err *e)
 	        c->d, id, (unsigned)json_integer_value(mask), after, items, &n, e) < 0)
 		return -1;
 	list = json_array();
-	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, item_pack(&items[i]));
+	for (size_t i = 0; i < n; i++) {
+		if (json_array_append_new(list, item_pack(&items[i])) == 0)
+			continue;
+		/* A shorter list would say that there are no more. */
+		json_decref(list);
+		return err_set(e, ERR_MEMORY, "no memory for a list");
+	}
 	c->answer = json_pack("{s:o}", "items", list);
 	return 0;
 }

@@ -326,6 +326,36 @@ accounts_are_counted_by_home_and_country(void **state)
 	json_decref(should);
 }
 
+static _Thread_local unsigned until_no_memory;
+
+static void *
+malloc_or_not(size_t n)
+{
+	return until_no_memory && --until_no_memory == 0 ? NULL : malloc(n);
+}
+
+static void
+want_of_memory_adds_all_rows_or_says_so(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = { 0 };
+	bool fired = true;
+
+	json_set_alloc_funcs(malloc_or_not, free);
+	for (unsigned nth = 1; fired; nth++) {
+		struct placement p[] = { row(10 * nth, "sg", "IN"), row(10 * nth + 1, "sg", "IN") };
+		int rc;
+
+		until_no_memory = nth;
+		rc = directory_add(f->as[SG], p, 2, &e);
+		fired = until_no_memory == 0;
+		until_no_memory = 0;
+		for (unsigned i = 0; rc == 0 && i < 2; i++)
+			check_at(f, 10 * nth + i, "sg", 1, 0);
+	}
+	json_set_alloc_funcs(malloc, free);
+}
+
 int
 main(void)
 {
@@ -340,6 +370,7 @@ main(void)
 		FILE_AND_REMOTE(an_account_is_suspended_and_back),
 		FILE_AND_REMOTE(a_list_has_all_in_order),
 		FILE_AND_REMOTE(accounts_are_counted_by_home_and_country),
+		FILE_AND_REMOTE(want_of_memory_adds_all_rows_or_says_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
