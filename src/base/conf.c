@@ -3,9 +3,11 @@
 #include "base/buf.h"
 #include "base/fs.h"
 
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define FILE_MAX_BYTES ((size_t)1 << 20)
 
@@ -327,6 +329,12 @@ struct unit {
 	uint64_t times;
 };
 
+/* From small to large: an amount is told in the largest that leaves no rest. */
+static const struct unit count_units[] = {
+	{ "", 1 },
+	{ NULL, 0 },
+};
+
 static const struct unit size_units[] = {
 	{ "", 1 },
 	{ "KiB", 1 << 10 },
@@ -336,7 +344,6 @@ static const struct unit size_units[] = {
 };
 
 static const struct unit time_units[] = {
-	{ "", 1 },
 	{ "ms", 1 },
 	{ "s", 1000 },
 	{ "m", 60 * 1000 },
@@ -345,7 +352,7 @@ static const struct unit time_units[] = {
 	{ NULL, 0 },
 };
 
-/* false when TEXT is no number with one of UNITS, or past 64 bits. */
+/* false when TEXT is no number with one of UNITS, or past 64 bits. Nothing needs no unit. */
 static bool
 parse_number(const char *text, const struct unit *units, uint64_t *out)
 {
@@ -363,44 +370,89 @@ parse_number(const char *text, const struct unit *units, uint64_t *out)
 	for (; units->word; units++)
 		if (strcmp(units->word, text) == 0)
 			return !__builtin_mul_overflow(v, units->times, out);
-	return false;
+	*out = 0;
+	return !v && !*text;
+}
+
+#define AMOUNT_SIZE 32
+
+static const char *
+amount_text(uint64_t v, const struct unit *units, char out[static AMOUNT_SIZE])
+{
+	const struct unit *best = units;
+
+	for (; v && units->word; units++)
+		if (v % units->times == 0)
+			best = units;
+	snprintf(out, AMOUNT_SIZE, "%" PRIu64 "%s%s", v / best->times, v && *best->word ? " " : "",
+	    v ? best->word : "");
+	return out;
+}
+
+int
+conf_refuse(
+    struct conf *c, const char *section, const char *word, struct err *e, const char *format, ...)
+{
+	const struct entry *found = last_entry(c, section, word);
+	char why[160];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(why, sizeof(why), format, ap);
+	va_end(ap);
+	if (!found)
+		return err_set(e, ERR_BAD, "%s: %s: %s", c->shown_name, word, why);
+	return err_set(e, ERR_BAD, "%s:%u: %s = %.60s: %s", c->shown_name, found->line, word,
+	    found->value, why);
 }
 
 static int
 get_number(struct conf *c, const char *section, const char *word, const struct unit *units,
-    const char *example, uint64_t fallback, uint64_t min, uint64_t max, uint64_t *out,
+    const char *expected, uint64_t fallback, uint64_t min, uint64_t max, uint64_t *out,
     struct err *e)
 {
-	const struct entry *found = last_entry(c, section, word);
+	const char *value = conf_get(c, section, word);
+	char least[AMOUNT_SIZE], most[AMOUNT_SIZE];
 	uint64_t v;
 
-	if (!found) {
+	if (!value) {
 		*out = fallback;
 		return 0;
 	}
-	if (!parse_number(found->value, units, &v))
-		return err_set(e, ERR_BAD, "%s:%u: %s = %.40s: expected a number such as %s",
-		    c->shown_name, found->line, word, found->value, example);
+	if (!parse_number(value, units, &v))
+		return conf_refuse(c, section, word, e, "expected %s", expected);
+	if (v < min && max == UINT64_MAX)
+		return conf_refuse(
+		    c, section, word, e, "must be at least %s", amount_text(min, units, least));
 	if (v < min || v > max)
-		return err_set(e, ERR_BAD, "%s:%u: %s = %.40s: must lie between %llu and %llu%s",
-		    c->shown_name, found->line, word, found->value, (unsigned long long)min,
-		    (unsigned long long)max, units == time_units ? " ms" : "");
+		return conf_refuse(c, section, word, e, "must lie between %s and %s",
+		    amount_text(min, units, least), amount_text(max, units, most));
 	*out = v;
 	return 0;
+}
+
+int
+conf_count(struct conf *c, const char *section, const char *word, uint64_t fallback, uint64_t min,
+    uint64_t max, uint64_t *out, struct err *e)
+{
+	return get_number(
+	    c, section, word, count_units, "a number without a unit", fallback, min, max, out, e);
 }
 
 int
 conf_size(struct conf *c, const char *section, const char *word, uint64_t fallback, uint64_t min,
     uint64_t max, uint64_t *out, struct err *e)
 {
-	return get_number(c, section, word, size_units, "64 MiB", fallback, min, max, out, e);
+	return get_number(c, section, word, size_units, "bytes, or a size in KiB, MiB or GiB",
+	    fallback, min, max, out, e);
 }
 
 int
 conf_ms(struct conf *c, const char *section, const char *word, uint64_t fallback, uint64_t min,
     uint64_t max, uint64_t *out, struct err *e)
 {
-	return get_number(c, section, word, time_units, "30 s", fallback, min, max, out, e);
+	return get_number(c, section, word, time_units,
+	    "a time with its unit (ms, s, m, h or d), such as 30 s", fallback, min, max, out, e);
 }
 
 int
@@ -418,20 +470,41 @@ conf_bool(
 		{ "off", false },
 		{ "false", false },
 	};
-	const struct entry *found = last_entry(c, section, word);
+	const char *value = conf_get(c, section, word);
 
-	if (!found) {
+	if (!value) {
 		*out = fallback;
 		return 0;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-		if (strcmp(found->value, words[i].word) == 0) {
+		if (strcmp(value, words[i].word) == 0) {
 			*out = words[i].value;
 			return 0;
 		}
 	}
-	return err_set(e, ERR_BAD, "%s:%u: %s = %.40s: expected yes or no", c->shown_name,
-	    found->line, word, found->value);
+	return conf_refuse(c, section, word, e, "expected yes or no");
+}
+
+bool
+endpoint_valid(const char *at)
+{
+	const char *colon = strrchr(at, ':');
+	size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+
+	return digits && digits < 6 && !colon[1 + digits] && atoi(colon + 1) <= 65535;
+}
+
+int
+conf_endpoint(
+    struct conf *c, const char *section, const char *word, const char **out, struct err *e)
+{
+	const char *value = conf_get(c, section, word);
+
+	if (value && !endpoint_valid(value))
+		return conf_refuse(
+		    c, section, word, e, "expected HOST:PORT with a port up to 65535");
+	*out = value;
+	return 0;
 }
 
 const char *

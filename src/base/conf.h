@@ -27,8 +27,11 @@ int conf_need(
     struct conf *c, const char *section, const char *word, const char **out, struct err *e);
 /* The N-th value of a repeated word, or NULL past the last. */
 const char *conf_get_nth(struct conf *c, const char *section, const char *word, size_t n);
-/* Numbers with an optional unit: sizes take KiB MiB GiB, times take ms s m h (result in ms);
- * ERR_BAD outside [MIN, MAX]. Absent: *OUT is DEFAULT. */
+/* Numbers: a count has no unit, a size may have KiB MiB GiB, a time has to have ms s m h d (result in
+ * ms) unless it is 0. ERR_BAD outside [MIN, MAX]. Absent: *OUT is FALLBACK. */
+must_check
+int conf_count(struct conf *c, const char *section, const char *word, uint64_t fallback,
+    uint64_t min, uint64_t max, uint64_t *out, struct err *e);
 must_check
 int conf_size(struct conf *c, const char *section, const char *word, uint64_t fallback,
     uint64_t min, uint64_t max, uint64_t *out, struct err *e);
@@ -39,6 +42,16 @@ int conf_ms(struct conf *c, const char *section, const char *word, uint64_t fall
 must_check
 int conf_bool(
     struct conf *c, const char *section, const char *word, bool fallback, bool *out, struct err *e);
+/* HOST:PORT as it stands, or NULL if it is absent. */
+must_check
+int conf_endpoint(
+    struct conf *c, const char *section, const char *word, const char **out, struct err *e);
+/* Whether AT is HOST:PORT with a port up to 65535; the host is whoever looks it up's to judge. */
+bool endpoint_valid(const char *at);
+/* ERR_BAD: "file:line: word = value: FORMAT", for a value that only its reader can judge; without line
+ * and value if there is no such WORD, so that it may also be a "[section]". Returns -1. */
+int conf_refuse(struct conf *c, const char *section, const char *word, struct err *e,
+    const char *format, ...) printf_like(5, 6);
 /* The N-th section whose first word is KIND ("peer"): its name ("sg"), or NULL past the last. */
 const char *conf_section(struct conf *c, const char *kind, size_t n);
 /* ERR_BAD naming the first line whose word nobody asked for. */

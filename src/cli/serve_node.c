@@ -93,9 +93,8 @@ load_regions(struct serving *s, struct err *e)
 		return err_set(e, ERR_MEMORY, "no memory for the regions");
 	if (!c || !trial)
 		return -1;
-	if (regions_read(c, regions, &n, e) < 0)
-		return err_add(e, "%s", s->conf.regions);
-	if (check_own_region(&s->conf, regions, n, &own, e) < 0 || policy_load(trial, c, e) < 0 ||
+	if (regions_read(c, regions, &n, e) < 0 ||
+	    check_own_region(&s->conf, regions, n, &own, e) < 0 || policy_load(trial, c, e) < 0 ||
 	    conf_check_unused(c, e) < 0)
 		return -1;
 	/* A node can't change its own key while it runs. */

@@ -54,8 +54,9 @@ country_valid(const char *c)
 
 /* --- loading --- */
 
+/* One region id of N bytes, with the blanks around it. */
 static int
-add_region(struct rule *r, const char *text, size_t n, struct err *e)
+add_region(struct rule *r, const char *text, size_t n)
 {
 	char name[REGION_NAME_SIZE];
 
@@ -63,27 +64,23 @@ add_region(struct rule *r, const char *text, size_t n, struct err *e)
 		text++, n--;
 	while (n && (text[n - 1] == ' ' || text[n - 1] == '\t'))
 		n--;
-	if (n >= sizeof(name) || n == 0)
-		return err_set(e, ERR_BAD, "[policy %s]: '%.*s' is no region id", r->country,
-		    n < 40 ? (int)n : 40, text);
+	if (n >= sizeof(name) || n == 0 || r->n == REGIONS_MAX)
+		return -1;
 	memcpy(name, text, n);
 	name[n] = '\0';
 	if (!region_name_valid(name))
-		return err_set(e, ERR_BAD, "[policy %s]: '%s' is no region id", r->country, name);
-	if (r->n == REGIONS_MAX)
-		return err_set(
-		    e, ERR_BAD, "[policy %s]: more than %d regions", r->country, REGIONS_MAX);
+		return -1;
 	memcpy(r->regions[r->n++], name, n + 1);
 	return 0;
 }
 
 static int
-load_regions(struct rule *r, const char *list, struct err *e)
+load_regions(struct rule *r, const char *list)
 {
 	for (;;) {
 		size_t n = strcspn(list, ",");
 
-		if (add_region(r, list, n, e) < 0)
+		if (add_region(r, list, n) < 0)
 			return -1;
 		if (!list[n])
 			return 0;
@@ -94,17 +91,20 @@ load_regions(struct rule *r, const char *list, struct err *e)
 static int
 load_rule(struct conf *c, const char *country, struct rule *r, struct err *e)
 {
-	char section[24];
+	char section[32];
 	const char *regions, *transit;
 
+	snprintf(section, sizeof(section), "[policy %.20s]", country);
 	if (strcmp(country, "*") && !country_valid(country))
-		return err_set(e, ERR_BAD,
-		    "[policy %.20s]: a country is two capital letters, or * for all others",
-		    country);
+		return conf_refuse(
+		    c, "", section, e, "a country is two capital letters, or * for all others");
 	snprintf(section, sizeof(section), "policy %s", country);
 	snprintf(r->country, sizeof(r->country), "%s", country);
-	if (conf_need(c, section, "regions", &regions, e) < 0 || load_regions(r, regions, e) < 0)
+	if (conf_need(c, section, "regions", &regions, e) < 0)
 		return -1;
+	if (load_regions(r, regions) < 0)
+		return conf_refuse(c, section, "regions", e,
+		    "expected up to %d region ids such as in-mum, sg", REGIONS_MAX);
 	if (quota_conf(c, section, QUOTA_DEFAULT, &r->quota, e) < 0)
 		return -1;
 	transit = conf_get(c, section, "transit");
@@ -113,8 +113,7 @@ load_rule(struct conf *c, const char *country, struct rule *r, struct err *e)
 	else if (strcmp(transit, "redirect") == 0)
 		r->transit = TRANSIT_REDIRECT;
 	else
-		return err_set(e, ERR_BAD, "[%s]: transit is proxy or redirect, not '%.40s'",
-		    section, transit);
+		return conf_refuse(c, section, "transit", e, "expected proxy or redirect");
 	return 0;
 }
 

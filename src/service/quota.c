@@ -30,26 +30,23 @@ struct quota {
 	pthread_mutex_t locks[LOCKS];
 };
 
-static int
-conf_limit(struct conf *c, const char *section, const char *word, uint64_t fallback, uint64_t *out,
-    struct err *e)
-{
-	const char *text = conf_get(c, section, word);
-
-	if (text && strcmp(text, "none") == 0) {
-		*out = QUOTA_NONE;
-		return 0;
-	}
-	return conf_size(c, section, word, fallback, 0, INT64_MAX, out, e);
-}
-
 int
 quota_conf(
     struct conf *c, const char *section, uint64_t fallback, struct quota_limit *out, struct err *e)
 {
-	if (conf_limit(c, section, "quota_bytes", fallback, &out->bytes, e) < 0)
-		return -1;
-	return conf_limit(c, section, "quota_objects", fallback, &out->objects, e);
+	const char *bytes = conf_get(c, section, "quota_bytes");
+	const char *objects = conf_get(c, section, "quota_objects");
+
+	out->bytes = out->objects = QUOTA_NONE;
+	if ((!bytes || strcmp(bytes, "none") != 0) &&
+	    conf_size(c, section, "quota_bytes", fallback, 0, INT64_MAX, &out->bytes, e) < 0)
+		return conf_refuse(
+		    c, section, "quota_bytes", e, "expected a size such as 50 GiB, or none");
+	if ((!objects || strcmp(objects, "none") != 0) &&
+	    conf_count(c, section, "quota_objects", fallback, 0, INT64_MAX, &out->objects, e) < 0)
+		return conf_refuse(
+		    c, section, "quota_objects", e, "expected a number such as 1000000, or none");
+	return 0;
 }
 
 struct quota *

@@ -340,7 +340,9 @@ def test_a_wrong_configuration_is_refused_and_named(fresh, old, new, says):
 @pytest.mark.parametrize("old, new, says", [
     ("[region cn-bj]", "[region cn-bj]\ncolour = red", "colour"),
     ("sign = ", "sign = AAAA", "sign"),
-    ("transit = proxy", "transit = perhaps", "transit"),
+    ("transit = proxy", "transit = perhaps", "transit = perhaps: expected proxy or redirect"),
+    ("peer = 127.0.0.1:", "peer = 127.0.0.1-", "peer = 127.0.0.1-"),
+    ("[policy *]", "[policy India]", "[policy India]: a country"),
     ("s3 = https", "# s3 = https", "s3"),
 ])
 def test_a_wrong_regions_file_is_refused_and_named(fresh, old, new, says):
@@ -349,7 +351,8 @@ def test_a_wrong_regions_file_is_refused_and_named(fresh, old, new, says):
         head, tail = f.read().split("\n\n", 1)
     with open(path, "w") as f:
         f.write(head + "\n\n" + tail.replace(old, new, 1))
-    assert says in fresh.refuses_to_start(BAD)
+    said = fresh.refuses_to_start(BAD)
+    assert says in said and said.count("regions.conf") == 1
 
 
 @pytest.mark.parametrize("key", ["region.key", "sign.key", "tls.key"])

@@ -454,6 +454,8 @@ a_wrong_value_names_its_line(void **state)
 		CHECK(conf_ms(c, "n", numbers[i], 0, 0, UINT64_MAX, &v, &e) == -1);
 	}
 	CHECK(strncmp(e.text, "my.conf:8: ", 11) == 0);
+	CHECK(conf_ms(c, "n", "b", 0, 0, 9, &v, &e) == -1); /* 5 of what? */
+	CHECK(conf_count(c, "n", "d", 0, 0, UINT64_MAX, &v, &e) == -1);
 	CHECK(conf_size(c, "n", "b", 0, 6, 9, &v, &e) == -1);
 	CHECK(conf_size(c, "n", "b", 0, 1, 4, &v, &e) == -1);
 	CHECK(v == 77);
