@@ -101,6 +101,8 @@ kind_of_errno(int errnum)
 	case EACCES:
 	case EPERM:
 		return ERR_DENIED;
+	case EADDRINUSE:
+		return ERR_BUSY;
 	default:
 		return ERR_IO;
 	}
@@ -110,6 +112,9 @@ int
 err_errno(struct err *e, int errnum, const char *format, ...)
 {
 	char prefix[sizeof(e->text)], reason[128];
+	const char *why = errnum == EADDRINUSE
+	    ? "another process has this port; `ss -ltnp` tells which"
+	    : strerror_r(errnum, reason, sizeof(reason));
 	va_list args;
 
 	if (!e)
@@ -117,7 +122,7 @@ err_errno(struct err *e, int errnum, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(prefix, sizeof(prefix), format, args);
 	va_end(args);
-	prepend(e, prefix, strerror_r(errnum, reason, sizeof(reason)));
+	prepend(e, prefix, why);
 	e->kind = kind_of_errno(errnum);
 	return -1;
 }

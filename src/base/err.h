@@ -50,7 +50,8 @@ int err_set(struct err *e, enum err_kind kind, const char *format, ...) printf_l
 int err_add(struct err *e, const char *format, ...) printf_like(2, 3);
 
 /* Set *E from errno value ERRNUM: "FORMAT: strerror". ENOSPC, EDQUOT: ERR_FULL; ENOMEM:
- * ERR_MEMORY; ENOENT: ERR_MISSING; EEXIST: ERR_EXISTS; EACCES, EPERM: ERR_DENIED; else ERR_IO.
+ * ERR_MEMORY; ENOENT: ERR_MISSING; EEXIST: ERR_EXISTS; EACCES, EPERM: ERR_DENIED; EADDRINUSE:
+ * ERR_BUSY; else ERR_IO.
  * Returns -1. */
 int err_errno(struct err *e, int errnum, const char *format, ...) printf_like(3, 4);
 

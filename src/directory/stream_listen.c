@@ -434,7 +434,7 @@ accept_all(void *arg)
 }
 
 static int
-listen_one(struct stream_listener *l, const struct addrinfo *a, struct err *e)
+listen_one(struct stream_listener *l, const char *at, const struct addrinfo *a, struct err *e)
 {
 	const int on = 1;
 
@@ -443,7 +443,7 @@ listen_one(struct stream_listener *l, const struct addrinfo *a, struct err *e)
 	l->fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
 	if (l->fd < 0 || setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 	    bind(l->fd, a->ai_addr, a->ai_addrlen) < 0 || listen(l->fd, 128) < 0)
-		return err_errno(e, errno, "listening");
+		return err_errno(e, errno, "%s", at);
 	return 0;
 }
 
@@ -454,11 +454,11 @@ listen_any(struct stream_listener *l, const char *at, struct err *e)
 	int rc = -1;
 
 	if (stream_resolve(at, true, &list, e) < 0)
-		return -1;
+		return err_add(e, "stream_listen");
 	for (struct addrinfo *a = list; a && rc < 0; a = a->ai_next)
-		rc = listen_one(l, a, e);
+		rc = listen_one(l, at, a, e);
 	freeaddrinfo(list);
-	return rc < 0 ? err_add(e, "%s", at) : 0;
+	return rc < 0 ? err_add(e, "stream_listen") : 0;
 }
 
 struct stream_listener *

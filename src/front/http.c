@@ -135,6 +135,23 @@ start_shards(struct listener *l, unsigned n, const struct tls *tls, struct err *
 	return 0;
 }
 
+static const char *const listener_names[] = {
+	[LISTEN_S3] = "s3",
+	[LISTEN_S3_PLAIN] = "s3_plain",
+	[LISTEN_PEER] = "peer",
+	[LISTEN_ADMIN] = "admin",
+	[LISTEN_METRICS] = "metrics",
+};
+
+/* An error names the word of region.conf. */
+static int
+open_tcp(struct front *f, unsigned which, const char *at, bool loopback_only, struct err *e)
+{
+	if (listener_open_tcp(&f->listeners[which], at, loopback_only, e) < 0)
+		return err_add(e, "%s_listen", listener_names[which]);
+	return 0;
+}
+
 static int
 start_s3_tls(struct front *f, const struct front_config *c, unsigned threads, struct err *e)
 {
@@ -149,7 +166,7 @@ start_s3_tls(struct front *f, const struct front_config *c, unsigned threads, st
 	    fs_read(c->key_path, PEM_MAX, &key, e) < 0)
 		return -1;
 	tls = (struct tls){ buf_str(&cert), buf_str(&key), NULL };
-	if (listener_open_tcp(l, c->s3_tls_at, false, e) < 0)
+	if (open_tcp(f, LISTEN_S3, c->s3_tls_at, false, e) < 0)
 		return -1;
 	return start_shards(l, threads, &tls, e);
 }
@@ -164,7 +181,7 @@ start_peer(struct front *f, const struct front_config *c, unsigned threads, stru
 	if (!p)
 		return err_set(e, ERR_BAD, "a peer listener needs the regions' certificates");
 	tls = (struct tls){ peers_cert_pem(p), peers_key_pem(p), peers_ca_pem(p) };
-	if (listener_open_tcp(l, c->peer_at, false, e) < 0)
+	if (open_tcp(f, LISTEN_PEER, c->peer_at, false, e) < 0)
 		return -1;
 	return start_shards(l, threads, &tls, e);
 }
@@ -178,7 +195,7 @@ start_listeners(struct front *f, const struct front_config *c, unsigned threads,
 	if (c->s3_tls_at && start_s3_tls(f, c, threads, e) < 0)
 		return -1;
 	if (c->s3_plain_at &&
-	    (listener_open_tcp(&l[LISTEN_S3_PLAIN], c->s3_plain_at, true, e) < 0 ||
+	    (open_tcp(f, LISTEN_S3_PLAIN, c->s3_plain_at, true, e) < 0 ||
 	        start_shards(&l[LISTEN_S3_PLAIN], threads, &none, e) < 0))
 		return -1;
 	/* Half of a user's requests may come here: those that other regions pass on. */
@@ -189,7 +206,7 @@ start_listeners(struct front *f, const struct front_config *c, unsigned threads,
 	        start_shards(&l[LISTEN_ADMIN], 1, &none, e) < 0))
 		return -1;
 	if (c->metrics_at &&
-	    (listener_open_tcp(&l[LISTEN_METRICS], c->metrics_at, true, e) < 0 ||
+	    (open_tcp(f, LISTEN_METRICS, c->metrics_at, true, e) < 0 ||
 	        start_shards(&l[LISTEN_METRICS], 1, &none, e) < 0))
 		return -1;
 	return acceptor_start(f, e);
@@ -256,10 +273,8 @@ front_start_with(const struct front_config *c, const struct front_table *t, stru
 unsigned
 front_port(const struct front *f, const char *which)
 {
-	static const char *const names[] = { "s3", "s3_plain", "peer", "admin", "metrics" };
-
 	for (unsigned i = 0; i < LISTENERS; i++)
-		if (!strcmp(names[i], which))
+		if (!strcmp(listener_names[i], which))
 			return f->listeners[i].port;
 	return 0;
 }

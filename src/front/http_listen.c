@@ -105,7 +105,7 @@ listener_open_tcp(struct listener *l, const char *at, bool loopback_only, struct
 	rc = errno;
 	freeaddrinfo(found);
 	if (l->fd < 0)
-		return err_errno(e, rc, "listening at %s", at);
+		return err_errno(e, rc, "%s", at);
 	l->port = port_of(l->fd);
 	return 0;
 }

@@ -375,10 +375,10 @@ def test_two_processes_can_not_have_one_store(fresh):
     fresh.create()
 
 
-def test_a_port_that_is_taken_is_named(fresh):
-    with socket.create_server(("127.0.0.1", fresh.port)):
-        done = subprocess.run([DOMICILE, "serve", "--config", fresh.conf], capture_output=True, text=True, timeout=60)
-    assert done.returncode and str(fresh.port) in done.stderr
+@pytest.mark.parametrize("at, word", enumerate(["s3_listen", "peer_listen", "stream_listen", "metrics_listen"]))
+def test_a_port_that_is_taken_is_named_with_its_word(fresh, at, word):
+    with socket.create_server(("127.0.0.1", fresh.port + at)):
+        assert f"{word}: 127.0.0.1:{fresh.port + at}: another process has this port" in fresh.refuses_to_start(BUSY)
 
 
 # --- signals ---
