@@ -7,9 +7,11 @@
 #include "base/log.h"
 #include "front/xml.h"
 
-/* A large answer under way. The account is not erased here before it is through. */
+/* A large answer under way. The account is not erased here before it is through, unless it is removed
+ * altogether: then the answer breaks off, however slowly its client takes it. */
 struct reading {
 	struct node *node;
+	struct account_id account;
 	struct object *object;
 	struct gate_pass pass;
 	uint64_t offset, n;
@@ -23,7 +25,7 @@ reading_read(void *arg, uint64_t at, void *p, size_t n)
 	struct err e = { 0 };
 	ssize_t got;
 
-	if (at >= g->n)
+	if (at >= g->n || gate_is_removed(g->node, &g->account))
 		return -1;
 	if (n > g->n - at)
 		n = g->n - at;
@@ -100,9 +102,12 @@ give_large(struct s3_call *c, struct reading *g, struct object **o, uint64_t off
 {
 	struct request *r = c->r;
 
-	*g = (struct reading){
-		.node = r->node, .object = take(o), .pass = c->pass, .offset = offset, .n = n
-	};
+	*g = (struct reading){ .node = r->node,
+		.account = r->account,
+		.object = take(o),
+		.pass = c->pass,
+		.offset = offset,
+		.n = n };
 	memcpy(g->id, r->id, sizeof g->id);
 	c->pass.is_inside = false;
 	r->read = reading_read;

@@ -265,6 +265,8 @@ receive_pieces(struct receiving *g, struct err *e)
 	while (!is_over(c) && (n = request_read(c->r, g->bytes, READ_BYTES, e)) > 0) {
 		if (receive_bytes(g, g->bytes, (size_t)n, e) < 0)
 			return -1;
+		if (gate_is_removed(c->r->node, &c->r->account))
+			return s3_refuse(c, e, 403, "AccessDenied", "the account is being removed");
 		if (can_follow(g)) {
 			g->looked_at = upload_bytes(c->upload);
 			if (s3_has_moved(c))

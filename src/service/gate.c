@@ -89,3 +89,11 @@ gate_leave(struct node *n, struct gate_pass *pass)
 	pass->is_inside = false;
 	homes_leave(n->homes, &inner);
 }
+
+bool
+gate_is_removed(struct node *n, const struct account_id *id)
+{
+	struct home home;
+
+	return n->homes && homes_get(n->homes, id, &home, NULL) == 1 && home.state == HOME_REMOVING;
+}

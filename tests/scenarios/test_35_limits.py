@@ -402,3 +402,37 @@ def test_a_node_without_memory_refuses_and_recovers(node):
     soon(lambda: answers.append(user.request("PUT", "/files/after", body=b"x")) or answers[-1][0] == 200)
     assert {answer[0] for answer in answers} <= {200, 503}
     assert region.is_up(), region.log()
+
+
+def begun(user, method, path, length=0):
+    """A connection with the head of a request whose body is still to come."""
+    headers = user.signer().headers(method, path, payload="UNSIGNED-PAYLOAD")
+    connection = socket.create_connection(("127.0.0.1", user.region.plain_port), 60)
+    lines = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), f"Content-Length: {length}"]
+    connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+    return connection
+
+
+def draw_out(step, hurry):
+    """Go on with a request as slowly as nobody would wait for, until it is broken off."""
+    with contextlib.suppress(OSError):
+        while step():
+            hurry.wait(0.1)
+
+
+def test_an_account_is_removed_while_its_requests_are_drawn_out(node):
+    region, hurry = node(), threading.Event()
+    user = account_of(region)
+    assert user.request("PUT", "/files/large", body=b"x" * (24 * MIB))[0] == 200
+    reads, writes = begun(user, "GET", "/files/large"), begun(user, "PUT", "/files/slow", 24 * MIB)
+    threads = [threading.Thread(target=draw_out, args=(step, hurry), daemon=True)
+               for step in (lambda: reads.recv(16384), lambda: writes.send(b"x" * 16384))]
+    for thread in threads:
+        thread.start()
+    soon(lambda: metric(region, "domicile_http_memory_bytes") > 0)
+    assert all(thread.is_alive() for thread in threads)
+    region.command("account", "remove", user.account["account"], "--yes")
+    hurry.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
