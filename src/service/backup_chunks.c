@@ -168,24 +168,69 @@ copy_chunk(struct writing *w, struct chunk_entry *c, struct err *e)
 	return 1;
 }
 
-/* The chunks of one group are all in w->names: copy them, and write their list. */
-static int
-end_group(struct writing *w, struct err *e)
+/* Those that the backup before has of vault ID, whatever has become of them. */
+static void
+add_known(struct writing *w, const struct vault_id *id)
 {
-	struct chunk_entry *c = (void *)w->names.data;
-	size_t n = w->names.len / sizeof(*c);
-	struct backup_object o;
+	const struct chunk_entry *c = (void *)w->known.data;
 
-	if (!n)
-		return 0;
-	if (buf_check(&w->names, e) < 0 || load_known(w, e) < 0)
+	for (size_t n = w->known.len / sizeof(*c); n > 0; n--, c++)
+		if (memcmp(&c->id, id, sizeof(*id)) == 0)
+			buf_add(&w->names, c, sizeof(*c));
+}
+
+static int
+note_name(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
+    struct err *e)
+{
+	struct chunk_entry c = { .id = *id, .bytes = bytes };
+	struct writing *w = arg;
+
+	(void)e;
+	memcpy(c.name, name->b, sizeof(c.name));
+	buf_add(&w->names, &c, sizeof(c));
+	return 0;
+}
+
+/* The names of vault ID into w->names. Where its folder can't be read to the end, some may be there twice. */
+static int
+list_names(struct writing *w, const struct vault_id *id, struct err *e)
+{
+	const struct chunk_entry whole = { .id = *id };
+	struct err why = { 0 };
+
+	buf_clear(&w->names);
+	if (chunks_list(w->b->node->chunks, id, note_name, w, &why) < 0) {
+		if (leave_out(w, &whole, &why, e) < 0)
+			return -1;
+		add_known(w, id);
+	}
+	return buf_check(&w->names, e);
+}
+
+/* 1: it is in the backup; 0: it was left out; -1. */
+static int
+keep_chunk(struct writing *w, struct chunk_entry *c, struct err *e)
+{
+	if (writing_stopped(w->b, e) < 0)
 		return -1;
-	qsort(c, n, sizeof(*c), entry_order);
-	buf_clear(&w->list);
+	return is_known(w, c) ? 1 : copy_chunk(w, c, e);
+}
+
+static int
+keep_vault(struct writing *w, const struct vault_id *id, struct err *e)
+{
+	struct chunk_entry *c;
+	size_t n;
+
+	if (list_names(w, id, e) < 0)
+		return -1;
+	c = (void *)w->names.data;
+	n = w->names.len / sizeof(*c);
+	if (n)
+		qsort(c, n, sizeof(*c), entry_order);
 	for (size_t i = 0; i < n; i++) {
-		int r = writing_stopped(w->b, e) < 0 ? -1
-		    : is_known(w, &c[i])             ? 1
-		                                     : copy_chunk(w, &c[i], e);
+		int r = i && entry_order(&c[i - 1], &c[i]) == 0 ? 0 : keep_chunk(w, &c[i], e);
 
 		if (r < 0)
 			return err_add(e, "chunks");
@@ -197,29 +242,45 @@ end_group(struct writing *w, struct err *e)
 		atomic_store(&w->b->chunks, w->m.chunks);
 		atomic_store(&w->b->chunk_bytes, w->m.chunk_bytes);
 	}
-	buf_clear(&w->names);
+	return 0;
+}
+
+static int
+end_group(struct writing *w, struct err *e)
+{
+	struct backup_object o;
+
 	if (!w->list.len)
 		return 0;
 	if (buf_check(&w->list, e) < 0 ||
 	    writing_put_object(w, w->list.data, w->list.len, &o, e) < 0)
 		return -1;
+	buf_clear(&w->list);
 	buf_add(&w->lists, &o, sizeof(o));
 	return 0;
 }
 
 static int
-keep_name(void *arg, const struct vault_id *id, const struct chunk_name *name, uint64_t bytes,
-    struct err *e)
+begin_group(struct writing *w, unsigned group, struct err *e)
 {
-	struct chunk_entry c = { .id = *id, .bytes = bytes };
-	struct writing *w = arg;
-
-	if (id->account.b[0] != w->group && end_group(w, e) < 0)
+	if (end_group(w, e) < 0)
 		return -1;
-	w->group = id->account.b[0];
-	memcpy(c.name, name->b, sizeof(c.name));
-	buf_add(&w->names, &c, sizeof(c));
+	w->group = group;
+	return load_known(w, e);
+}
+
+static int
+note_vault(void *arg, const struct vault_id *id, struct err *e)
+{
+	(void)e;
+	buf_add(arg, id, sizeof(*id));
 	return 0;
+}
+
+static int
+vault_order(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct vault_id));
 }
 
 static int
@@ -231,16 +292,37 @@ count_chunk(void *arg, const struct vault_id *id, const struct chunk_name *name,
 	return 0;
 }
 
+/* About, for those who watch. */
+static void
+count_all(struct writing *w, const struct vault_id *ids, size_t n)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		(void)!chunks_list(w->b->node->chunks, &ids[i], count_chunk, &total, NULL);
+	atomic_store(&w->b->chunks_total, total);
+}
+
 int
 writing_chunks(struct writing *w, struct err *e)
 {
-	struct chunks *chunks = w->b->node->chunks;
-	uint64_t total = 0;
+	_cleanup_buf_ struct buf all = BUF_INIT(0);
+	struct vault_id *ids;
+	size_t n;
 
-	if (chunks_list(chunks, NULL, count_chunk, &total, e) < 0)
+	if (chunks_vaults(w->b->node->chunks, note_vault, &all, e) < 0 || buf_check(&all, e) < 0)
 		return -1;
-	atomic_store(&w->b->chunks_total, total);
-	if (chunks_list(chunks, NULL, keep_name, w, e) < 0)
-		return -1;
+	ids = (void *)all.data;
+	n = all.len / sizeof(*ids);
+	if (n)
+		qsort(ids, n, sizeof(*ids), vault_order);
+	count_all(w, ids, n);
+	for (size_t i = 0; i < n; i++) {
+		unsigned group = ids[i].account.b[0];
+
+		if (((!i || group != w->group) && begin_group(w, group, e) < 0) ||
+		    keep_vault(w, &ids[i], e) < 0)
+			return -1;
+	}
 	return end_group(w, e);
 }

@@ -40,16 +40,16 @@ struct writing {
 	struct buf run;         /* the records of the next run */
 	struct vault_id last;   /* of the vault before */
 
-	/* Chunks of one group: what there was before, and what there is. */
+	/* The chunks of one group: what there was before, and what there is. */
 	struct manifest before;
 	size_t before_next; /* the next of its lists */
 	struct buf known, list;
-	struct buf names; /* of struct chunk_entry, without digests */
+	struct buf names; /* of struct chunk_entry, of one vault */
 	unsigned group;
 	uint8_t *copying;         /* WRITING_COPY */
 	uint8_t head[CHUNK_HEAD]; /* of the chunk copied last */
 	bool has_left_out;
-	struct vault_id left_out; /* the last one with a chunk that can't be read */
+	struct vault_id left_out; /* the last one with content that can't be read */
 };
 
 /* ERR_CANCELLED: the node stops. */
