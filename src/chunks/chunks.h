@@ -57,7 +57,7 @@ struct chunks_ops {
 	/* Remove every chunk of the vault, unfinished ones included, durably. None is fine. */
 	int (*drop)(struct chunks *c, const struct vault_id *id, struct err *e);
 	/* The chunks of one vault, or of all if ID is NULL, in no order. Unfinished ones left by a
-	 * crash are removed when the store is opened. */
+	 * crash are removed when the store is opened, but in a folder that can't be read. */
 	int (*list)(struct chunks *c, const struct vault_id *id, chunks_list_fn *fn, void *arg,
 	    struct err *e);
 	/* Bytes that chunks may still take; 0: they are answered ERR_FULL. UINT64_MAX: no bound. */

@@ -7,6 +7,7 @@
  * names are durable. Every path is made of digits of ours, so none leads elsewhere.
  */
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/space.h"
 #include "chunks/chunks.h"
 
@@ -630,18 +631,21 @@ make_groups(struct file_chunks *f, struct err *e)
 	return any_new ? fs_sync_dir(f->root, e) : 0;
 }
 
-/* Nobody writes yet: what is unfinished is left from a crash. */
+/* Nobody writes yet: what is unfinished is left from a crash. A folder that can't be read costs its own vault. */
 static int
 remove_parts(struct file_chunks *f, const struct vault_id *id, void *arg, struct err *e)
 {
 	_cleanup_(dir_closep) DIR *d = NULL;
-	char path[PATH_SIZE];
+	char path[PATH_SIZE], account[ACCOUNT_TEXT_SIZE];
+	struct err why;
 
-	(void)arg;
+	(void)arg, (void)e;
 	vault_path(f, id, path);
-	if (open_dir(path, &d, e) < 0)
-		return -1;
-	return d ? empty_dir(d, true, e) : 0;
+	if (open_dir(path, &d, &why) == 0 && (!d || empty_dir(d, true, &why) == 0))
+		return 0;
+	account_text(&id->account, account);
+	log_error("chunk.folder", NULL, "account=%s service=%u %s", account, id->service, why.text);
+	return 0;
 }
 
 struct chunks *

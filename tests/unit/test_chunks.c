@@ -461,6 +461,29 @@ a_fault_fires_at_its_call_and_once(void **state)
 	is_wrapped = false;
 }
 
+/* A link to itself in place of a folder: opening it fails, whoever asks. */
+static void
+a_folder_that_cannot_be_read_costs_its_own_vault(void **state)
+{
+	_cleanup_buf_ struct buf found = BUF_INIT(0);
+	struct chunks *c = must_open(*state);
+	struct err e = { 0 };
+	char folder[600];
+
+	must_put(c, &mara, &one, "hello");
+	must_put(c, &theo, &two, "world");
+	chunks_close(c);
+	snprintf(folder, sizeof folder, "%s", check_path(*state, MARA_FOLDER));
+	CHECK(rename(folder, check_path(*state, "aside")) == 0 && symlink(folder, folder) == 0);
+
+	c = must_open(*state);
+	CHECK(has(c, &theo, &two, "world"));
+	CHECK(listed(c, &theo, "/22=5 ") == 1);
+	CHECK(chunks_list(c, &mara, note_chunk, &found, &e) < 0 && e.kind == ERR_IO);
+	CHECK(chunks_drop(c, &mara, &e) < 0 && e.kind == ERR_IO);
+	chunks_close(c);
+}
+
 static int
 wrapped_setup(void **state)
 {
@@ -495,6 +518,7 @@ main(void)
 		TWICE(a_removed_chunk_goes_on_for_its_readers),
 		TWICE(a_dropped_vault_leaves_no_folder),
 		TWICE(unfinished_chunks_are_removed_on_opening),
+		TEST(a_folder_that_cannot_be_read_costs_its_own_vault),
 		TWICE(a_list_has_only_finished_chunks),
 		TWICE(no_path_leads_outside),
 		TWICE(drops_and_writers_get_along),
