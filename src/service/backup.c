@@ -69,6 +69,15 @@ writing_put_part(struct writing *w, int fd, const char *path, struct err *e)
 	return 0;
 }
 
+/* Whether the folder has object O, and as it should be: what has become damaged there is written anew. */
+static bool
+has_content(const char *folder, const struct backup_object *o)
+{
+	_cleanup_buf_ struct buf there = BUF_INIT(0);
+
+	return backup_read_object(folder, o, o->bytes, &there, NULL) == 0;
+}
+
 int
 writing_put_object(
     struct writing *w, const void *p, size_t n, struct backup_object *out, struct err *e)
@@ -79,7 +88,7 @@ writing_put_object(
 	sha256(p, n, out->digest);
 	out->bytes = n;
 	backup_object_path(w->folder, out->digest, path);
-	if (backup_is_there(path, n))
+	if (has_content(w->folder, out))
 		return 0;
 	fd = writing_begin_part(w, e);
 	if (fd < 0 || fs_write_all(fd, p, n, e) < 0 || writing_put_part(w, fd, path, e) < 0)
@@ -353,6 +362,23 @@ lock_folder(struct writing *w, struct err *e)
 	return 0;
 }
 
+/* With its lists of chunks: what is not known to be there is copied anew. */
+static int
+load_generation(struct writing *w, uint32_t number, struct err *e)
+{
+	_cleanup_manifest_ struct manifest m = { 0 };
+	_cleanup_buf_ struct buf list = BUF_INIT(LIST_MAX);
+
+	if (backup_manifest(w->folder, number, &m, e) < 0)
+		return -1;
+	for (size_t i = 0; i < m.n_lists; i++)
+		if (backup_read_object(w->folder, &m.lists[i], LIST_MAX, &list, e) < 0)
+			return err_add(e, "generation %u", number);
+	w->before = m;
+	m = (struct manifest){ 0 };
+	return 0;
+}
+
 static int
 load_before(struct writing *w, struct err *e)
 {
@@ -371,9 +397,9 @@ load_before(struct writing *w, struct err *e)
 	/* One that can't be read is of no help, and is no hindrance: what an older one has is as good. */
 	for (size_t at = numbers.len; at > 0; at -= sizeof(number)) {
 		memcpy(&number, numbers.data + at - sizeof(number), sizeof(number));
-		if (backup_manifest(w->folder, number, &w->before, &why) == 0)
+		if (load_generation(w, number, &why) == 0)
 			break;
-		log_warn("backup.before", NULL, "%s", why.text);
+		log_warn("backup.before", NULL, "is not built on: %s", why.text);
 	}
 	return 0;
 }

@@ -19,6 +19,10 @@
  * that are erased meanwhile: these are gone. The directory is copied last, so that an account whose record
  * was seen has its row, unless it was removed.
  *
+ * Damage of the folder is not built on: a run or list that is not what its name says is written anew, and where a list
+ * of the backup before can't be read, the one before that is used, or all chunks are copied. The bytes of chunks that
+ * are there are looked at by backup_verify alone.
+ *
  * Damage of the store ends no backup, and is named in the manifest. A vault whose header is malformed is in it as
  * it is. Records that can't be read are missing, and with them the backup is incomplete: it is restored only by
  * who says so, and does not push the newest complete one out of the folder. Chunks are all in it, also those of

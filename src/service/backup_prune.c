@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/log.h"
 
 struct kept {
 	struct manifest *m;
@@ -145,7 +146,7 @@ add_group(const char *folder, const struct manifest *m, size_t *at, unsigned g, 
 	if (*at == m->n_lists)
 		return 0;
 	if (backup_read_object(folder, &m->lists[*at], LIST_MAX, &raw, e) < 0)
-		return -1;
+		return err_add(e, "generation %u", m->generation);
 	r = READER(raw.data, raw.len);
 	while ((rc = chunk_entry_next(&r, &c, e)) > 0 && c.id.account.b[0] == g) {
 		buf_add(&s->bytes, &c.id, VAULT_ID_BYTES);
@@ -156,27 +157,40 @@ add_group(const char *folder, const struct manifest *m, size_t *at, unsigned g, 
 	return rc < 0 ? -1 : 0;
 }
 
+/* Those of group G that any of K needs. */
+static int
+gather_group(const char *folder, const struct kept *k, size_t *at, unsigned g, struct names *s,
+    struct err *e)
+{
+	buf_clear(&s->bytes);
+	for (size_t i = 0; i < k->n; i++)
+		if (add_group(folder, &k->m[i], &at[i], g, s, e) < 0)
+			return -1;
+	if (buf_check(&s->bytes, e) < 0)
+		return -1;
+	names_sort(s);
+	return 0;
+}
+
+/* What a generation with a damaged list needs is not known: until it goes in its turn, chunks stay. */
 static int
 prune_chunks(const char *folder, const struct kept *k, struct err *e)
 {
-	size_t *at = calloc(k->n + 1, sizeof(*at));
+	_cleanup_(freep) size_t *at = calloc(k->n + 1, sizeof(*at));
 	struct names s = { .bytes = BUF_INIT(0), .size = CHUNK_NAME };
 	char path[BACKUP_PATH];
+	struct err why;
 	int rc = at ? 0 : err_set(e, ERR_MEMORY, "no memory to prune a backup");
 
 	for (unsigned g = 0; g < BACKUP_GROUPS && rc == 0; g++) {
-		buf_clear(&s.bytes);
-		for (size_t i = 0; i < k->n && rc == 0; i++)
-			rc = add_group(folder, &k->m[i], &at[i], g, &s, e);
-		if (rc == 0)
-			rc = buf_check(&s.bytes, e);
-		names_sort(&s);
+		if (gather_group(folder, k, at, g, &s, &why) < 0) {
+			log_warn("backup.prune", NULL, "chunks stay: %s", why.text);
+			break;
+		}
 		snprintf(path, sizeof(path), "%s/chunks/%02x", folder, g);
-		if (rc == 0)
-			rc = remove_others(path, &s, chunk_of, e);
+		rc = remove_others(path, &s, chunk_of, e);
 	}
 	buf_free(&s.bytes);
-	free(at);
 	return rc;
 }
 
