@@ -33,6 +33,8 @@ void keys_close(struct keys *k);
 CLEANUP(struct keys, keys_close)
 
 uint32_t keys_generation(struct keys *k);
+/* Of those that there are: what is wrapped with one before it opens no more. */
+uint32_t keys_oldest(struct keys *k);
 /* How many generations there are: more than one while vaults are wrapped anew. */
 unsigned keys_count(struct keys *k);
 

@@ -360,6 +360,17 @@ keys_generation(struct keys *k)
 	return generation;
 }
 
+uint32_t
+keys_oldest(struct keys *k)
+{
+	uint32_t generation;
+
+	pthread_mutex_lock(&k->lock);
+	generation = k->g.all[0].generation;
+	pthread_mutex_unlock(&k->lock);
+	return generation;
+}
+
 unsigned
 keys_count(struct keys *k)
 {

@@ -150,7 +150,9 @@ note_key(
 
 	if (r < 0 && (why.kind != ERR_FORGED || id->service >= SERVICES))
 		return err_set(e, why.kind, "%s", why.text);
-	if (r < 0 || (r > 0 && (!generation || generation > keys_generation(w->b->node->keys)))) {
+	if (r < 0 ||
+	    (r > 0 &&
+	        (generation < w->key_oldest || generation > keys_generation(w->b->node->keys)))) {
 		writing_note_damage(w, &(struct backup_damage){ .kind = BACKUP_HEADER, .id = *id });
 		return 0;
 	}
@@ -274,7 +276,9 @@ write_all(struct writing *w, struct err *e)
 
 	w->m.began_ms = host_wall_ms();
 	if (n->engine) {
-		/* Before the records are read: what they speak of stays until it is copied. */
+		/* Before the records are read: what they speak of stays until it is copied, and a rotation may
+		 * end meanwhile. */
+		w->key_oldest = keys_oldest(n->keys);
 		chunks_hold(n->chunks);
 		rc = write_records(w, e);
 		atomic_store(&w->b->step, STEP_CHUNKS);

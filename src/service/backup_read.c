@@ -268,7 +268,8 @@ backup_verify(
 
 struct trying {
 	struct keys *keys;
-	uint32_t newest;     /* that the backup speaks of: a header with a later one is malformed */
+	uint32_t oldest,
+	    newest;          /* that the backup speaks of: a header with any other is malformed */
 	uint32_t opened[16]; /* generations of which a key was unwrapped */
 	size_t n;
 	struct err why; /* the first that was not */
@@ -290,7 +291,8 @@ try_key(struct trying *t, const struct change *c, struct err *e)
 	uint32_t generation;
 	int is_header = transfer_key_of(NULL, &c->id, c->key, c->value, &generation, &why);
 
-	if (is_header <= 0 || !generation || generation > t->newest || has_opened(t, generation))
+	if (is_header <= 0 || generation < t->oldest || generation > t->newest ||
+	    has_opened(t, generation))
 		return 0;
 	if (transfer_key_of(t->keys, &c->id, c->key, c->value, &generation, &why) >= 0) {
 		if (t->n < ARRAY_LEN(t->opened))
@@ -326,7 +328,7 @@ int
 backup_check_keys(const char *folder, const struct manifest *m, struct keys *k, struct err *e)
 {
 	struct reading r = { .folder = folder, .m = m };
-	struct trying t = { .keys = k, .newest = m->key_newest };
+	struct trying t = { .keys = k, .oldest = m->key_oldest, .newest = m->key_newest };
 
 	if (each_run(&r, try_keys, &t, e) < 0)
 		return -1;

@@ -435,6 +435,34 @@ a_chunk_that_a_backup_has_outlives_damage_of_the_store(void **state)
 	place_close(&p);
 }
 
+/* Generation 1 of the region key is destroyed; the header of one vault says it all the same. */
+static void
+a_header_that_names_a_key_before_all_is_malformed(void **state)
+{
+	_cleanup_manifest_ struct manifest m = { 0 };
+	struct vault_id id = { .service = SERVICE_FILES };
+	_cleanup_buf_ struct buf h = BUF_INIT(0);
+	struct err e = { 0 };
+	struct place p;
+	int64_t n;
+
+	(void)state;
+	place_open(&p);
+	CHECK_OK(keys_add(p.region.node.keys, 2, &e), &e);
+	CHECK_OK(keys_destroy_old(p.region.node.keys, &e), &e);
+	(void)account_with_things(&p);
+	id.account = account_with_things(&p).account;
+	h = header_of(&p, &id);
+	be32_put(h.data + 27, 1);
+	put_record(&p, &id, "H", (struct span){ h.data, h.len });
+	back_up(&p, 1, &n);
+	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+	CHECK(m.key_oldest == 2 && m.key_newest == 2 && m.damaged == 1 && m.n_damages == 1);
+	CHECK(m.damages[0].kind == BACKUP_HEADER && !memcmp(&m.damages[0].id, &id, VAULT_ID_BYTES));
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	place_close(&p);
+}
+
 enum harm { CHANGED, CUT, REMOVED, HARMS };
 
 static void
@@ -530,6 +558,7 @@ main(void)
 		cmocka_unit_test(
 		    chunks_of_one_vault_are_named_once_and_a_failure_of_another_kind_is_none),
 		cmocka_unit_test(a_chunk_that_a_backup_has_outlives_damage_of_the_store),
+		cmocka_unit_test(a_header_that_names_a_key_before_all_is_malformed),
 		cmocka_unit_test(a_damaged_list_of_the_backup_before_costs_a_copy_of_what_it_had),
 		cmocka_unit_test(a_damaged_object_of_a_backup_is_written_anew),
 	};
