@@ -51,12 +51,19 @@ vault_memo_clear(struct vault *v)
 		drop(v, m);
 }
 
+/* A transaction begins with a query: without one SQLite's memory stays where it is. */
+static bool
+is_in_transaction(struct vault *v)
+{
+	return v->was_queried && !sqlite3_get_autocommit(v->db);
+}
+
 struct memo_value *
 vault_memo_find(struct vault *v, struct span name)
 {
 	struct memo_entry *m = NULL;
 
-	if (v->must_close || !sqlite3_get_autocommit(v->db))
+	if (v->must_close || is_in_transaction(v))
 		return NULL;
 	HASH_FIND(hh, v->memo, name.data, name.len, m);
 	counter_add(m ? &hits : &misses, 1);
@@ -81,7 +88,7 @@ vault_memo_keep(struct vault *v, struct span name, struct memo_value *value)
 {
 	struct memo_entry *m;
 
-	if (!v->has_spare || v->must_close || !sqlite3_get_autocommit(v->db) ||
+	if (!v->has_spare || v->must_close || is_in_transaction(v) ||
 	    value->bytes > MEMO_BYTES_MAX / 8)
 		return;
 	HASH_FIND(hh, v->memo, name.data, name.len, m);

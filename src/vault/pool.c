@@ -372,6 +372,12 @@ pool_give(struct vault *v)
 	if (!v)
 		return;
 	p = v->pool;
+	if (vault_is_untouched(v)) {
+		pthread_mutex_lock(&p->lock);
+		pool_release(p, v);
+		pthread_mutex_unlock(&p->lock);
+		return;
+	}
 	vault_settle(v);
 	if (!v->must_close && sealed_wants_checkpoint(v->sealed)) {
 		checkpoint_overdue(p, v);

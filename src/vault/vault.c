@@ -206,11 +206,15 @@ vault_disconnect(struct vault *v)
 	buf_free(&v->dropped);
 }
 
+bool
+vault_is_untouched(const struct vault *v)
+{
+	return v->bytes && !v->was_queried && !v->has_chunk_changes && !v->must_close;
+}
+
 void
 vault_settle(struct vault *v)
 {
-	if (!v->was_queried && !v->has_chunk_changes)
-		return; /* all is as it was */
 	for (struct query *q = v->queries; q; q = q->next)
 		if (q->is_in_use)
 			query_end(q);
