@@ -146,8 +146,8 @@ struct directory_ops {
 	 * put-off items too), running -> done unless some item waits; ERR_STALE otherwise. Sets started_ms,
 	 * finished_ms. */
 	int (*wave_set)(struct directory *d, const char *id, enum wave_state to, struct err *e);
-	/* Failed and put-off items wait again; a done wave runs again (ERR_EXISTS as for wave_plan).
-	 * *N of them. ERR_STALE if it was cancelled. */
+	/* Failed and put-off items wait again, as if they had never been tried; a done wave runs again
+	 * (ERR_EXISTS as for wave_plan). *N of them. ERR_STALE if it was cancelled. */
 	int (*wave_retry)(struct directory *d, const char *id, uint64_t *n, struct err *e);
 	/* Items in one of the states of MASK with account > *AFTER; *N in: room, out: how many. */
 	int (*wave_items)(struct directory *d, const char *id, unsigned mask,

@@ -337,7 +337,7 @@ int
 items_turn(
     struct conn *c, int64_t num, unsigned mask, enum item_state to, uint64_t *n, struct err *e)
 {
-	static const char sql[] = "UPDATE item SET state = ?3,"
+	static const char sql[] = "UPDATE item SET state = ?3, tries = iif(?3 = 0, 0, tries),"
 	                          " reason = iif(?3 = 0, '', reason)"
 	                          " WHERE wave = ?1 AND state = ?2"
 	                          " RETURNING bytes, held, pause_us > 0";

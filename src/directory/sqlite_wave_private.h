@@ -12,7 +12,8 @@ must_check
 int wave_read(struct conn *c, const char *id, struct wave *w, int64_t *num, struct err *e);
 must_check
 int tally_apply(struct conn *c, int64_t num, const struct tally_delta *delta, struct err *e);
-/* Turn all items in a state of MASK to state TO; *N of them. Those that wait again lose their reason. */
+/* Turn all items in a state of MASK to state TO; *N of them. Those that wait again lose their reason, and their
+ * tries are counted anew. */
 must_check
 int items_turn(
     struct conn *c, int64_t num, unsigned mask, enum item_state to, uint64_t *n, struct err *e);

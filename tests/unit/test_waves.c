@@ -38,7 +38,7 @@ check_sums(struct fixture *f, const char *id, struct wave_sums *sums)
 static void
 set_item(struct fixture *f, const char *id, unsigned n, enum item_state state, const char *reason)
 {
-	struct wave_item item = { .account = account(n), .state = state };
+	struct wave_item item = { .account = account(n), .state = state, .tries = 1 };
 	struct err e = { 0 };
 
 	strcpy(item.reason, reason);
@@ -346,6 +346,7 @@ static void
 what_failed_is_tried_again(void **state)
 {
 	struct fixture *f = *state;
+	struct wave_item items[4];
 	struct wave_sums sums;
 	struct wave w, got;
 	struct err e = { 0 };
@@ -361,6 +362,9 @@ what_failed_is_tried_again(void **state)
 	CHECK_OK(directory_wave_set(f->as[BJ], w.id, WAVE_DONE, &e), &e);
 	CHECK_OK(directory_wave_retry(f->as[BJ], w.id, &n, &e), &e);
 	CHECK(n == 2);
+	n = ARRAY_LEN(items);
+	CHECK_OK(directory_wave_items(f->as[BJ], w.id, BIT(ITEM_WAITING), NULL, items, &n, &e), &e);
+	CHECK(n == 2 && items[0].tries == 0 && items[1].tries == 0);
 	CHECK_OK(directory_wave_get(f->as[BJ], w.id, &got, &sums, &e), &e);
 	CHECK(got.state == WAVE_RUNNING && got.finished_ms == 0);
 	CHECK(sums.items[ITEM_WAITING] == 2 && sums.items[ITEM_FAILED] == 0);
