@@ -13,10 +13,11 @@
 
 #define UPDATES_AT_ONCE 256 /* the directory does nothing else meanwhile */
 #define QUEUE_LOW       512
-#define TRIES_MAX       8
 #define BUSY_MS         5000 /* written to within: moves singly */
 #define TICK_MS         250
-#define PUT_OFF_MS      2000
+#define ROUND_MS        2000 /* what was put off N times is tried again once in 2^N rounds */
+#define ROUNDS_SHIFT    5    /* N at most, so about once a minute */
+#define TRIES_MAX       20   /* which takes a quarter of an hour */
 
 void
 job_trouble(struct job *j, const struct err *e)
@@ -32,9 +33,8 @@ job_trouble(struct job *j, const struct err *e)
 /* --- updates --- */
 
 void
-job_update(struct job *j, const struct wave_item *item)
+job_note(struct job *j, const struct wave_item *item)
 {
-	pthread_mutex_lock(&j->lock);
 	for (size_t i = 0; i < j->n_updates; i++) {
 		struct wave_item *u = &j->updates[i];
 
@@ -42,13 +42,15 @@ job_update(struct job *j, const struct wave_item *item)
 			continue;
 		/* Only the newest state goes out, with the figures it had before. */
 		u->state = item->state;
+		if (item->tries)
+			u->tries = item->tries;
 		memcpy(u->reason, item->reason, sizeof u->reason);
 		if (item->bytes || item->pause_us) {
 			u->bytes = item->bytes;
 			u->pause_us = item->pause_us;
 			u->held = item->held;
 		}
-		goto out;
+		return;
 	}
 	if (j->n_updates == j->cap_updates) {
 		size_t cap = j->cap_updates ? j->cap_updates * 2 : 256;
@@ -58,13 +60,19 @@ job_update(struct job *j, const struct wave_item *item)
 			log_error(
 			    "wave.update", j->wave.id, "error=\"no memory; recovered later\"");
 			atomic_store(&j->must_recover, true);
-			goto out;
+			return;
 		}
 		j->updates = p;
 		j->cap_updates = cap;
 	}
 	j->updates[j->n_updates++] = *item;
-out:
+}
+
+void
+job_update(struct job *j, const struct wave_item *item)
+{
+	pthread_mutex_lock(&j->lock);
+	job_note(j, item);
 	pthread_mutex_unlock(&j->lock);
 }
 
@@ -84,8 +92,8 @@ job_item(struct mover *m, const char *wave, const struct wave_item *item)
 		log_warn("wave.update", wave, "error=\"%s\"", e.text);
 }
 
-/* Give the directory what has piled up. What can't be delivered stays. */
-static void
+/* Give the directory what has piled up; whether it has all of it. What can't be delivered stays. */
+static bool
 send_updates(struct job *j)
 {
 	struct wave_item *batch = NULL;
@@ -103,7 +111,7 @@ send_updates(struct job *j)
 		}
 		pthread_mutex_unlock(&j->lock);
 		if (!batch)
-			return;
+			return n == 0;
 		if (directory_wave_update(j->mover->node->directory, j->wave.id, batch, n, &e) <
 		    0) {
 			log_warn("wave.update", j->wave.id, "error=\"%s\"", e.text);
@@ -120,7 +128,7 @@ send_updates(struct job *j)
 					job_update(j, &batch[i]);
 			}
 			free(batch);
-			return;
+			return false;
 		}
 		free(batch);
 	}
@@ -269,41 +277,63 @@ take_waiting(struct job *j, struct wave_item *item)
 	enqueue_item(j, item);
 }
 
+/* So that the wait between two tries grows, and need not be remembered. */
+static bool
+is_due(const struct job *j, uint32_t tries)
+{
+	unsigned shift = tries < ROUNDS_SHIFT ? tries : ROUNDS_SHIFT;
+
+	return j->round_from >> shift != j->round_to >> shift;
+}
+
 static void
 take_put_off(struct job *j, struct wave_item *item)
 {
 	if (item->tries >= TRIES_MAX) {
 		item->state = ITEM_FAILED;
 		job_update(j, item);
-		return;
+	} else if (is_due(j, item->tries)) {
+		enqueue_item(j, item);
 	}
-	enqueue_item(j, item);
 }
 
 static void
-refill(struct job *j)
+read_waiting(struct job *j)
 {
-	uint64_t now = host_mono_ms();
+	if (!read_items(j, BIT(ITEM_WAITING), take_waiting)) {
+		j->waiting_read = true;
+		j->has_after = false;
+	}
+}
 
+static void
+read_put_off(struct job *j)
+{
+	if (!j->has_after)
+		j->round_to = (host_mono_ns() - j->began_ns) / 1000000 / ROUND_MS;
+	if (j->round_to != j->round_from && !read_items(j, BIT(ITEM_PUT_OFF), take_put_off)) {
+		j->has_after = false;
+		j->round_from = j->round_to;
+	}
+}
+
+static void
+refill(struct job *j, const struct wave_sums *sums)
+{
 	if (queue_length(j) >= QUEUE_LOW || atomic_load(&j->is_held))
 		return;
-	if (atomic_exchange(&j->must_reread, false))
-		j->put_off_at_ms = now;
-	if (!j->waiting_read) {
-		if (!read_items(j, BIT(ITEM_WAITING), take_waiting)) {
-			j->waiting_read = true;
-			j->has_after = false;
-			j->put_off_at_ms = now + PUT_OFF_MS;
-		}
+	/* Those under way the directory must know of as such, or they would be read once more. */
+	if (j->waiting_read && (queue_length(j) > 0 || !send_updates(j)))
 		return;
-	}
-	if (queue_length(j) > 0 || atomic_load(&j->active) > 0 || now < j->put_off_at_ms)
-		return;
-	send_updates(j);
-	if (!read_items(j, BIT(ITEM_PUT_OFF) | BIT(ITEM_WAITING), take_put_off)) {
+	if (j->waiting_read && sums->items[ITEM_WAITING]) {
+		/* After a pause, or a retry. */
+		j->waiting_read = false;
 		j->has_after = false;
-		j->put_off_at_ms = now + PUT_OFF_MS;
 	}
+	if (j->waiting_read)
+		read_put_off(j);
+	else
+		read_waiting(j);
 }
 
 /* --- the job's thread --- */
@@ -430,7 +460,7 @@ job_run(void *arg)
 		if (atomic_load(&j->is_cancelled))
 			cancel_left(j, &sums);
 		else
-			refill(j);
+			refill(j, &sums);
 		if (is_finished(j, &sums))
 			break;
 		wait_tick(j, nudges);
@@ -498,6 +528,7 @@ jobs_start(struct mover *m, const struct wave *w, struct err *e)
 	j->mover = m;
 	j->wave = *w;
 	j->began_ns = j->bytes_due_ns = j->accounts_due_ns = host_mono_ns();
+	j->round_from = UINT64_MAX; /* everything is due at first */
 	atomic_store(&j->is_held, w->state == WAVE_PAUSED || is_quiet_hour(w));
 	atomic_store(&j->must_recover, true);
 	pthread_mutex_init(&j->lock, NULL);

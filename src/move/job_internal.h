@@ -22,7 +22,6 @@ struct job {
 	unsigned n_workers;
 	atomic_uint active; /* units under way */
 	atomic_bool is_held, is_cancelled, is_over;
-	atomic_bool must_reread;  /* items went back to waiting */
 	atomic_bool must_recover; /* of some items that have moved the directory may not know */
 
 	atomic_uint numbered; /* workers that have taken their number */
@@ -40,13 +39,15 @@ struct job {
 	/* the job's own thread */
 	struct account_id after;
 	bool has_after, waiting_read;
-	uint64_t put_off_at_ms;
+	uint64_t round_from, round_to; /* of the pass over what was put off that is going on */
 };
 
 /* What keeps the job from its work, for mover_status and the log. */
 void job_trouble(struct job *j, const struct err *e);
 /* An item's new state, for the directory. */
 void job_update(struct job *j, const struct wave_item *item);
+/* The same, with the job locked. */
+void job_note(struct job *j, const struct wave_item *item);
 /* An item whose account has left, so that it is told. */
 void job_report_left(struct job *j, struct wave_item *item);
 /* With the job locked. */

@@ -7,9 +7,9 @@
 #include "base/host.h"
 #include "move/job_internal.h"
 
-#define CONNECT_MS    5000
-#define GIVEN_BACK_US 500000     /* until accounts that could not be begun with are taken again */
-#define BURST_NS      1000000000 /* of a rate not used, at most so much is made up for */
+#define CONNECT_MS 5000
+#define AGAIN_US   500000     /* after what kept us from beginning at all */
+#define BURST_NS   1000000000 /* of a rate not used, at most so much is made up for */
 
 /* --- the rate limit --- */
 
@@ -60,7 +60,8 @@ go_on(void *arg, uint64_t bytes)
 static bool
 may_take_account(const struct job *j)
 {
-	return !j->wave.accounts_per_s || j->accounts_due_ns <= host_mono_ns();
+	return !atomic_load(&j->is_held) && !atomic_load(&j->is_cancelled) &&
+	    (!j->wave.accounts_per_s || j->accounts_due_ns <= host_mono_ns());
 }
 
 static void
@@ -73,25 +74,46 @@ take_account(struct job *j)
 
 /* --- units --- */
 
-/* The next unit's accounts: up to UNIT_MAX cold ones or a single busy one. */
+static bool
+has_work(struct job *j)
+{
+	bool has;
+
+	pthread_mutex_lock(&j->lock);
+	has = j->cold.n + j->hot.n > 0 && may_take_account(j);
+	pthread_mutex_unlock(&j->lock);
+	return has;
+}
+
+/* With the job locked. */
+static void
+note_state(struct job *j, const struct queued *x, enum item_state state)
+{
+	const struct wave_item item = { .account = x->account, .state = state, .tries = x->tries };
+
+	job_note(j, &item);
+}
+
+/* The next unit's accounts: up to UNIT_MAX cold ones or a single busy one. At no time is one neither in the queue
+ * nor told to be moving, so that the job does not read it again. */
 static size_t
 take_unit(struct job *j, struct queued out[static UNIT_MAX], bool *is_single)
 {
+	struct queue *q;
 	size_t n = 0, fair;
 
 	pthread_mutex_lock(&j->lock);
 	*is_single = j->cold.n == 0;
-	if (!atomic_load(&j->is_held) && !atomic_load(&j->is_cancelled)) {
-		struct queue *q = *is_single ? &j->hot : &j->cold;
-		/* Towards the end the rest is shared out between the workers. */
-		fair = *is_single ? 1 : q->n / j->n_workers + 1;
-		while (q->n && n < UNIT_MAX && n < fair && may_take_account(j)) {
-			out[n++] = q->items[--q->n];
-			take_account(j);
-		}
-		if (n)
-			atomic_fetch_add(&j->active, 1);
+	q = *is_single ? &j->hot : &j->cold;
+	/* Towards the end the rest is shared out between the workers. */
+	fair = *is_single ? 1 : q->n / j->n_workers + 1;
+	while (q->n && n < UNIT_MAX && n < fair && may_take_account(j)) {
+		out[n] = q->items[--q->n];
+		note_state(j, &out[n++], ITEM_MOVING);
+		take_account(j);
 	}
+	if (n)
+		atomic_fetch_add(&j->active, 1);
 	pthread_mutex_unlock(&j->lock);
 	return n;
 }
@@ -100,32 +122,15 @@ take_unit(struct job *j, struct queued out[static UNIT_MAX], bool *is_single)
 static void
 give_back(struct job *j, const struct queued *x, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct wave_item item = {
-			.account = x[i].account, .state = ITEM_WAITING, .tries = x[i].tries
-		};
-
-		job_update(j, &item);
-	}
 	pthread_mutex_lock(&j->lock);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		note_state(j, &x[i], ITEM_WAITING);
 		queue_add(&j->cold, &x[i]);
+	}
 	j->sent_accounts -= n;
 	if (j->wave.accounts_per_s)
 		j->accounts_due_ns -= n * 1000000000 / j->wave.accounts_per_s;
 	pthread_mutex_unlock(&j->lock);
-}
-
-static void
-mark_moving(struct job *j, const struct queued *x, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct wave_item item = {
-			.account = x[i].account, .state = ITEM_MOVING, .tries = x[i].tries
-		};
-
-		job_update(j, &item);
-	}
 }
 
 static uint32_t
@@ -147,7 +152,8 @@ report_unit(struct job *j, struct unit *u, const struct queued *x)
 			.pause_us = a->pause_us,
 			.held = a->held };
 
-		item.tries = tries_of(x, u->n, &item.account) + 1;
+		item.tries = tries_of(x, u->n, &item.account) +
+		    (a->verdict.kind != ERR_CANCELLED); /* a pause is no try */
 		if (a->has_left || a->state == MOVE_MOVED) {
 			job_report_left(j, &item);
 			continue;
@@ -161,8 +167,6 @@ report_unit(struct job *j, struct unit *u, const struct queued *x)
 		else
 			item.state = ITEM_PUT_OFF;
 		item.bytes = 0;
-		if (item.state == ITEM_WAITING)
-			atomic_store(&j->must_reread, true);
 		memcpy(item.reason, a->verdict.text, sizeof item.reason);
 		job_update(j, &item);
 	}
@@ -190,14 +194,13 @@ run_unit(
 	u.accounts = calloc(n, sizeof *u.accounts);
 	if (!u.accounts) {
 		give_back(j, x, n);
-		usleep(GIVEN_BACK_US);
+		usleep(AGAIN_US);
 		return;
 	}
 	memcpy(u.wave, j->wave.id, sizeof u.wave);
 	memcpy(u.to, j->wave.to, sizeof u.to);
 	for (size_t i = 0; i < u.n; i++)
 		u.accounts[i].opening.account = x[i].account;
-	mark_moving(j, x, u.n);
 	if (unit_run(&u, &e) < 0) {
 		job_trouble(j, &e);
 		show_stream(j, number, NULL);
@@ -220,9 +223,9 @@ worker_run(void *arg)
 	while (!atomic_load(&j->is_over) && !atomic_load(&j->mover->is_stopping)) {
 		struct err e = { 0 };
 		bool is_single;
-		size_t n = take_unit(j, x, &is_single);
+		size_t n;
 
-		if (n == 0) {
+		if (!has_work(j)) {
 			usleep(20000);
 			continue;
 		}
@@ -230,14 +233,16 @@ worker_run(void *arg)
 			s = stream_connect(j->mover->node->peers, j->wave.to, CONNECT_MS, &e);
 			show_stream(j, number, s);
 		}
-		if (s) {
-			run_unit(j, number, &s, x, n, is_single);
-		} else {
+		if (!s) {
 			job_trouble(j, &e);
-			give_back(j, x, n);
-			usleep(GIVEN_BACK_US);
+			usleep(AGAIN_US);
+			continue;
 		}
-		atomic_fetch_sub(&j->active, 1);
+		n = take_unit(j, x, &is_single);
+		if (n) {
+			run_unit(j, number, &s, x, n, is_single);
+			atomic_fetch_sub(&j->active, 1);
+		}
 	}
 	show_stream(j, number, NULL);
 	stream_close(s);

@@ -381,22 +381,38 @@ pair_settles(struct pair *p)
 	return false;
 }
 
+/* A wave of N accounts, each on a stream of its own. */
+static inline void
+pair_plan(struct pair *p, const struct account_id *ids, size_t n, struct wave *out)
+{
+	const char *from = p->sides[FROM].node.region;
+	struct selection s = { .home = from, .accounts = ids, .n_accounts = n };
+	struct wave w = { .concurrency = (unsigned)n, .quiet_from_min = -1, .quiet_to_min = -1 };
+	struct err e = { 0 };
+	uint64_t count;
+
+	strcpy(w.from, from);
+	strcpy(w.to, p->sides[TO].node.region);
+	CHECK_OK(directory_wave_plan(p->directory, &w, &s, false, &count, &e), &e);
+	CHECK(count == n);
+	*out = w;
+}
+
+static inline void
+pair_run(struct pair *p, const struct wave *w)
+{
+	struct err e = { 0 };
+
+	CHECK_OK(directory_wave_set(p->directory, w->id, WAVE_RUNNING, &e), &e);
+	mover_nudge(p->sides[FROM].node.mover);
+}
+
 /* A wave of one account, which the source begins. */
 static inline void
 pair_wave(struct pair *p, const struct account_id *id, struct wave *out)
 {
-	const char *from = p->sides[FROM].node.region;
-	struct selection s = { .home = from, .accounts = id, .n_accounts = 1 };
-	struct wave w = { .concurrency = 1, .quiet_from_min = -1, .quiet_to_min = -1 };
-	struct err e = { 0 };
-	uint64_t n;
-
-	strcpy(w.from, from);
-	strcpy(w.to, p->sides[TO].node.region);
-	CHECK_OK(directory_wave_plan(p->directory, &w, &s, false, &n, &e), &e);
-	CHECK_OK(directory_wave_set(p->directory, w.id, WAVE_RUNNING, &e), &e);
-	mover_nudge(p->sides[FROM].node.mover);
-	*out = w;
+	pair_plan(p, id, 1, out);
+	pair_run(p, out);
 }
 
 /* The wave is done, and its account erased at the old home, within 20 seconds. */
