@@ -108,8 +108,9 @@ print_page(json_t *list, bool as_json, uint64_t *printed, struct err *e)
 
 	json_array_foreach(list, i, one)
 	{
+		(*printed)++;
 		if (as_json) {
-			fputs((*printed)++ ? ",\n" : "[", stdout);
+			fputs(*printed > 1 ? ",\n" : "[", stdout);
 			if (json_dumpf(one, stdout, JSON_COMPACT) < 0)
 				return err_errno(e, errno, "standard output");
 			continue;
@@ -155,6 +156,11 @@ cmd_account_list(const struct args *a, struct err *e)
 	} while (*after);
 	if (arg_flag(a, "json"))
 		puts(printed ? "]" : "[]");
+	if (!printed)
+		fprintf(stderr, "no accounts%s%s%s%s\n", arg_text(a, "home") ? " in " : "",
+		    arg_text(a, "home") ? arg_text(a, "home") : "",
+		    arg_text(a, "country") ? " of " : "",
+		    arg_text(a, "country") ? arg_text(a, "country") : "");
 	return 0;
 }
 

@@ -168,12 +168,16 @@ cmd_wave_plan(const struct args *a, struct err *e)
 {
 	_cleanup_json_ json_t *in = json_object();
 	_cleanup_json_ json_t *answer = NULL;
+	json_t *country;
 	const char *id;
+	size_t i;
 
 	if (!in)
 		return err_set(e, ERR_MEMORY, "no memory");
 	if (fill(a, in, e) < 0 || call_once(a, "/v1/wave/plan", json_incref(in), &answer, e) < 0)
 		return -1;
+	json_array_foreach(json_object_get(answer, "absent_countries"), i, country) fprintf(stderr,
+	    "note: no account in %s is of %s\n", arg_text(a, "from"), json_string_value(country));
 	if (arg_flag(a, "json"))
 		return print_json(answer, e);
 	if (arg_flag(a, "dry-run")) {

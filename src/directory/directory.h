@@ -226,6 +226,10 @@ must_check
 int directory_serve(struct directory *d, const char *caller, bool may_operate, const char *op,
     json_t *arguments, json_t **answer, struct err *e);
 
+/* ERR_BAD unless LIST is as in struct selection: "", "IN,ID" or "!CN". */
+must_check
+int countries_check(const char *list, struct err *e);
+
 /* For everybody who shows them. */
 must_check
 json_t *wave_json(const struct wave *w, const struct wave_sums *sums);

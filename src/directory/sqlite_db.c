@@ -191,35 +191,17 @@ column_text(struct sqlite3_stmt *st, int at, char *out, size_t size, struct err 
 
 /* Countries */
 
-static bool
-is_capital(char c)
-{
-	return c >= 'A' && c <= 'Z';
-}
-
-static bool
-countries_valid(const char *list)
-{
-	for (;; list += 3) {
-		if (!is_capital(list[0]) || !is_capital(list[1]))
-			return false;
-		if (list[2] != ',')
-			return !list[2];
-	}
-}
-
 int
 bind_countries(struct sqlite3_stmt *st, int at, const char *countries, struct err *e)
 {
 	const char *list = countries ? countries : "";
 	int mode = 1;
 
+	if (countries_check(list, e) < 0)
+		return -1;
 	if (*list) {
 		mode = *list == '!' ? 3 : 2;
 		list += *list == '!';
-		if (!countries_valid(list))
-			return err_set(e, ERR_BAD,
-			    "countries are written IN,ID or !CN, not '%.40s'", countries);
 	}
 	sqlite3_bind_int(st, at, mode);
 	bind_text(st, at + 1, list);

@@ -22,6 +22,28 @@ static const char *const item_states[ITEM_STATES] = {
 	[ITEM_CANCELLED] = "cancelled",
 };
 
+static bool
+is_capital(char c)
+{
+	return c >= 'A' && c <= 'Z';
+}
+
+int
+countries_check(const char *list, struct err *e)
+{
+	const char *at = list + (*list == '!');
+
+	if (!*list)
+		return 0;
+	for (; is_capital(at[0]) && is_capital(at[1]); at += 3) {
+		if (!at[2])
+			return 0;
+		if (at[2] != ',')
+			break;
+	}
+	return err_set(e, ERR_BAD, "countries are written IN,ID or !CN, not '%.40s'", list);
+}
+
 const char *
 wave_state_name(enum wave_state s)
 {

@@ -8,6 +8,7 @@
 #include "base/frame.h"
 #include "base/log.h"
 #include "base/refused.h"
+#include "directory/peer.h"
 
 static const struct admin_route routes[] = {
 	{ "/v1/account/create", admin_account_create },
@@ -170,6 +171,16 @@ admin_accounts(json_t *ids, size_t max, struct account_id **out, size_t *n, stru
 	*out = take(&list);
 	*n = count;
 	return 0;
+}
+
+int
+admin_region(struct node *n, const char *name, struct err *e)
+{
+	struct peer_region known;
+
+	return peers_find(n->peers, name, &known)
+	    ? 0
+	    : err_set(e, ERR_MISSING, "there is no region %.40s in regions.conf", name);
 }
 
 static json_t *

@@ -66,7 +66,7 @@ admin_account_list(struct request *r, json_t *in, json_t **out, struct err *e)
 	const char *home = NULL, *country = NULL, *after = NULL;
 	struct account_id from;
 	json_t *list, *last, *next;
-	int limit = LIST_MAX, rc = -1;
+	int limit = LIST_MAX, rc;
 
 	if (admin_unpack(in, e, "{s?s, s?s, s?s, s?i}", "home", &home, "country", &country, "after",
 	        &after, "limit", &limit) < 0 ||
@@ -75,8 +75,12 @@ admin_account_list(struct request *r, json_t *in, json_t **out, struct err *e)
 	if (limit < 1 || limit > LIST_MAX)
 		return err_set(e, ERR_BAD, "limit must lie between 1 and %d", LIST_MAX);
 	list = json_array();
-	if (directory_list(r->node->directory, after ? &from : NULL, home, country, (size_t)limit,
-	        add_placement, list, e) == 0) {
+	rc = directory_list(r->node->directory, after ? &from : NULL, home, country, (size_t)limit,
+	    add_placement, list, e);
+	/* A region that was taken out of regions.conf may have accounts; one that never was has none. */
+	if (rc == 0 && home && !after && !json_array_size(list))
+		rc = admin_region(r->node, home, e);
+	if (rc == 0) {
 		last = json_array_get(list, (size_t)limit - 1);
 		next = last ? json_object_get(last, "account") : json_null();
 		rc = admin_made(json_pack("{s:O, s:O}", "accounts", list, "next", next), out, e);

@@ -1,12 +1,12 @@
 /* admin_plan.c - planning a wave: is it allowed, how much is it, how long will it take. */
 #include "front/admin_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/host.h"
 #include "base/log.h"
-#include "directory/peer.h"
 #include "service/policy.h"
 
 #define ACCOUNTS_MAX 50000
@@ -19,6 +19,7 @@ struct plan {
 	struct selection selection;
 	struct account_id *accounts; /* owned */
 	json_t *by_country;          /* owned */
+	json_t *absent; /* owned: countries that were named and that nobody in FROM is of */
 	uint64_t n;
 	bool is_dry;
 };
@@ -53,6 +54,8 @@ unpack_plan(json_t *in, struct plan *p, struct err *e)
 		return -1;
 	if (accounts && (*countries || !p->selection.n_accounts))
 		return err_set(e, ERR_BAD, "either countries or a list of accounts");
+	if (countries_check(countries, e) < 0)
+		return -1;
 	strcpy(p->wave.from, from);
 	strcpy(p->wave.to, to);
 	strcpy(p->wave.countries, countries);
@@ -72,14 +75,10 @@ unpack_plan(json_t *in, struct plan *p, struct err *e)
 static int
 check_regions(struct node *n, const struct wave *w, struct err *e)
 {
-	struct peer_region known;
-
 	if (strcmp(w->from, w->to) == 0)
 		return err_set(e, ERR_BAD, "from and to are both %s", w->from);
-	if (!peers_find(n->peers, w->from, &known))
-		return err_set(e, ERR_MISSING, "no region %s in the regions file", w->from);
-	if (!peers_find(n->peers, w->to, &known))
-		return err_set(e, ERR_MISSING, "no region %s in the regions file", w->to);
+	if (admin_region(n, w->from, e) < 0 || admin_region(n, w->to, e) < 0)
+		return -1;
 	if (w->deadline_ms && w->deadline_ms <= host_wall_ms())
 		return err_set(e, ERR_BAD, "the deadline is past");
 	return 0;
@@ -99,40 +98,73 @@ count_country(json_t *counts, const char *country, json_int_t n)
 static bool
 is_selected(const char *list, const char *country)
 {
-	bool but = *list == '!', found = false;
+	return !*list || (strstr(list, country) != NULL) == (*list != '!');
+}
 
-	if (!*list)
-		return true;
-	for (const char *at = list + but; *at; at += strspn(at, ", !")) {
-		size_t n = strcspn(at, ", !");
+/* FOUND has the countries of those that live there. A misspelt one after '!' would move everyone. */
+static void
+find_absent(struct plan *p, json_t *found)
+{
+	for (const char *at = p->wave.countries; *at; at += 2) {
+		char country[3];
 
-		if (n == 2 && memcmp(at, country, 2) == 0)
-			found = true;
-		at += n;
+		at += strspn(at, ",!");
+		memcpy(country, at, 2);
+		country[2] = '\0';
+		if (!json_object_get(found, country))
+			json_array_append_new(p->absent, json_string(country));
 	}
-	return found != but;
+}
+
+static int
+nobody_selected(const struct plan *p, json_t *found, struct err *e)
+{
+	char there[100] = "";
+	const char *country;
+	size_t len = 0;
+	json_t *count;
+
+	if (!json_object_size(found))
+		return err_set(e, ERR_MISSING, "no account lives in %s", p->wave.from);
+	json_object_foreach(found, country, count)
+	{
+		if (len < sizeof(there) - 8)
+			len += (size_t)snprintf(
+			    there + len, sizeof(there) - len, "%s%s", len ? "," : "", country);
+	}
+	return err_set(e, ERR_MISSING, "countries %s: nobody in %s, whose accounts are of %s",
+	    p->wave.countries, p->wave.from, there);
 }
 
 static int
 count_by_selection(struct node *n, struct plan *p, struct err *e)
 {
-	json_t *rows = NULL, *row;
+	json_t *rows = NULL, *row, *found = json_object();
 	size_t i;
+	int rc = 0;
 
-	if (directory_count(n->directory, &rows, e) < 0)
+	if (directory_count(n->directory, &rows, e) < 0) {
+		json_decref(found);
 		return -1;
+	}
 	json_array_foreach(rows, i, row)
 	{
 		const char *home = json_string_value(json_object_get(row, "home"));
 		const char *country = json_string_value(json_object_get(row, "country"));
 
-		if (home && country && strcmp(home, p->wave.from) == 0 &&
-		    is_selected(p->wave.countries, country))
+		if (!home || !country || strcmp(home, p->wave.from) != 0)
+			continue;
+		json_object_set_new(found, country, json_true());
+		if (is_selected(p->wave.countries, country))
 			count_country(p->by_country, country,
 			    json_integer_value(json_object_get(row, "accounts")));
 	}
+	find_absent(p, found);
+	if (!json_object_size(p->by_country))
+		rc = nobody_selected(p, found, e);
+	json_decref(found);
 	json_decref(rows);
-	return 0;
+	return rc;
 }
 
 /* The first account of a list that is not at home in FROM is told: a list with a mistake in it is
@@ -315,8 +347,9 @@ make_plan(struct request *r, struct plan *p, json_t **out, struct err *e)
 	    check_policy(n, p, e) < 0 ||
 	    directory_wave_plan(n->directory, &p->wave, &p->selection, p->is_dry, &p->n, e) < 0)
 		return -1;
-	answer = json_pack("{s:o, s:I, s:O, s:b}", "wave", wave_json(&p->wave, NULL), "accounts",
-	    (json_int_t)p->n, "by_country", p->by_country, "dry_run", (int)p->is_dry);
+	answer = json_pack("{s:o, s:I, s:O, s:O, s:b}", "wave", wave_json(&p->wave, NULL),
+	    "accounts", (json_int_t)p->n, "by_country", p->by_country, "absent_countries",
+	    p->absent, "dry_run", (int)p->is_dry);
 	if (!answer)
 		return err_set(e, ERR_MEMORY, "no memory for the answer");
 	if (p->is_dry && add_estimate(r, p, answer, e) < 0) {
@@ -333,12 +366,13 @@ make_plan(struct request *r, struct plan *p, json_t **out, struct err *e)
 int
 admin_wave_plan(struct request *r, json_t *in, json_t **out, struct err *e)
 {
-	struct plan p = { .by_country = json_object() };
+	struct plan p = { .by_country = json_object(), .absent = json_array() };
 	int rc = unpack_plan(in, &p, e);
 
 	if (rc == 0)
 		rc = make_plan(r, &p, out, e);
 	json_decref(p.by_country);
+	json_decref(p.absent);
 	free(p.accounts);
 	return rc;
 }

@@ -27,6 +27,9 @@ int admin_account(const char *text, struct account_id *out, struct err *e);
 /* IDS, an array of account ids of at most MAX, as *OUT (owned by the caller) of *N. */
 must_check
 int admin_accounts(json_t *ids, size_t max, struct account_id **out, size_t *n, struct err *e);
+/* ERR_MISSING unless regions.conf has region NAME. */
+must_check
+int admin_region(struct node *n, const char *name, struct err *e);
 /* A value of our own making; ERR_MEMORY if IT is NULL. */
 must_check
 int admin_made(json_t *it, json_t **out, struct err *e);

@@ -147,7 +147,8 @@ admin_wave_list(struct request *r, json_t *in, json_t **out, struct err *e)
 	if (admin_unpack(in, e, "{s?s}", "from", &from) < 0)
 		return -1;
 	list = json_array();
-	if (directory_wave_list(r->node->directory, from, add_wave, list, e) < 0) {
+	if (directory_wave_list(r->node->directory, from, add_wave, list, e) < 0 ||
+	    (from && !json_array_size(list) && admin_region(r->node, from, e) < 0)) {
 		json_decref(list);
 		return -1;
 	}

@@ -274,6 +274,9 @@ def test_a_service_that_was_not_granted_is_refused(node):
     (["wave", "plan", "--from", "cn-bj", "--to", "cn-bj"], BAD),
     (["wave", "plan", "--from", "cn-bj", "--to", "sg", "--rate", "fast"], 2),
     (["wave", "plan", "--from", "cn-bj", "--to", "sg", "--deadline", "soon"], 2),
+    (["account", "list", "--home", "mars"], MISSING),
+    (["account", "list", "--country", "china"], BAD),
+    (["wave", "list", "--from", "mars"], MISSING),
     (["wave", "fly"], 2),
 ])
 def test_what_can_not_be_ends_with_its_exit_code(node, words, code):
@@ -534,6 +537,25 @@ def test_a_wave_is_planned_dry_and_for_real_and_cancelled(two, tmp_path):
     assert "line 2" in first.cli("wave", "plan", "--from", "cn-bj", "--to", "sg", "--accounts", path, code=BAD)
     path.write_text(f"{one}\n{NOBODY}\n")
     first.cli("wave", "plan", "--from", "cn-bj", "--to", "sg", "--accounts", path, code=MISSING)
+
+
+def test_a_country_that_nobody_is_of_is_told(two):
+    first, second = two
+    first.create("VN")
+    plan = ["wave", "plan", "--from", "cn-bj", "--to", "sg", "--countries"]
+    said = first.cli(*plan, "XX", code=MISSING)
+    assert "countries XX: nobody in cn-bj" in said and "VN" in said
+    first.cli(*plan, "XX", "--dry-run", code=MISSING)
+    first.cli(*plan, "VN,xx", code=BAD)
+    back = ["wave", "plan", "--from", "sg", "--to", "cn-bj"]
+    assert not second.json("account", "list", "--home", "sg", "--country", "VN")
+    second.cli(*back, "--countries", "VN", code=MISSING)
+    assert first.json(*plan, "VN,XX", "--dry-run")["absent_countries"] == ["XX"]
+    done = subprocess.run([DOMICILE, *plan, "!NC", "--dry-run", "--config", first.conf], capture_output=True, text=True)
+    assert done.returncode == 0 and "note: no account in cn-bj is of NC" in done.stderr
+    done = subprocess.run([DOMICILE, "account", "list", "--country", "XX", "--config", first.conf],
+                          capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no accounts of XX\n")
 
 
 def test_a_wave_against_the_policy_is_refused(two):
