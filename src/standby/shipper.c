@@ -11,6 +11,7 @@
 
 #define CONNECT_MS  5000
 #define AGAIN_MS    500
+#define REST_MAX_MS 60000
 #define WAIT_MS     20  /* for something to ship */
 #define SETTLE_MS   100 /* what nobody waits for is made durable after that */
 #define MARK_BYTES  16
@@ -361,7 +362,7 @@ copy(struct standby *s, struct err *e)
 	return rc;
 }
 
-/* --- a connection's life --- */
+/* --- following --- */
 
 static void
 wait_for_work(struct standby *s)
@@ -404,6 +405,8 @@ follow_changes(struct standby *s, struct err *e)
 
 		if (rc < 0 || (rc == 0 && idle(s, e) < 0))
 			return -1;
+		s->has_followed = true;
+		s->rest_ms = 0;
 	}
 	return err_set(e, ERR_CANCELLED, "shutting down");
 }
@@ -420,33 +423,17 @@ resume(struct standby *s, const struct ship_welcome *w, struct err *e)
 }
 
 static int
-connected(struct standby *s, struct err *e)
+follow(struct standby *s, const struct ship_welcome *w, struct err *e)
 {
-	struct ship_welcome w;
-	int ours;
+	int ours = w->next ? is_ours(s, w, e) : 0;
 
-	if (greet(s, &w, e) < 0)
-		return -1;
-	pthread_mutex_lock(&s->lock);
-	s->is_connected = true;
-	s->compacted = 0;
-	pthread_mutex_unlock(&s->lock);
-	ours = w.next ? is_ours(s, &w, e) : 0;
-	if (ours < 0 || (ours ? resume(s, &w, e) : copy(s, e)) < 0)
+	if (ours < 0 || (ours ? resume(s, w, e) : copy(s, e)) < 0)
 		return -1;
 	atomic_store(&s->is_following, true);
 	return follow_changes(s, e);
 }
 
-static void
-disconnected(struct standby *s)
-{
-	pthread_mutex_lock(&s->lock);
-	s->is_connected = false;
-	pthread_mutex_unlock(&s->lock);
-	atomic_store(&s->is_following, false);
-	stream_close(take(&s->stream));
-}
+/* --- not again at once --- */
 
 /* Also while nobody takes anything: how far it falls behind is to be seen. */
 static void
@@ -460,27 +447,105 @@ look_at_tail(struct standby *s)
 	(void)!tail->taken(s->c.engine, 0, 0, NULL);
 }
 
+static void
+pause_a_little(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+}
+
+/* A copy, or going on, that began at BEGAN_MS and came to nothing: what keeps it from that, such as damage of this
+ * store, is seldom over in a moment. */
+static void
+put_off(struct standby *s, uint64_t began_ms, const struct err *why)
+{
+	uint64_t now_ms = host_mono_ms();
+	bool is_ours = why->kind != ERR_PEER && why->kind != ERR_TIMEOUT;
+
+	s->rest_ms = s->rest_ms ? 2 * s->rest_ms : AGAIN_MS;
+	if (s->rest_ms > REST_MAX_MS)
+		s->rest_ms = REST_MAX_MS;
+	s->rest_until_ms = now_ms + s->rest_ms;
+	/* It costs a machine that has trouble enough half of its time at most. */
+	if (is_ours && s->rest_until_ms - now_ms < now_ms - began_ms)
+		s->rest_until_ms = now_ms + (now_ms - began_ms);
+}
+
+/* The standby goes on saying that nothing was promoted. What it has is not looked at: it may be of another store. */
+static int
+rest(struct standby *s, struct err *e)
+{
+	struct span answer;
+
+	while (s->rest_ms && host_mono_ms() < s->rest_until_ms) {
+		if (atomic_load(&s->is_stopping))
+			return err_set(e, ERR_CANCELLED, "shutting down");
+		buf_clear(&s->out);
+		if (host_mono_ms() - s->last_answer_ms >= s->c.lease_ms / 4 &&
+		    ship_ask(s, SHIP_PING, SHIP_ACK, &answer, e) < 0)
+			return -1;
+		look_at_tail(s);
+		pause_a_little();
+	}
+	return 0;
+}
+
+/* --- a connection's life --- */
+
+static int
+connected(struct standby *s, struct err *e)
+{
+	struct ship_welcome w;
+	uint64_t began_ms;
+	int rc;
+
+	if (greet(s, &w, e) < 0)
+		return -1;
+	if (!s->rest_ms)
+		log_info("standby.connected", NULL, "at %s", s->c.at);
+	pthread_mutex_lock(&s->lock);
+	s->is_connected = true;
+	s->compacted = 0;
+	pthread_mutex_unlock(&s->lock);
+	if (rest(s, e) < 0)
+		return -1;
+	began_ms = host_mono_ms();
+	rc = follow(s, &w, e);
+	if (!s->has_followed)
+		put_off(s, began_ms, e);
+	return rc;
+}
+
+static void
+disconnected(struct standby *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->is_connected = false;
+	pthread_mutex_unlock(&s->lock);
+	atomic_store(&s->is_following, false);
+	stream_close(take(&s->stream));
+}
+
 void *
 ship_run(void *standby)
 {
 	struct standby *s = standby;
-	bool was_well = true;
+	struct err told = { 0 };
 
 	while (!atomic_load(&s->is_stopping) && !atomic_load(&s->is_lost)) {
 		struct err e = { 0 };
 
+		s->has_followed = false;
 		s->stream = stream_connect_at(s->c.peers, s->c.region, s->c.at, CONNECT_MS, &e);
 		if (s->stream) {
-			log_info("standby.connected", NULL, "at %s", s->c.at);
-			was_well = true;
 			(void)!connected(s, &e);
 			disconnected(s);
 		}
-		if (was_well && !atomic_load(&s->is_stopping))
+		if (!atomic_load(&s->is_stopping) &&
+		    (s->has_followed || strcmp(told.text, e.text) != 0))
 			log_warn("standby.disconnected", NULL, "%s", e.text);
-		was_well = false;
+		told = e;
 		for (unsigned ms = 0; ms < AGAIN_MS && !atomic_load(&s->is_stopping); ms += 20)
-			nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+			pause_a_little();
 		look_at_tail(s);
 	}
 	return NULL;

@@ -43,6 +43,10 @@ struct standby {
 	uint64_t next;          /* what is to be sent next */
 	uint64_t shipment_from; /* where the last one that was confirmed began */
 	uint64_t undurable_since_ms, last_answer_ms;
+	bool has_followed; /* on this connection */
+	uint64_t
+	    rest_ms; /* since it came to nothing the last time, until REST_UNTIL_MS; 0: it did not */
+	uint64_t rest_until_ms;
 	struct buf shipment;
 	struct buf chunks;  /* of struct ship_chunk: those that the shipment refers to */
 	uint64_t whole_at;  /* see ship_head */

@@ -2,6 +2,7 @@
 no account gets a second home by it. In a table those are hit whose records it had, and nobody else: not in what is served,
 and not in a backup.
 """
+import datetime
 import glob
 import json
 import os
@@ -198,6 +199,12 @@ def test_a_backup_of_a_damaged_store_is_incomplete_and_says_so(tmp_path):
     region.stop()
 
 
+def copies_begun(region):
+    """When, in seconds."""
+    return [datetime.datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")).timestamp()
+            for line in told(region, "standby.copy") if "begins" in line]
+
+
 def test_a_standby_gets_a_whole_copy_or_none(pair):
     p = pair(engine_write_buffer="1MiB", scrub="off")
     p.region.start()
@@ -207,8 +214,13 @@ def test_a_standby_gets_a_whole_copy_or_none(pair):
     flip(big, os.path.getsize(big) // 2)
     p.region.start()
     p.standby.follow()
-    wait_until(lambda: told(p.region, "standby.unreadable"), "nothing is told")
+    wait_until(lambda: len(copies_begun(p.region)) >= 4, "no copy is tried again")
     p.standby.stop()
+    # Each time later than before: half a second, one, two.
+    begun = copies_begun(p.region)
+    assert all(later - before >= 0.5 * 2 ** n for n, (before, later) in enumerate(zip(begun, begun[1:]))), begun
+    assert len(told(p.region, "standby.connected")) == 1
+    assert sum("can't be read" in line or "orruption" in line for line in told(p.region, "standby.disconnected")) == 1
     p.standby.put_keys()
     code, _, why = command("region", "promote", "--config", p.standby.config)
     assert code and "no whole copy" in why, why
