@@ -128,6 +128,23 @@ rocks_shut(struct rocks *r)
 	r->db = NULL;
 }
 
+/* RocksDB syncs each entry of its MANIFEST before it acts on it, so one that a power cut tore in unsynced bytes was never
+ * acted on. But such a one can't be told from one that rotted later: without that, what was flushed since is missing and
+ * what a compaction dropped is back. RocksDB's own way (best_efforts_recovery) leaves the log unread, and with it what
+ * was acknowledged. So nothing is guessed. */
+static int
+cant_open(struct err *e, char *text)
+{
+	bool is_list = rocks_says_damage(text) && strstr(text, "MANIFEST");
+
+	rocks_err(e, text, "open the storage");
+	return is_list
+	    ? err_add(e,
+	          "the list of the store's files is damaged: keep the store as it is, and promote "
+	          "the standby or restore the newest backup")
+	    : -1;
+}
+
 int
 rocks_open(struct rocks *r, struct err *e)
 {
@@ -147,7 +164,7 @@ rocks_open(struct rocks *r, struct err *e)
 	}
 	if (text) {
 		r->db = NULL;
-		return rocks_err(e, text, "open the storage");
+		return cant_open(e, text);
 	}
 	rocks_mark_open(r);
 	if (!r->is_readonly && rocks_mark_is_beyond(r))

@@ -64,9 +64,9 @@ fill(struct engine *g, const struct vault_id *id)
 	}
 }
 
-/* Calls FN for each table. */
+/* Calls FN for each file with WORD in its name. */
 static unsigned
-each_table(const char *dir, void (*fn)(const char *path))
+each_file(const char *dir, const char *word, void (*fn)(const char *path))
 {
 	DIR *d = opendir(check_path(dir, "db"));
 	const struct dirent *entry;
@@ -77,7 +77,7 @@ each_table(const char *dir, void (*fn)(const char *path))
 		char path[800];
 
 		snprintf(path, sizeof(path), "%s/%s", check_path(dir, "db"), entry->d_name);
-		if (!strstr(entry->d_name, ".sst"))
+		if (!strstr(entry->d_name, word))
 			continue;
 		n++;
 		if (fn)
@@ -115,7 +115,7 @@ with_damage(const char *dir)
 	CHECK_OK(put(g, &mara, "00500", "DAMAGED", &e), &e);
 	CHECK_OK(engine_compact(g, &e), &e);
 	engine_close(g); /* what it has in memory goes */
-	each_table(dir, flip_needle);
+	each_file(dir, ".sst", flip_needle);
 	g = must_open(dir);
 	CHECK(engine_get(g, &mara, span_of("00500"), &b, &e) < 0 && e.kind == ERR_IO);
 	return g;
@@ -160,7 +160,7 @@ writes_go_on_beside_damage(void **state)
 		if (i % 16 == 0)
 			CHECK_OK(engine_flush(g, &e), &e);
 	}
-	CHECK(each_table(*state, NULL) > 36);
+	CHECK(each_file(*state, ".sst", NULL) > 36);
 	CHECK(has(g, &mara, "00000+", value) && has(g, &mara, "00956+", value));
 	engine_close(g);
 }
@@ -196,6 +196,31 @@ a_vault_with_damage_can_be_dropped(void **state)
 	}
 }
 
+static void
+append_noise(const char *path)
+{
+	_cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	uint8_t noise[300];
+
+	memset(noise, 1, sizeof(noise)); /* an entry of 257 bytes, by its head */
+	CHECK(fd >= 0 && write(fd, noise, sizeof(noise)) == (ssize_t)sizeof(noise));
+}
+
+static void
+a_damaged_list_of_files_is_told_with_the_way_out(void **state)
+{
+	struct engine *g = must_open(*state);
+	struct err e = { 0 };
+
+	CHECK_OK(put(g, &mara, "a", "1", &e), &e);
+	CHECK_OK(engine_flush(g, &e), &e);
+	engine_close(g);
+	CHECK(each_file(*state, "MANIFEST-", append_noise) == 1);
+	g = engine_rocksdb(check_path(*state, "db"), CACHE_BYTES, BUFFER_BYTES, &e);
+	CHECK(!g && e.kind == ERR_IO && strstr(e.text, "restore the newest backup"));
+	CHECK(strstr(e.text, "MANIFEST-"));
+}
+
 #define TEST_IN_DIR(name) cmocka_unit_test_setup_teardown(name, check_dir_setup, check_dir_teardown)
 
 int
@@ -205,6 +230,7 @@ main(void)
 		TEST_IN_DIR(compaction_says_what_it_can_not_read),
 		TEST_IN_DIR(writes_go_on_beside_damage),
 		TEST_IN_DIR(a_vault_with_damage_can_be_dropped),
+		TEST_IN_DIR(a_damaged_list_of_files_is_told_with_the_way_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
