@@ -11,7 +11,7 @@ import time
 import pytest
 
 from test_00_relay import Relay
-from domicile import DOMICILE, Region, free_ports, run
+from domicile import DOMICILE, Region, contents, free_ports, run
 
 LEASE = 2.0
 
@@ -365,14 +365,9 @@ def test_either_may_be_killed_at_any_time_and_the_standby_goes_on(pair):
     check_all(p.standby.client(account), writer.acked)
 
 
-def is_in(folder, piece):
-    return subprocess.run(["grep", "-rqaF", "--binary-files=text", "-f", "-", folder],
-                          input=piece, check=False).returncode == 0
-
-
 def holds(folder, samples):
     """Which of the sealed records lie in some file below FOLDER."""
-    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    files = [content for _, content in contents(folder)]
     return [one for one in samples if any(one in content for content in files)]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from botocore.exceptions import ClientError
 
-from domicile import DOMICILE, Region
+from domicile import DOMICILE, Region, contents
 
 MIB = 1 << 20
 
@@ -51,7 +51,7 @@ def bytes_of(folder):
 
 def holds(folder, needles):
     """The files of the folder that hold any of these bytes."""
-    return [f for f in files_of(folder) if any(n in f.read_bytes() for n in needles)]
+    return [path for path, content in contents(folder) if any(n in content for n in needles)]
 
 
 def samples(region, account):

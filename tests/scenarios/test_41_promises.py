@@ -17,6 +17,7 @@ import botocore.config
 import botocore.exceptions
 import pytest
 
+from domicile import contents
 from test_30_move import pair               # a fixture
 
 BUCKET = "files-zebrafinch"
@@ -49,16 +50,7 @@ def written_as(word):
 
 def holding(folder, needles):
     """[(file, what)] of all files below FOLDER that hold one of NEEDLES."""
-    found = []
-    for where, _, files in os.walk(folder):
-        for file in files:
-            path = os.path.join(where, file)
-            if not os.path.isfile(path):
-                continue        # a socket
-            with open(path, "rb") as f:
-                data = f.read()
-            found += [(path, n) for n in needles if n in data]
-    return found
+    return [(path, n) for path, data in contents(folder) for n in needles if n in data]
 
 
 def live(s3, prefix=""):
