@@ -99,15 +99,6 @@ rescan(struct mover *m, uint64_t *next_ms)
 	*next_ms = host_mono_ms() + RETRY_MS;
 }
 
-int
-eraser_has(struct mover *m, const struct account_id *id, struct err *e)
-{
-	_cleanup_buf_ struct buf v = BUF_INIT(4096);
-
-	/* The durable list is the truth. */
-	return region_get(m->node->engine, REGION_ERASE, id->b, ACCOUNT_ID_BYTES, &v, e);
-}
-
 bool
 eraser_peek(struct mover *m, const struct account_id *id, struct erase_record *out)
 {
@@ -120,6 +111,18 @@ eraser_peek(struct mover *m, const struct account_id *id, struct erase_record *o
 		*out = x->record;
 	pthread_mutex_unlock(&m->lock);
 	return x != NULL;
+}
+
+int
+eraser_has(struct mover *m, const struct account_id *id, struct err *e)
+{
+	_cleanup_buf_ struct buf v = BUF_INIT(4096);
+	struct erase_record listed;
+
+	/* Asked first: what is finished leaves the store, then the list. */
+	if (eraser_peek(m, id, &listed))
+		return 1;
+	return region_get(m->node->engine, REGION_ERASE, id->b, ACCOUNT_ID_BYTES, &v, e);
 }
 
 static void
@@ -330,12 +333,6 @@ finish_batch(struct mover *m, struct erasing **x, size_t n, struct err *e)
 		return -1;
 	counter_add(&moves_erased, (int64_t)of_moves);
 	step("eraser.erased");
-	for (size_t i = 0; i < n; i++) {
-		struct wave_item item = { .account = x[i]->record.account, .state = ITEM_ERASED };
-
-		if (x[i]->record.wave[0])
-			job_item(m, x[i]->record.wave, &item);
-	}
 	return 0;
 }
 
@@ -350,9 +347,22 @@ unlink_done(struct mover *m, struct erasing **x, size_t n)
 			p = &(*p)->next;
 		*p = x[i]->next;
 		m->n_to_erase--;
-		free(x[i]);
 	}
 	pthread_mutex_unlock(&m->lock);
+}
+
+/* Their waves are told once they are off the list: whoever still finds one there (job_report_left) counts on it. */
+static void
+end_done(struct mover *m, struct erasing **x, size_t n)
+{
+	unlink_done(m, x, n);
+	for (size_t i = 0; i < n; i++) {
+		struct wave_item item = { .account = x[i]->record.account, .state = ITEM_ERASED };
+
+		if (x[i]->record.wave[0])
+			job_item(m, x[i]->record.wave, &item);
+		free(x[i]);
+	}
 }
 
 static size_t
@@ -431,7 +441,7 @@ compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
 			log_warn("erase.finish", NULL, "error=\"%s\"", e.text);
 			result = -1;
 		} else {
-			unlink_done(m, good, k);
+			end_done(m, good, k);
 		}
 		removed += some;
 		n -= some;

@@ -177,7 +177,8 @@ int target_record_given_up(
 void eraser_add(struct mover *m, const struct erase_record *r);
 void *eraser_run(void *mover);
 void eraser_free(struct mover *m); /* what was not erased; every thread has ended */
-/* Whether the account still has an erasure to be finished here: it can't arrive before. 1, 0, -1. */
+/* Whether the account still has an erasure to be finished here, also where the store has lost its record for now:
+ * it can't arrive before. While there is one, the wave that it names is told of its end later. 1, 0, -1. */
 must_check
 int eraser_has(struct mover *m, const struct account_id *id, struct err *e);
 

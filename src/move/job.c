@@ -190,14 +190,11 @@ enqueue_item(struct job *j, const struct wave_item *item)
 void
 job_report_left(struct job *j, struct wave_item *item)
 {
-	struct erase_record record;
 	struct err e;
 	int r;
 
 	item->state = ITEM_MOVED;
 	job_update(j, item);
-	if (eraser_peek(j->mover, &item->account, &record))
-		return; /* also where the store has lost its record for now */
 	r = eraser_has(j->mover, &item->account, &e);
 	if (r < 0) {
 		job_trouble(j, &e);

@@ -194,6 +194,22 @@ the_end_of_a_lease_leaves_the_record_of_another_move(void **state)
 	CHECK(pair_settles(p) && has_no_record(s, REGION_MOVE, &id));
 }
 
+/* A flush that failed may have taken the record back out of the store. */
+static void
+what_is_still_being_erased_does_not_arrive(void **state)
+{
+	struct pair *p = *state;
+	struct account_id id = new_account(p);
+	/* That waits for a signature, and nobody gives it. */
+	struct erase_record x = {
+		.account = id, .was_home = true, .epoch = 1, .services = 1, .peer = "us"
+	};
+	struct err e = { 0 };
+
+	eraser_add(p->sides[TO].node.mover, &x);
+	CHECK(!pair_move(p, &id, &e) && strstr(e.text, "erasing"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -206,6 +222,7 @@ main(void)
 		TEST(a_wave_ends_whose_account_was_removed_before_its_old_home_knew),
 		TEST(a_unit_that_is_refused_leaves_the_record_of_the_other_move),
 		TEST(the_end_of_a_lease_leaves_the_record_of_another_move),
+		TEST(what_is_still_being_erased_does_not_arrive),
 	};
 	int failed;
 
