@@ -266,19 +266,35 @@ settle_target(struct mover *m, struct move_record *r, const struct swap *s, stru
 	return 1;
 }
 
-/* What memory says already, once more on its way to the disk: a failed flush may have taken it back. */
+static bool
+has_moved(const struct home *h, const struct move_record *r)
+{
+	return h->state == HOME_MOVED && h->epoch > r->epoch;
+}
+
+/* What memory says already, once more on its way to the disk: a failed flush may have taken it back. With the
+ * account's claim, so that it does not come back meanwhile. */
 static int
-write_moved_again(struct mover *m, const struct home *h, struct err *e)
+write_moved_again(struct mover *m, const struct move_record *r, struct err *e)
 {
 	_cleanup_(region_batch_freep) struct region_batch *b = region_batch(e);
 	struct erase_record x;
+	struct home h;
+	bool is_listed;
 
-	if (!b)
+	if (!b || homes_get(m->node->homes, &r->account, &h, e) < 0)
 		return -1;
-	region_delete(b, REGION_MOVE, h->account.b, ACCOUNT_ID_BYTES);
-	if (eraser_peek(m, &h->account, &x))
+	if (!has_moved(&h, r))
+		return 0;
+	region_delete(b, REGION_MOVE, h.account.b, ACCOUNT_ID_BYTES);
+	is_listed = eraser_peek(m, &h.account, &x);
+	if (is_listed)
 		put_erase(b, &x);
-	return homes_set_soon(m->node->homes, h, 1, b, e);
+	if (homes_set_soon(m->node->homes, &h, 1, b, e) < 0)
+		return -1;
+	if (is_listed)
+		eraser_add(m, &x); /* it may have come to its end just before */
+	return 0;
 }
 
 /* 1: the record is about what the account's home record says; 0: it is not any more, or was dealt with;
@@ -292,8 +308,13 @@ is_current(struct mover *m, const struct move_record *r, struct err *e)
 
 	if (found <= 0)
 		return found;
-	if (is_source && h.state == HOME_MOVED && h.epoch > r->epoch)
-		return write_moved_again(m, &h, e);
+	if (is_source && has_moved(&h, r)) {
+		if (!claim_take(m, &r->account, NULL))
+			return err_set(e, ERR_BUSY, "another move of it is under way");
+		found = write_moved_again(m, r, e);
+		claim_drop(m, &r->account);
+		return found;
+	}
 	if (h.attempt != r->attempt || h.epoch != r->epoch + !is_source)
 		return 0;
 	return is_source ? h.state == HOME_FENCED

@@ -194,6 +194,27 @@ the_end_of_a_lease_leaves_the_record_of_another_move(void **state)
 	CHECK(pair_settles(p) && has_no_record(s, REGION_MOVE, &id));
 }
 
+/* A flush that failed may have left the record of the fence, and the account comes back meanwhile. */
+static void
+a_move_that_is_written_again_leaves_the_record_of_another_move(void **state)
+{
+	struct pair *p = *state;
+	struct side *s = &p->sides[FROM];
+	struct account_id id = new_account(p);
+	struct move_record r = { .state = MOVE_FENCED, .account = id, .epoch = 1 };
+	struct move_record next = { .state = MOVE_ARRIVING, .account = id, .epoch = 2 };
+	struct err e = { 0 };
+
+	CHECK(pair_move(p, &id, &e) && pair_settles(p));
+	CHECK(claim_take(s->node.mover, &id, NULL));
+	store_record(s, &next);
+	resolver_add(s->node.mover, &r);
+	go_round(s);
+	CHECK(!has_no_record(s, REGION_MOVE, &id));
+	claim_drop(s->node.mover, &id);
+	CHECK(pair_settles(p) && has_no_record(s, REGION_MOVE, &id));
+}
+
 /* A flush that failed may have taken the record back out of the store. */
 static void
 what_is_still_being_erased_does_not_arrive(void **state)
@@ -222,6 +243,7 @@ main(void)
 		TEST(a_wave_ends_whose_account_was_removed_before_its_old_home_knew),
 		TEST(a_unit_that_is_refused_leaves_the_record_of_the_other_move),
 		TEST(the_end_of_a_lease_leaves_the_record_of_another_move),
+		TEST(a_move_that_is_written_again_leaves_the_record_of_another_move),
 		TEST(what_is_still_being_erased_does_not_arrive),
 	};
 	int failed;
