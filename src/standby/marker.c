@@ -30,7 +30,7 @@ static int
 read_words(struct conf *c, struct marker *m, struct err *e)
 {
 	if (conf_count(c, "", "term", 0, 0, INT64_MAX, &m->follows.term, e) < 0 ||
-	    conf_count(c, "", "lease", 0, 0, TERM_LEASE_MAX_MS, &m->follows.lease_ms, e) < 0 ||
+	    conf_ms(c, "", "lease", 0, 0, TERM_LEASE_MAX_MS, &m->follows.lease_ms, e) < 0 ||
 	    conf_bool(c, "", "promoting", false, &m->is_promoting, e) < 0 ||
 	    read_holder(c, "holder", m->follows.holder, e) < 0 ||
 	    read_holder(c, "next_holder", m->holder, e) < 0)
