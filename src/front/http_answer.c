@@ -75,8 +75,13 @@ response_header(struct request *r, const char *name, const char *format, ...)
 	int n;
 
 	assert(*name && !has_controls(name) && !strpbrk(name, ": "));
+	/* Most are text as it is, and printf takes its time. */
+	if (!strchr(format, '%')) {
+		add_line(r, name, format);
+		return;
+	}
 	va_start(args, format);
-	if (!strcmp(format, "%s")) { /* most are, and printf takes its time */
+	if (!strcmp(format, "%s")) {
 		add_line(r, name, va_arg(args, const char *));
 		va_end(args);
 		return;

@@ -544,12 +544,12 @@ s3_headers_check(struct s3_call *c, struct err *e)
 int
 s3_refuse_customer_key(struct s3_call *c, struct err *e)
 {
-	static const char *const names[] = { "algorithm", "key", "key-md5" };
-	char name[64];
+	static const char *const names[] = { "x-amz-server-side-encryption-customer-algorithm",
+		"x-amz-server-side-encryption-customer-key",
+		"x-amz-server-side-encryption-customer-key-md5" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		snprintf(name, sizeof name, "x-amz-server-side-encryption-customer-%s", names[i]);
-		if (request_header(c->r, name))
+		if (request_header(c->r, names[i]))
 			return s3_refuse(c, e, 400, "InvalidRequest",
 			    "The encryption parameters are not applicable to this object.");
 	}
@@ -623,6 +623,8 @@ s3_headers_answer(struct request *r, const struct object_info *i)
 	bool has_type = false;
 	char date[32];
 
+	/* Room for all of them at once, in nearly every case. */
+	buf_room(&r->headers, 400);
 	s3_date_text(i->modified_ms, date);
 	response_header(r, "ETag", "\"%s\"", i->etag);
 	response_header(r, "Last-Modified", "%s", date);

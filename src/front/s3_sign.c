@@ -767,8 +767,9 @@ sign_check_request(struct request *r, const struct sign_claim *c,
     struct err *e)
 {
 	uint8_t hash[SHA256_BYTES], should[SHA256_BYTES];
-	char hex[2 * SHA256_BYTES + 1], text[320];
-	int n;
+	char text[sizeof ALGORITHM "\n\n///aws4_request\n" + sizeof c->time + sizeof c->date +
+	    sizeof c->region + sizeof c->service + (size_t)2 * SHA256_BYTES];
+	char *end = text;
 
 	if (check_time(c, now_ms, code, e) < 0)
 		return -1;
@@ -777,12 +778,11 @@ sign_check_request(struct request *r, const struct sign_claim *c,
 		    "the credential's date is not the request's");
 	if (canonical_hash(r, c, hash, code, e) < 0)
 		return -1;
-	hex_text(hash, sizeof hash, hex);
-	n = snprintf(text, sizeof text, ALGORITHM "\n%s\n%s/%s/%s/aws4_request\n%s", c->time,
-	    c->date, c->region, c->service, hex);
-	if (n < 0 || (size_t)n >= sizeof text)
-		return err_set(e, ERR_INTERNAL, "the credential's scope is too long");
-	hmac_sha256(signing_key, SHA256_BYTES, text, (size_t)n, should);
+	end = stpcpy(stpcpy(stpcpy(end, ALGORITHM "\n"), c->time), "\n");
+	end = stpcpy(stpcpy(stpcpy(end, c->date), "/"), c->region);
+	end = stpcpy(stpcpy(stpcpy(end, "/"), c->service), "/aws4_request\n");
+	hex_text(hash, sizeof hash, end);
+	hmac_sha256(signing_key, SHA256_BYTES, text, strlen(text), should);
 	if (!same_secret(should, c->signature, SHA256_BYTES))
 		return refuse(code, "SignatureDoesNotMatch", e, ERR_DENIED,
 		    "the signature is not the one that the request should have");
