@@ -364,6 +364,23 @@ too_many_or_too_large_headers_are_refused(void **state)
 	buf_free(&text);
 }
 
+/* Both ceilings at once: what MHD has for a connection holds the head, the list of it and the answer's head. */
+static void
+as_many_and_as_large_headers_as_may_be_are_taken(void **state)
+{
+	struct served *s = *state;
+	struct buf text = BUF_INIT(0);
+	struct client c;
+
+	buf_add_str(&text, "GET /x HTTP/1.1\r\nHost: h\r\n");
+	for (unsigned i = 1; i < 100; i++)
+		buf_printf(&text, "X-%02u: %0157u\r\n", i, i);
+	buf_add_str(&text, "\r\n");
+	CHECK(client_ask(&c, s->port, buf_str(&text)) == 200);
+	client_close(&c);
+	buf_free(&text);
+}
+
 /* Of the target and the headers together; another ceiling needs more memory a connection. */
 static void
 the_ceiling_of_a_head_is_the_configured_one(void **state)
@@ -694,6 +711,7 @@ main(void)
 		SERVED(pipelined_requests_are_answered_in_order),
 		SERVED(ambiguous_requests_are_refused_and_the_connection_closed),
 		SERVED(too_many_or_too_large_headers_are_refused),
+		SERVED(as_many_and_as_large_headers_as_may_be_are_taken),
 		cmocka_unit_test(the_ceiling_of_a_head_is_the_configured_one),
 		SERVED(a_body_that_is_too_large_is_answered_once_it_is_in),
 		SERVED(header_values_can_not_add_headers),
