@@ -40,7 +40,7 @@ static int
 make_templates(struct pool *p, struct err *e)
 {
 	for (enum service s = 0; s < SERVICES; s++)
-		if (schema_sql(s) && schema_template(s, &p->templates[s], e) < 0)
+		if (schema_sql(s) && schema_template(s, &p->templates[s], &p->tables[s], e) < 0)
 			return -1;
 	return 0;
 }

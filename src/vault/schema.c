@@ -7,7 +7,9 @@
 #include <string.h>
 
 /* "Domi" in the database header: file(1) and a person with a hex dump can tell what it is. */
-#define APPLICATION_ID 0x446f6d69
+#define APPLICATION_ID  0x446f6d69
+
+#define SCHEMA_TEXT_MAX ((size_t)64 << 10)
 
 static const char profile_sql[] =
     "CREATE TABLE meta(word TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -121,12 +123,74 @@ serialize(sqlite3 *db, struct page_template *out, struct err *e)
 	return 0;
 }
 
+static void
+add_row(struct buf *b, sqlite3_stmt *row)
+{
+	for (int i = 0; i < 5; i++) {
+		const void *text = sqlite3_column_blob(row, i);
+		size_t n = (size_t)sqlite3_column_bytes(row, i);
+
+		put_u32(b, (uint32_t)n);
+		if (n)
+			buf_add(b, text, n);
+	}
+}
+
+/* The first rows->n rows into rows->digest, how many there are into rows->n. SQLite's number. */
+static int
+read_rows(sqlite3 *db, struct schema_rows *rows, bool *has_foreign)
+{
+	static const char sql[] =
+	    "SELECT type,name,tbl_name,rootpage,sql FROM sqlite_schema ORDER BY rowid";
+	_cleanup_buf_ struct buf b = BUF_INIT(SCHEMA_TEXT_MAX);
+	sqlite3_stmt *s = NULL;
+	size_t n = 0;
+	int rc = sqlite3_prepare_v2(db, sql, -1, &s, NULL);
+
+	*has_foreign = false;
+	while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+		const char *type = (const char *)sqlite3_column_text(s, 0);
+		const char *name = (const char *)sqlite3_column_text(s, 1);
+
+		if (n < rows->n)
+			add_row(&b, s);
+		else
+			*has_foreign |= !type || !name || strcmp(type, "table") != 0 ||
+			    sqlite3_strnicmp(name, "sqlite_", 7) == 0;
+		n++;
+		rc = SQLITE_OK;
+	}
+	sqlite3_finalize(s);
+	if (n < rows->n)
+		rows->n = n;
+	if (b.failed == ERR_MEMORY)
+		return SQLITE_NOMEM;
+	sha256(b.data, b.len, rows->digest);
+	return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 int
-schema_template(enum service s, struct page_template *out, struct err *e)
+schema_fits(sqlite3 *db, const struct schema_rows *rows, int *rc)
+{
+	struct schema_rows found = { .n = rows->n };
+	bool has_foreign;
+
+	*rc = read_rows(db, &found, &has_foreign);
+	if (*rc != SQLITE_OK)
+		return -1;
+	return !has_foreign && found.n == rows->n &&
+	    memcmp(found.digest, rows->digest, sizeof(found.digest)) == 0;
+}
+
+int
+schema_template(enum service s, struct page_template *out, struct schema_rows *rows, struct err *e)
 {
 	sqlite3 *db = NULL;
 	char head[160];
+	bool has_foreign;
 	int r = -1;
+
+	*rows = (struct schema_rows){ .n = SIZE_MAX };
 
 	snprintf(head, sizeof(head),
 	    "PRAGMA page_size=%d; PRAGMA auto_vacuum=NONE; PRAGMA encoding='UTF-8';"
@@ -137,7 +201,9 @@ schema_template(enum service s, struct page_template *out, struct err *e)
 	        NULL) != SQLITE_OK)
 		err_set(e, ERR_MEMORY, "schema: no database in memory");
 	else if (run_sql(db, head, e) == 0 && run_sql(db, schema_sql(s), e) == 0)
-		r = serialize(db, out, e);
+		r = read_rows(db, rows, &has_foreign) == SQLITE_OK
+		    ? serialize(db, out, e)
+		    : err_set(e, ERR_MEMORY, "schema: no memory");
 	sqlite3_close(db);
 	return r;
 }

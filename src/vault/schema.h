@@ -2,7 +2,8 @@
 #pragma once
 #include "base/id.h"
 
-/* Of the tables below, in every vault (PRAGMA user_version). A vault with another one is refused. */
+/* Of the tables below, in every vault (PRAGMA user_version). A vault with another one is refused; so is one that
+ * came from another region with other words in its tables, so each change of these is a version. */
 #define SCHEMA_VERSION 2
 
 /* The SQL that makes an empty vault of SERVICE, or NULL for a service that has none. */

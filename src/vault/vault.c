@@ -119,6 +119,25 @@ open_database(struct vault *v, struct err *e)
 	return rc == SQLITE_OK ? 0 : vault_sqlite_error(v, rc, e);
 }
 
+/* The pages of a vault that was not born here are another region's, which may have been taken over: what it
+ * wrote into them is not to be carried out. */
+static int
+check_rows(struct vault *v, struct err *e)
+{
+	struct sealed_info info;
+	int rc, fits;
+
+	sealed_get_info(v->sealed, &info);
+	if (info.epoch <= 1)
+		return 0;
+	fits = schema_fits(v->db, &v->pool->tables[v->id.service], &rc);
+	if (fits < 0)
+		return vault_sqlite_error(v, rc, e);
+	return fits ? 0
+	            : err_set(e, ERR_FORGED, "%s: its tables are not those that were made",
+	                  service_name(v->id.service));
+}
+
 static int
 check_tables(struct vault *v, struct err *e)
 {
@@ -133,7 +152,7 @@ check_tables(struct vault *v, struct err *e)
 	if (rc != SQLITE_OK)
 		return vault_sqlite_error(v, rc, e);
 	if (version == SCHEMA_VERSION)
-		return 0;
+		return check_rows(v, e);
 	return err_set(e, ERR_BAD,
 	    "%s: its tables are of version %d and this program's of %d: use the one it was written "
 	    "with",
@@ -179,7 +198,7 @@ pool_view(struct pool *p, const struct vault_id *id, struct err *e)
 	v->pool = p;
 	v->dropped = BUF_INIT(0);
 	v->sealed = sealed_open(p->c.engine, p->c.keys, id, SEALED_READ, e);
-	if (!v->sealed || take_key(v, e) < 0 || open_database(v, e) < 0)
+	if (!v->sealed || take_key(v, e) < 0 || open_database(v, e) < 0 || check_rows(v, e) < 0)
 		return NULL;
 	return take(&v);
 }

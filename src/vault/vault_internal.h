@@ -89,6 +89,12 @@ struct removal {
 
 TAILQ_HEAD(vault_tailq, vault);
 
+/* The first N rows of sqlite_schema. */
+struct schema_rows {
+	size_t n;
+	uint8_t digest[SHA256_BYTES];
+};
+
 struct pool {
 	struct pool_config c;
 	pthread_mutex_t lock;
@@ -99,6 +105,7 @@ struct pool {
 	size_t open;
 	size_t bytes;
 	struct page_template templates[SERVICES];
+	struct schema_rows tables[SERVICES];
 
 	pthread_t keeper;
 	pthread_cond_t keeper_wake;
@@ -112,7 +119,12 @@ struct pool {
 };
 
 must_check
-int schema_template(enum service s, struct page_template *out, struct err *e);
+int schema_template(
+    enum service s, struct page_template *out, struct schema_rows *rows, struct err *e);
+/* Whether DB has these rows first, and behind them tables alone, none of SQLite's own: no trigger, index or
+ * statistics that our statements would go by. -1: it could not be read, *RC is SQLite's number. */
+must_check
+int schema_fits(sqlite3 *db, const struct schema_rows *rows, int *rc);
 
 /* --- vault.c: a vault that the caller has taken; no lock held --- */
 

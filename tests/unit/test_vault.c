@@ -65,6 +65,42 @@ tables_of_another_version_are_refused_and_kept(void **state)
 	store_close(&s);
 }
 
+/* As a region that was taken over might send them. */
+static void
+what_a_vault_brings_along_is_not_carried_out(void **state)
+{
+	static const char *const changes[] = {
+		"CREATE TRIGGER more AFTER INSERT ON consent BEGIN DELETE FROM credential; END",
+		"CREATE VIEW more AS SELECT * FROM credential",
+		"CREATE INDEX more ON credential(upper(secret))",
+		"ALTER TABLE consent ADD COLUMN more DEFAULT 1",
+		"DROP TABLE consent",
+		"ANALYZE",
+	};
+	struct store s;
+	struct vault_id id;
+	struct vault *v;
+	uint64_t ticket;
+	struct err e;
+
+	(void)state;
+	store_open(&s, false);
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+		account_random(&id.account);
+		id.service = SERVICE_PROFILE;
+		CHECK_OK(pool_create(s.pool, &id, 2, &e), &e);
+		v = store_take(&s, &id);
+		CHECK_OK(vault_begin(v, &e), &e);
+		CHECK_OK(query_run(vault_query(v, changes[i]), &e), &e);
+		CHECK_OK(vault_commit(v, &ticket, &e), &e);
+		pool_give(v);
+		pool_evict(s.pool, &id);
+		CHECK(!pool_take(s.pool, &id, true, &e) && e.kind == ERR_FORGED);
+		CHECK(!pool_view(s.pool, &id, &e) && e.kind == ERR_FORGED);
+	}
+	store_close(&s);
+}
+
 static void
 queries_bind_step_and_keep_their_errors(void **state)
 {
@@ -765,6 +801,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_vault_is_few_pages_and_holds_rows),
 		cmocka_unit_test(tables_of_another_version_are_refused_and_kept),
+		cmocka_unit_test(what_a_vault_brings_along_is_not_carried_out),
 		cmocka_unit_test(queries_bind_step_and_keep_their_errors),
 		cmocka_unit_test(the_pool_stays_within_its_bound_and_reopens),
 		cmocka_unit_test(many_threads_lose_no_update),
