@@ -124,7 +124,8 @@ may_arrive(struct target *t, const struct opening *o, struct err *e)
 	return 0;
 }
 
-/* An account is only taken from the region that the directory places it at.
+/* An account is only taken from the region that the directory places it at, and as one of the country that it
+ * says, by which the policy was asked.
  * model: t_open */
 static int
 refuse_strays(struct target *t, struct err *e)
@@ -142,11 +143,14 @@ refuse_strays(struct target *t, struct err *e)
 
 		if (a->verdict.kind != ERR_NONE ||
 		    (rows[i].epoch == a->opening.epoch && rows[i].attempt == a->opening.attempt &&
-		        strcmp(rows[i].home, stream_peer(t->stream)) == 0))
+		        strcmp(rows[i].home, stream_peer(t->stream)) == 0 &&
+		        strcmp(rows[i].country, a->opening.country) == 0))
 			continue;
 		err_set(&ae, ERR_STALE,
-		    "the directory has it at %s, epoch %" PRIu64 ", attempt %" PRIu64,
-		    rows[i].epoch ? rows[i].home : "no region", rows[i].epoch, rows[i].attempt);
+		    "the directory has it at %s, epoch %" PRIu64 ", attempt %" PRIu64
+		    ", country %s",
+		    rows[i].epoch ? rows[i].home : "no region", rows[i].epoch, rows[i].attempt,
+		    rows[i].epoch ? rows[i].country : "unknown");
 		target_refuse(a, &ae);
 	}
 	return 0;

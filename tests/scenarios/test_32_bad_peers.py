@@ -511,12 +511,12 @@ def test_an_account_comes_from_its_home_only(site):
     site.is_erased(account)
 
 
-@pytest.mark.parametrize("change", [{"epoch": 9}, {"attempt": 9}])
+@pytest.mark.parametrize("change", [{"epoch": 9}, {"attempt": 9}, {"country": "SG"}])
 def test_an_account_comes_as_it_is_in_the_directory(site, change):
     account = site.place()
     with Stream(site, site.known) as stream:
         stream.open(account, **change)
-        assert "epoch 1, attempt 0" in stream.verdicts(b"o")[1][0]
+        assert "epoch 1, attempt 0, country US" in stream.verdicts(b"o")[1][0]
     site.is_erased(account)
 
 
