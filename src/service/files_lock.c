@@ -23,14 +23,29 @@ clock_start(void)
 	mono_then = host_mono_ms();
 }
 
+/* What the clock would say if nobody had set it since we first looked. */
+static uint64_t
+counted_ms(void)
+{
+	pthread_once(&clock_once, clock_start);
+	return wall_then + (host_mono_ms() - mono_then);
+}
+
 uint64_t
 files_clock_ms(void)
 {
-	uint64_t now = host_wall_ms(), counted;
+	uint64_t now = host_wall_ms(), counted = counted_ms();
 
-	pthread_once(&clock_once, clock_start);
-	counted = wall_then + (host_mono_ms() - mono_then);
 	return now < counted ? now : counted;
+}
+
+/* For what begins now and must not end sooner than it should. */
+static uint64_t
+latest_ms(void)
+{
+	uint64_t now = host_wall_ms(), counted = counted_ms();
+
+	return now > counted ? now : counted;
 }
 
 /* --- columns --- */
@@ -149,7 +164,7 @@ lock_of_write(struct vault *v, const struct object_row *r, const struct files_lo
 		return -1;
 	out->mode = d.mode;
 	if (d.mode != LOCK_NONE)
-		out->retain_ms = host_wall_ms() + d.days * (d.is_years ? DAYS_A_YEAR : 1) * DAY_MS;
+		out->retain_ms = latest_ms() + d.days * (d.is_years ? DAYS_A_YEAR : 1) * DAY_MS;
 	return 0;
 }
 

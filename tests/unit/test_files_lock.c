@@ -170,6 +170,25 @@ a_clock_put_forward_unlocks_nothing_and_time_does(void **state)
 }
 
 static void
+a_clock_put_back_shortens_no_retention(void **state)
+{
+	struct files f = new_account();
+	const struct files_lock_default d = { .mode = LOCK_COMPLIANCE, .days = 3 };
+	char version[FILES_VERSION_SIZE];
+	struct err e = { 0 };
+
+	(void)state;
+	CHECK_OK(files_lock_default_set(&f, "backup", &d, &e), &e);
+	put_forward_ms -= (int64_t)(400 * DAY_MS);
+	put_locked(&f, NULL, version);
+	put_forward_ms += (int64_t)(400 * DAY_MS); /* set right */
+	passed_ms += 2 * DAY_MS;
+	CHECK(remove_version(&f, version, false) == ERR_DENIED);
+	passed_ms += 2 * DAY_MS;
+	CHECK(remove_version(&f, version, false) == ERR_NONE);
+}
+
+static void
 other_buckets_have_no_locks(void **state)
 {
 	struct files f = new_account();
@@ -210,6 +229,7 @@ main(void)
 		cmocka_unit_test(retention_is_lengthened_by_anybody_and_shortened_by_few),
 		cmocka_unit_test(a_lock_outlives_overwriting_removing_and_its_bucket),
 		cmocka_unit_test(a_clock_put_forward_unlocks_nothing_and_time_does),
+		cmocka_unit_test(a_clock_put_back_shortens_no_retention),
 		cmocka_unit_test(other_buckets_have_no_locks),
 	};
 	int failed;
