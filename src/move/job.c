@@ -350,19 +350,36 @@ is_quiet_hour(const struct wave *w)
 	return minute >= w->quiet_from_min || minute < w->quiet_to_min;
 }
 
+/* A region that was struck from the regions file gets nothing more, over open streams neither. */
+static bool
+is_struck(struct job *j)
+{
+	struct peer_region to;
+	struct err e;
+
+	if (peers_find(j->mover->node->peers, j->wave.to, &to))
+		return false;
+	err_set(&e, ERR_DENIED, "%s is not among the regions", j->wave.to);
+	job_trouble(j, &e);
+	return true;
+}
+
 static void
 follow_wave(struct job *j, struct wave_sums *sums)
 {
+	bool struck = is_struck(j);
 	struct wave w;
 	struct err e;
 
+	if (struck)
+		atomic_store(&j->is_held, true);
 	if (directory_wave_get(j->mover->node->directory, j->wave.id, &w, sums, &e) < 0) {
 		job_trouble(j, &e);
 		return;
 	}
 	j->wave.state = w.state;
 	atomic_store(&j->is_cancelled, w.state == WAVE_CANCELLED);
-	atomic_store(&j->is_held, w.state == WAVE_PAUSED || is_quiet_hour(&w));
+	atomic_store(&j->is_held, struck || w.state == WAVE_PAUSED || is_quiet_hour(&w));
 }
 
 /* Whether nothing is left to do; then the wave is marked so. */

@@ -108,6 +108,56 @@ who_opens_an_account_anew_ends_the_stream_that_had_it(void **state)
 	CHECK(pair_settles(p));
 }
 
+static enum home_state
+state_of(struct side *s, const struct account_id *id)
+{
+	struct home h = { .state = HOME_NONE };
+	struct err e = { 0 };
+
+	CHECK(homes_get(s->node.homes, id, &h, &e) >= 0);
+	return h.state;
+}
+
+static bool
+is_moving(struct side *s, const struct account_id *id)
+{
+	_cleanup_buf_ struct buf record = BUF_INIT(16384);
+	struct err e = { 0 };
+	int r = region_get(s->store.engine, REGION_MOVE, id, sizeof(*id), &record, &e);
+
+	CHECK(r >= 0);
+	return r;
+}
+
+static void
+a_region_that_is_struck_gets_nothing_more(void **state)
+{
+	struct pair *p = *state;
+	struct side *from = &p->sides[FROM], *to = &p->sides[TO];
+	struct account_id id = new_account(p);
+	struct selection s = { .home = from->node.region, .accounts = &id, .n_accounts = 1 };
+	struct wave w = {
+		.concurrency = 1, .quiet_from_min = -1, .quiet_to_min = -1, .bytes_per_s = 64
+	};
+	struct peer_region self = { 0 };
+	struct err e = { 0 };
+	uint64_t n;
+
+	strcpy(w.from, from->node.region);
+	strcpy(w.to, to->node.region);
+	strcpy(self.name, from->node.region);
+	CHECK_OK(directory_wave_plan(p->directory, &w, &s, false, &n, &e), &e);
+	CHECK_OK(directory_wave_set(p->directory, w.id, WAVE_RUNNING, &e), &e);
+	mover_nudge(from->node.mover);
+	for (int i = 0; i < 20000 && state_of(to, &id) != HOME_ARRIVING; i++)
+		usleep(1000);
+	CHECK(state_of(to, &id) == HOME_ARRIVING && is_moving(from, &id));
+	CHECK_OK(peers_set_regions(from->node.peers, &self, 1, &e), &e);
+	for (int i = 0; i < 20000 && is_moving(from, &id); i++)
+		usleep(1000);
+	CHECK(!is_moving(from, &id) && state_of(from, &id) == HOME_HERE);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -117,6 +167,7 @@ main(void)
 		TEST(a_stream_whose_account_was_refused_does_not_keep_it),
 		TEST(a_stream_that_carried_an_account_does_not_keep_it),
 		TEST(who_opens_an_account_anew_ends_the_stream_that_had_it),
+		TEST(a_region_that_is_struck_gets_nothing_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
