@@ -1,6 +1,7 @@
 /* import.c - the receiving side of transfer.h. Items come from another region: nothing in them is
  * taken on trust, and whatever does not fit ends the import. */
 #include "base/table.h"
+#include "vault/schema.h"
 #include "vault/transfer_internal.h"
 
 #include <stdlib.h>
@@ -164,6 +165,21 @@ take_vault(struct import *i, struct reader *r, struct err *e)
 	return i->key ? 0 : -1;
 }
 
+/* The first page says of which version its tables are: of another one it would not be opened here, and it is
+ * better off where it is. */
+static int
+check_version(const uint8_t *page, struct err *e)
+{
+	uint32_t version = be32_get(page + SCHEMA_VERSION_AT);
+
+	if (version == SCHEMA_VERSION)
+		return 0;
+	return err_set(e, ERR_BAD,
+	    "its tables are of version %u and those here of %d: both regions need the same version of "
+	    "the program",
+	    version, SCHEMA_VERSION);
+}
+
 static int
 take_page(struct import *i, struct reader *r, struct err *e)
 {
@@ -172,6 +188,8 @@ take_page(struct import *i, struct reader *r, struct err *e)
 	const uint8_t *plain = read_bytes(r, PAGE_BYTES);
 
 	if (read_check(r, "a page item", e) < 0)
+		return -1;
+	if (number == 1 && check_version(plain, e) < 0)
 		return -1;
 	return sealed_import_page(i->s, number, version, plain, e);
 }

@@ -2,11 +2,13 @@
  * vault may come of them. Chunks go nowhere, so that the speed is the parser's.
  *
  * The input is a list of items in a shorter form, so that mutations get past the framing: a type
- * byte and a 16-bit length, then that many bytes; what is missing to the type's length is zeros.
+ * byte and a 16-bit length, then that many bytes; what is missing to the type's length is zeros, but for
+ * the version of its tables that a page may say.
  * Input that begins with 0xff is taken as it stands.
  */
 #include "engine/engine.h"
 #include "sealed/store.h"
+#include "vault/schema.h"
 #include "vault/transfer.h"
 
 #include <stdlib.h>
@@ -124,6 +126,8 @@ expand(const uint8_t *data, size_t n, struct buf *out)
 		put_u8(out, type);
 		buf_add(out, data, len);
 		buf_add(out, zeros, want - len);
+		if (type == 'P' && len < 12 + SCHEMA_VERSION_AT && out->failed == ERR_NONE)
+			be32_put(out->data + out->len - 4096 + SCHEMA_VERSION_AT, SCHEMA_VERSION);
 		data += len;
 		n -= len;
 	}

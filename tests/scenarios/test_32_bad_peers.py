@@ -238,7 +238,7 @@ def zstd(plain):
     return b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", len(plain)) + blocks
 
 
-PAGE = b"not a database at all ".ljust(4096, b".")
+PAGE = (b"not a database at all ".ljust(60, b".") + u32(2)).ljust(4096, b".")      # of tables of version 2
 VAULT = text(b"V" + struct.pack(">QI", 1, 1)) + text(b"P" + struct.pack(">IQ", 1, 1) + PAGE)
 ROOT = hashlib.sha256(b"domicile root 1" + struct.pack(">BQII", PROFILE, 1, 1, 1) +
                       hashlib.sha256(PAGE).digest() + u32(0)).hexdigest()

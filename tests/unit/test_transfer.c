@@ -1,5 +1,6 @@
 /* test_transfer.c - a vault from one store to another while it is written to; erasing. */
 #include "vault_fixture.h"
+#include "vault/schema.h"
 
 #include "vault/content.h"
 
@@ -455,6 +456,34 @@ is_accepted(struct store *b, const struct vault_id *id, const struct buf *items,
 }
 
 static void
+tables_of_another_version_are_not_taken(void **state)
+{
+	_cleanup_buf_ struct buf all = BUF_INIT(0);
+	struct item items[64] = { 0 };
+	struct store a, b;
+	struct vault_id id;
+	struct export *x;
+	struct import *i;
+	struct err e;
+
+	(void)state;
+	store_open(&a, false);
+	store_open(&b, false);
+	id = store_new_bodies(&a);
+	x = export_open(a.pool, a.engine, a.keys, a.chunks, &id, &e);
+	CHECK(x && export_next(x, &all, 1 << 20, &e) >= 0);
+	export_close(x);
+	CHECK(split(&all, items, 64) > 2 && items[1].type == 'P');
+	be32_put(all.data + items[1].at + 5 + 4 + 8 + SCHEMA_VERSION_AT, SCHEMA_VERSION + 1);
+	i = import_open(b.engine, b.keys, b.chunks, &id, 2, &e);
+	CHECK(import_take(i, all.data, all.len, &e) < 0 && e.kind == ERR_BAD);
+	CHECK(strstr(e.text, "version"));
+	import_close(i);
+	store_close(&a);
+	store_close(&b);
+}
+
+static void
 items_that_do_not_fit_are_refused(void **state)
 {
 	_cleanup_buf_ struct buf all = BUF_INIT(0), changed = BUF_INIT(0);
@@ -641,6 +670,7 @@ main(void)
 		cmocka_unit_test(a_chunk_that_is_dropped_as_soon_as_it_has_come_stays_away),
 		cmocka_unit_test(a_vault_that_is_written_to_arrives_whole),
 		cmocka_unit_test(an_export_of_commits_that_were_taken_back_ends),
+		cmocka_unit_test(tables_of_another_version_are_not_taken),
 		cmocka_unit_test(items_that_do_not_fit_are_refused),
 		cmocka_unit_test(erased_means_nothing_is_left),
 		cmocka_unit_test(an_erasure_that_failed_is_repeated),

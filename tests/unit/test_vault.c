@@ -1,5 +1,6 @@
 /* test_vault.c - the pool, queries, durability, eviction, chunk files. */
 #include "vault_fixture.h"
+#include "vault/schema.h"
 
 #include <pthread.h>
 
@@ -63,6 +64,24 @@ tables_of_another_version_are_refused_and_kept(void **state)
 		CHECK(strstr(e.text, "version 7"));
 	}
 	store_close(&s);
+}
+
+/* Regions compare the number alone before an account moves. Where this fails, SCHEMA_VERSION goes up with it. */
+static void
+a_change_of_the_tables_is_a_version(void **state)
+{
+	uint8_t digest[SHA256_BYTES];
+	char hex[2 * SHA256_BYTES + 1];
+	_cleanup_buf_ struct buf all = BUF_INIT(0);
+
+	(void)state;
+	for (enum service s = 0; s < SERVICES; s++)
+		if (schema_sql(s))
+			buf_add_str(&all, schema_sql(s));
+	sha256(all.data, all.len, digest);
+	hex_text(digest, sizeof(digest), hex);
+	CHECK(SCHEMA_VERSION == 2);
+	CHECK_STR(hex, "67ac748eb3bb6eadea15683fc218d29640f802a0953c5f1918612f782c8683cc");
 }
 
 /* As a region that was taken over might send them. */
@@ -801,6 +820,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_vault_is_few_pages_and_holds_rows),
 		cmocka_unit_test(tables_of_another_version_are_refused_and_kept),
+		cmocka_unit_test(a_change_of_the_tables_is_a_version),
 		cmocka_unit_test(what_a_vault_brings_along_is_not_carried_out),
 		cmocka_unit_test(queries_bind_step_and_keep_their_errors),
 		cmocka_unit_test(the_pool_stays_within_its_bound_and_reopens),
