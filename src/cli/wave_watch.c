@@ -22,6 +22,13 @@ moved(json_t *status)
 	return items(status, "moved") + items(status, "erased");
 }
 
+/* Whether accounts are on their way or begin at once; neither erasing nor waiting for another try is. */
+static bool
+is_moving(json_t *status)
+{
+	return items(status, "waiting") + items(status, "moving") > 0;
+}
+
 bool
 wave_is_going_on(json_t *status)
 {
@@ -37,7 +44,7 @@ time_left(json_t *status, const struct progress *p)
 	int64_t left = get_number(status, "accounts") - moved(status) - items(status, "failed") -
 	    items(status, "cancelled");
 
-	if (left <= 0 || p->done_per_s < 0.01)
+	if (left <= 0 || !is_moving(status) || p->done_per_s < 0.01)
 		return 0;
 	return (uint64_t)((double)left / p->done_per_s * 1000);
 }
@@ -86,6 +93,20 @@ add_counts(json_t *status, struct buf *out)
 			    out, ", %" PRId64 " %s", items(status, states[i][0]), states[i][1]);
 }
 
+/* Why nothing moves although the wave goes on. */
+static void
+add_waiting(json_t *status, struct buf *out)
+{
+	int64_t erasing = items(status, "moved"), put_off = items(status, "put-off");
+
+	if (!wave_is_going_on(status) || is_moving(status))
+		return;
+	if (put_off)
+		buf_printf(out, ", waiting to try %" PRId64 " again", put_off);
+	else if (erasing)
+		buf_printf(out, ", waiting for %" PRId64 " erasures", erasing);
+}
+
 static void
 add_rates(json_t *status, const struct progress *p, struct buf *out)
 {
@@ -93,8 +114,8 @@ add_rates(json_t *status, const struct progress *p, struct buf *out)
 	double bytes_per_s = p->bytes_per_s, done_per_s = p->done_per_s;
 	char bytes[16], rate[16];
 
-	/* Once it has ended, and on the first look: how it went as a whole. */
-	if (seconds > 0 && (!wave_is_going_on(status) || (bytes_per_s == 0 && done_per_s == 0))) {
+	/* Once nothing moves any more, and on the first look: how it went as a whole. */
+	if (seconds > 0 && (!is_moving(status) || (bytes_per_s == 0 && done_per_s == 0))) {
 		bytes_per_s = (double)get_number(status, "bytes") / seconds;
 		done_per_s = (double)moved(status) / seconds;
 	}
@@ -132,6 +153,13 @@ add_reasons(json_t *status, struct buf *out)
 	if (*get_text(status, "unreachable"))
 		buf_printf(out, "  %s can't be asked: %s\n", get_text(status, "from"),
 		    get_text(status, "unreachable"));
+	json_array_foreach(json_object_get(json_object_get(status, "moving"), "waves"), i, one)
+	{
+		if (strcmp(get_text(one, "wave"), get_text(status, "id")) == 0 &&
+		    *get_text(one, "trouble"))
+			buf_printf(out, "  %s is in trouble: %s\n", get_text(status, "from"),
+			    get_text(one, "trouble"));
+	}
 }
 
 void
@@ -146,6 +174,7 @@ wave_text(json_t *status, const struct progress *p, struct buf *out, struct buf 
 	add_counts(status, out);
 	buf_add_str(out, "\n");
 	add_rates(status, p, out);
+	add_waiting(status, out);
 	add_times(status, p, out);
 	buf_add_str(out, "\n");
 	add_pause(status, out);
@@ -156,9 +185,24 @@ wave_text(json_t *status, const struct progress *p, struct buf *out, struct buf 
 	add_counts(status, plain);
 	buf_add_str(plain, "; ");
 	add_rates(status, p, plain);
+	add_waiting(status, plain);
 	add_times(status, p, plain);
 	buf_add_str(plain, "; ");
 	add_pause(status, plain);
+}
+
+void
+wave_measure(struct wave_view *v, json_t *status)
+{
+	if (is_moving(status)) {
+		progress_measure(
+		    &v->progress, (uint64_t)moved(status), (uint64_t)get_number(status, "bytes"));
+		v->moving_s = 0;
+		return;
+	}
+	if (v->moving_s == 0)
+		v->moving_s = json_number_value(json_object_get(status, "moving_s"));
+	json_object_set_new(status, "moving_s", json_real(v->moving_s));
 }
 
 /* --- watching --- */
@@ -177,11 +221,12 @@ show_json(json_t *status, const struct progress *p, struct err *e)
 }
 
 static int
-show(json_t *status, struct progress *p, bool as_json, bool is_last, struct err *e)
+show(json_t *status, struct wave_view *v, bool as_json, bool is_last, struct err *e)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT(1 << 16), plain = BUF_INIT(1 << 16);
+	struct progress *p = &v->progress;
 
-	progress_measure(p, (uint64_t)moved(status), (uint64_t)get_number(status, "bytes"));
+	wave_measure(v, status);
 	if (!progress_is_due(p, is_last))
 		return 0;
 	if (as_json)
@@ -220,11 +265,11 @@ ask(struct caller *c, const char *id, json_t **status, struct err *e)
 int
 wave_watch(struct caller *c, const char *id, bool as_json, struct err *e)
 {
-	struct progress p;
+	struct wave_view v = { 0 };
 
-	progress_open(&p, stdout);
+	progress_open(&v.progress, stdout);
 	if (as_json)
-		p.is_terminal = false;
+		v.progress.is_terminal = false;
 	for (;;) {
 		_cleanup_json_ json_t *status = NULL;
 		bool is_last;
@@ -232,7 +277,7 @@ wave_watch(struct caller *c, const char *id, bool as_json, struct err *e)
 		if (ask(c, id, &status, e) < 0)
 			return -1;
 		is_last = !wave_is_going_on(status);
-		if (show(status, &p, as_json, is_last, e) < 0)
+		if (show(status, &v, as_json, is_last, e) < 0)
 			return -1;
 		if (is_last)
 			return moved(status) == get_number(status, "accounts") ? 0 : 1;

@@ -30,6 +30,14 @@ job_trouble(struct job *j, const struct err *e)
 	pthread_mutex_unlock(&j->lock);
 }
 
+void
+job_is_well(struct job *j)
+{
+	pthread_mutex_lock(&j->lock);
+	j->last_error[0] = 0;
+	pthread_mutex_unlock(&j->lock);
+}
+
 /* --- updates --- */
 
 void

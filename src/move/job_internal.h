@@ -44,6 +44,8 @@ struct job {
 
 /* What keeps the job from its work, for mover_status and the log. */
 void job_trouble(struct job *j, const struct err *e);
+/* A unit has got through, so that is over. */
+void job_is_well(struct job *j);
 /* An item's new state, for the directory. */
 void job_update(struct job *j, const struct wave_item *item);
 /* The same, with the job locked. */

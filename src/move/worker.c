@@ -205,6 +205,8 @@ run_unit(
 		job_trouble(j, &e);
 		show_stream(j, number, NULL);
 		stream_close(take(s));
+	} else {
+		job_is_well(j);
 	}
 	give_back(j, x + u.n, n - u.n);
 	report_unit(j, &u, x);

@@ -228,6 +228,50 @@ a_wave_is_told_with_counts_rates_deadline_and_pause(void **state)
 	json_decref(status);
 }
 
+/* 40 accounts and 5 MiB in ten seconds; then for AGE_S the old home is not through with erasing. */
+static json_t *
+a_wave_that_erases(double age_s)
+{
+	return json_pack("{s:s, s:s, s:{s:i, s:i}, s:i, s:i, s:f}", "id", "00aa", "state",
+	    "running", "items", "moved", 10, "erased", 30, "accounts", 40, "bytes", 5 << 20,
+	    "moving_s", 10 + age_s);
+}
+
+static void
+a_wave_that_only_erases_keeps_the_rate_of_its_moves(void **state)
+{
+	struct wave_view v = { 0 };
+
+	for (double age_s = 0; age_s < 100; age_s += 30) {
+		_cleanup_buf_ struct buf text = BUF_INIT(1 << 16), plain = BUF_INIT(1 << 16);
+		json_t *status = a_wave_that_erases(age_s);
+
+		wave_measure(&v, status);
+		wave_text(status, &v.progress, &text, &plain);
+		CHECK(strstr(buf_str(&plain),
+		    "5.0 MiB, 512.0 KiB/s, 4.0 accounts/s, waiting for 10 erasures; pause"));
+		json_decref(status);
+	}
+}
+
+static void
+a_wave_that_does_not_get_on_says_why(void **state)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT(1 << 16), plain = BUF_INIT(1 << 16);
+	struct progress p = { .done_per_s = 0.02 };
+	json_t *status = json_pack(
+	    "{s:s, s:s, s:s, s:{s:i, s:i}, s:i, s:{s:[{s:s, s:s}, {s:s, s:s}]}}", "id", "00aa",
+	    "from", "cn-bj", "state", "running", "items", "put-off", 3, "erased", 1, "accounts", 4,
+	    "moving", "waves", "wave", "00aa", "trouble", "sg: no way there", "wave", "00bb",
+	    "trouble", "another's");
+
+	wave_text(status, &p, &text, &plain);
+	CHECK(strstr(buf_str(&plain), "accounts/s, waiting to try 3 again; pause"));
+	CHECK(strstr(buf_str(&text), "  cn-bj is in trouble: sg: no way there\n"));
+	CHECK(!strstr(buf_str(&text), "another's"));
+	json_decref(status);
+}
+
 static const char minimal[] =
     "region = sg\njurisdiction = SG\nstore = store\nregion_key = k\nsign_key = s\ntls_cert = /t/c\n"
     "tls_key = tk\nca = ca\nregions = r\nadmin_socket = a\ndirectory = d\npeer_listen = 127.0.0.1:1\n"
@@ -411,6 +455,8 @@ main(void)
 		cmocka_unit_test(deadlines_are_dates_in_utc_or_from_now_on),
 		cmocka_unit_test(amounts_are_told_for_people),
 		cmocka_unit_test(a_wave_is_told_with_counts_rates_deadline_and_pause),
+		cmocka_unit_test(a_wave_that_only_erases_keeps_the_rate_of_its_moves),
+		cmocka_unit_test(a_wave_that_does_not_get_on_says_why),
 		cmocka_unit_test_setup_teardown(
 		    a_region_conf_has_defaults_and_paths_from_its_folder, check_dir_setup,
 		    check_dir_teardown),
