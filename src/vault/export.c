@@ -323,10 +323,8 @@ hand_out(struct export *x, struct buf *out, size_t want)
 	x->ready_at = to;
 	if (to == x->ready.len) {
 		x->ready_at = 0;
-		if (x->ready.cap > ENTRIES_AHEAD)
-			buf_wipe(&x->ready);
-		else
-			buf_clear(&x->ready);
+		buf_wipe(
+		    &x->ready); /* a unit has many exports, and one of them is read at a time */
 	}
 }
 
