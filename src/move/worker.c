@@ -8,7 +8,8 @@
 #include "move/job_internal.h"
 
 #define CONNECT_MS 5000
-#define AGAIN_US   500000     /* after what kept us from beginning at all */
+#define AGAIN_US   500000 /* after what kept us from beginning at all */
+#define IDLE_MS    60000 /* a stream that nothing goes over is closed, before the other side does */
 #define BURST_NS   1000000000 /* of a rate not used, at most so much is made up for */
 
 /* --- the rate limit --- */
@@ -221,6 +222,7 @@ worker_run(void *arg)
 	unsigned number = atomic_fetch_add(&j->numbered, 1);
 	struct stream *s = NULL;
 	struct queued x[UNIT_MAX];
+	uint64_t used_ms = 0;
 
 	while (!atomic_load(&j->is_over) && !atomic_load(&j->mover->is_stopping)) {
 		struct err e = { 0 };
@@ -228,11 +230,16 @@ worker_run(void *arg)
 		size_t n;
 
 		if (!has_work(j)) {
+			if (s && host_mono_ms() - used_ms > IDLE_MS) {
+				show_stream(j, number, NULL);
+				stream_close(take(&s));
+			}
 			usleep(20000);
 			continue;
 		}
 		if (!s) {
 			s = stream_connect(j->mover->node->peers, j->wave.to, CONNECT_MS, &e);
+			used_ms = host_mono_ms();
 			show_stream(j, number, s);
 		}
 		if (!s) {
@@ -243,6 +250,7 @@ worker_run(void *arg)
 		n = take_unit(j, x, &is_single);
 		if (n) {
 			run_unit(j, number, &s, x, n, is_single);
+			used_ms = host_mono_ms();
 			atomic_fetch_sub(&j->active, 1);
 		}
 	}

@@ -105,6 +105,30 @@ what_is_refused_for_ever_fails_and_can_be_retried(void **state)
 	CHECK(pair_wave_ends(p, &w));
 }
 
+/* The destination would end it at some time, and what is tried first when the wave goes on would be put off. */
+static void
+a_wave_that_is_paused_keeps_no_stream(void **state)
+{
+	struct pair *p = *state;
+	struct mover *there = p->sides[TO].node.mover;
+	struct account_id id = new_account(p);
+	struct wave w;
+	struct err e = { 0 };
+
+	set_policy(p, REFUSES);
+	pair_wave(p, &id, &w);
+	for (int i = 0; i < 20000 && item_of(p, &w).state != ITEM_PUT_OFF; i++)
+		usleep(1000);
+	CHECK(atomic_load(&there->arriving_bytes) > 0);
+	CHECK_OK(directory_wave_set(p->directory, w.id, WAVE_PAUSED, &e), &e);
+	for (int i = 0; i < 20000 && atomic_load(&there->arriving_bytes) > 0; i++)
+		usleep(1000);
+	CHECK(atomic_load(&there->arriving_bytes) == 0);
+	set_policy(p, TAKES);
+	CHECK_OK(directory_wave_set(p->directory, w.id, WAVE_RUNNING, &e), &e);
+	CHECK(pair_wave_ends(p, &w));
+}
+
 /* --- beside one that takes long --- */
 
 static atomic_bool is_stuck, may_go;
@@ -165,6 +189,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(tries_are_counted_however_short_they_are),
 		TEST(what_is_refused_for_ever_fails_and_can_be_retried),
+		TEST(a_wave_that_is_paused_keeps_no_stream),
 		TEST(what_was_put_off_does_not_wait_for_what_still_moves),
 	};
 	int failed;
