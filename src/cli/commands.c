@@ -94,7 +94,8 @@ const struct command commands[] = {
 	    "make the region key anew and destroy the old one, while the node serves",
 	    "Wraps every vault's key anew. Afterwards a copy of the store from before opens for nobody: make a\n"
 	    "new backup of store and region.key. The node goes on if this is interrupted; `region status`\n"
-	    "tells how far it is.",
+	    "tells how far it is. With a standby it is refused until region.key.new was copied there, as its\n"
+	    "region.key.",
 	    { CONFIG, JSON },
 	},
 	{

@@ -374,6 +374,24 @@ start_front(struct serving *s, struct err *e)
 	return s->front ? 0 : -1;
 }
 
+/* Whether this standby, promoted, could open what is wrapped with that generation of the region key. */
+static bool
+has_key(void *conf, const uint8_t digest[static SHA256_BYTES])
+{
+	const struct region_conf *c = conf;
+	_cleanup_(keys_closep) struct keys *keys = NULL;
+	struct err why;
+	bool has;
+
+	keys = keys_file_open(c->region_key, &why);
+	has = keys && keys_has(keys, digest);
+	if (!has)
+		log_warn("standby.key", NULL,
+		    "the region's node rotates its key, and the new one is not here: %s",
+		    keys ? "there is an older one" : why.text);
+	return has;
+}
+
 /* A node whose store is a standby's: it takes what is shipped, and tells how far it is. */
 static int
 open_follower(struct serving *s, struct err *e)
@@ -386,6 +404,8 @@ open_follower(struct serving *s, struct err *e)
 		.store = c->store,
 		.cache_bytes = c->engine_cache,
 		.write_buffer_bytes = c->engine_write_buffer,
+		.has_key = has_key,
+		.arg = c,
 	};
 
 	if (open_directory(s, e) < 0)

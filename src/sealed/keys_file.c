@@ -98,24 +98,33 @@ overwrite(const char *path, const char *text, size_t n, struct err *e)
 	return 0;
 }
 
-/* The file at PATH says G from now on. */
+/* The file at PATH, which is one of the two, says G. */
 static int
-write_both(const char *path, const struct keys_generations *g, struct err *e)
+write_one(const char *path, const struct keys_generations *g, struct err *e)
 {
 	char *text = secret_alloc(KEYS_TEXT_MAX, e);
-	char aside[PATH_MAX], folder[PATH_MAX];
-	size_t n;
+	char folder[PATH_MAX];
 	int rc = -1;
 
 	if (!text)
 		return -1;
-	n = keys_text_write(text, g);
 	snprintf(folder, sizeof(folder), "%s", path);
-	if (keys_file_aside(path, aside, e) == 0 && overwrite(aside, text, n, e) == 0 &&
-	    fs_sync_dir(dirname(folder), e) == 0 && overwrite(path, text, n, e) == 0)
-		rc = overwrite(aside, "", 0, e);
+	if (overwrite(path, text, keys_text_write(text, g), e) == 0)
+		rc = fs_sync_dir(dirname(folder), e);
 	secret_free(text, KEYS_TEXT_MAX);
 	return rc;
+}
+
+/* The file at PATH says G from now on. */
+static int
+write_both(const char *path, const struct keys_generations *g, struct err *e)
+{
+	char aside[PATH_MAX];
+
+	if (keys_file_aside(path, aside, e) < 0 || write_one(aside, g, e) < 0 ||
+	    write_one(path, g, e) < 0)
+		return -1;
+	return overwrite(aside, "", 0, e);
 }
 
 /* --- reading it --------------------------------------------------------------------------- */
@@ -281,6 +290,82 @@ change(struct keys *k, const struct keys_generations *g, struct err *e)
 	return 0;
 }
 
+/* Whether what is beside the file is K with GENERATION: *NEXT then. */
+static bool
+is_planned(const struct keys *k, uint32_t generation, struct keys_generations *next)
+{
+	char aside[PATH_MAX];
+	struct err ignored;
+
+	return keys_file_aside(k->path, aside, &ignored) == 0 &&
+	    read_generations(aside, next, &ignored) == 0 && next->n == k->g.n + 1 &&
+	    next->all[k->g.n].generation == generation &&
+	    memcmp(next->all, k->g.all, k->g.n * sizeof(next->all[0])) == 0;
+}
+
+static void
+digest_of(const struct keys_generations *g, unsigned i, uint8_t out[static SHA256_BYTES])
+{
+	static const char what[] = "domicile region key";
+	uint8_t all[sizeof(what) + 4 + KEY_BYTES];
+
+	memcpy(all, what, sizeof(what));
+	be32_put(all + sizeof(what), g->all[i].generation);
+	memcpy(all + sizeof(what) + 4, g->all[i].key, KEY_BYTES);
+	sha256(all, sizeof(all), out);
+	wipe(all, sizeof(all));
+}
+
+static int
+plan(struct keys *k, uint32_t generation, struct keys_generations *next, struct err *e)
+{
+	char aside[PATH_MAX];
+
+	*next = k->g;
+	if (next->all[next->n - 1].generation > generation)
+		return err_set(
+		    e, ERR_STALE, "the region key has a generation after %" PRIu32, generation);
+	if (next->all[next->n - 1].generation == generation || is_planned(k, generation, next))
+		return 0;
+	*next = k->g;
+	if (next->n == KEYS_GENERATIONS_MAX)
+		return err_set(e, ERR_TOO_BIG, "the region key has %u generations", next->n);
+	extend(next, generation);
+	return keys_file_aside(k->path, aside, e) < 0 ? -1 : write_one(aside, next, e);
+}
+
+int
+keys_plan(struct keys *k, uint32_t generation, uint8_t digest[static SHA256_BYTES], struct err *e)
+{
+	struct keys_generations *next = secret_alloc(sizeof(*next), e);
+	int rc;
+
+	if (!next)
+		return -1;
+	pthread_mutex_lock(&k->change);
+	rc = plan(k, generation, next, e);
+	pthread_mutex_unlock(&k->change);
+	if (rc == 0)
+		digest_of(next, next->n - 1, digest);
+	secret_free(next, sizeof(*next));
+	return rc < 0 ? err_add(e, "region key") : 0;
+}
+
+bool
+keys_has(struct keys *k, const uint8_t digest[static SHA256_BYTES])
+{
+	uint8_t one[SHA256_BYTES];
+	bool has = false;
+
+	pthread_mutex_lock(&k->lock);
+	for (unsigned i = 0; i < k->g.n && !has; i++) {
+		digest_of(&k->g, i, one);
+		has = memcmp(one, digest, sizeof(one)) == 0;
+	}
+	pthread_mutex_unlock(&k->lock);
+	return has;
+}
+
 int
 keys_add(struct keys *k, uint32_t generation, struct err *e)
 {
@@ -299,7 +384,10 @@ keys_add(struct keys *k, uint32_t generation, struct err *e)
 	} else if (newest < generation && next->n == KEYS_GENERATIONS_MAX) {
 		rc = err_set(e, ERR_TOO_BIG, "the region key has %u generations", next->n);
 	} else if (newest < generation) {
-		extend(next, generation);
+		if (!is_planned(k, generation, next)) {
+			*next = k->g;
+			extend(next, generation);
+		}
 		rc = change(k, next, e);
 	}
 	pthread_mutex_unlock(&k->change);

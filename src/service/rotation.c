@@ -9,6 +9,7 @@
 #include "base/stats.h"
 #include "sealed/keys.h"
 #include "service/applications.h"
+#include "standby/standby.h"
 #include "vault/pool.h"
 #include "vault/region.h"
 
@@ -193,6 +194,29 @@ wrap_all(struct rotation *r, struct err *e)
 	return 0;
 }
 
+/* What is wrapped with GENERATION may have to be opened at the standby. */
+static int
+check_standby(struct rotation *r, uint32_t generation, struct err *e)
+{
+	struct keys *keys = r->c.node->keys;
+	bool is_used = keys_generation(keys) >= generation;
+	uint8_t digest[SHA256_BYTES];
+
+	if (!r->c.node->standby)
+		return 0;
+	if (keys_plan(keys, generation, digest, e) < 0)
+		return -1;
+	r->c.step("rotate.planned");
+	if (standby_has_key(r->c.node->standby, digest, e) == 0)
+		return 0;
+	return e->kind != ERR_DENIED
+	    ? -1
+	    : err_set(e, ERR_DENIED,
+	          "the standby's region key lacks generation %" PRIu32
+	          ": copy region.key%s to the standby as its region.key, and try again",
+	          generation, is_used ? "" : ".new");
+}
+
 /* All of it, or what is left to do. */
 static int
 carry_out(struct rotation *r, struct err *e)
@@ -201,12 +225,16 @@ carry_out(struct rotation *r, struct err *e)
 
 	if (!set_stage(r, STAGE_WRAPPING))
 		return cancelled(e);
-	if (keys_add(n->keys, r->generation, e) < 0)
+	if (check_standby(r, r->generation, e) < 0 || keys_add(n->keys, r->generation, e) < 0)
 		return -1;
 	counter_set(&generation_now, keys_generation(n->keys));
 	if (wrap_all(r, e) < 0)
 		return -1;
 	r->c.step("rotate.wrapped");
+	/* Every header is there as it is here, and in none of its files as it was. */
+	if (standby_gone(n->standby, e) < 0 || check_standby(r, r->generation, e) < 0)
+		return -1;
+	r->c.step("rotate.followed");
 	if (!set_stage(r, STAGE_DESTROYING))
 		return cancelled(e);
 	if (keys_destroy_old(n->keys, e) < 0)
@@ -355,10 +383,6 @@ rotation_begin(struct rotation *r, struct err *e)
 	bool is_busy;
 	int rc;
 
-	if (r->c.node->standby)
-		return err_set(e, ERR_DENIED,
-		    "this node has a standby, whose region.key would open nothing afterwards: "
-		    "rotate without `standby` in region.conf, then give it the new key file");
 	pthread_mutex_lock(&r->lock);
 	is_busy = r->is_beginning || r->stage != STAGE_IDLE;
 	r->is_beginning |= !is_busy;
@@ -366,7 +390,9 @@ rotation_begin(struct rotation *r, struct err *e)
 	if (is_busy)
 		return err_set(
 		    e, ERR_BUSY, "a rotation is under way; `region status` tells how far it is");
-	rc = make_generation(r, generation, e);
+	rc = check_standby(r, generation, e);
+	if (rc == 0)
+		rc = make_generation(r, generation, e);
 	pthread_mutex_lock(&r->lock);
 	r->is_beginning = false;
 	if (rc == 0)

@@ -1,7 +1,9 @@
 /* rotation.h - the region key is made anew, every vault's data key wrapped with it, the old one destroyed.
  *
+ *   planned    with a standby: generation n + 1 lies beside the key file, and the standby's key file has it already
  *   added      generation n + 1 is in the key file: from now on nothing is wrapped with an older one
  *   wrapped    every header was wrapped anew, and a walk over all of them found none that was not
+ *   followed   the standby has all of it, in no file what was before, and has the key still
  *   destroyed  the older generations are gone from the key file and from memory
  *   compacted  no file of the engine has bytes of the headers as they were
  *
@@ -28,7 +30,7 @@ void rotation_stop(struct rotation *r); /* NULL is fine */
 /* --- any thread --- */
 
 /* Begin one: when this returns, new vaults have the new generation. ERR_BUSY: one is under way. ERR_DENIED: the
- * node has a standby, whose copy of the key file would not open its store any more. ERR_FULL, ERR_IO, ...:
+ * standby's key file does not have the new generation yet: the operator has to copy it. ERR_FULL, ERR_IO, ...:
  * there is no new generation, and all is as it was. */
 must_check
 int rotation_begin(struct rotation *r, struct err *e);

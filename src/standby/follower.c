@@ -268,6 +268,18 @@ take_compact(struct session *x, struct span p, struct err *e)
 }
 
 static int
+take_key(struct session *x, struct span p, struct err *e)
+{
+	const struct follower_config *c = &x->f->c;
+
+	if (p.len != SHA256_BYTES)
+		return err_set(e, ERR_BAD, "a malformed digest of a key");
+	buf_clear(&x->out);
+	put_u8(&x->out, !c->has_key || !c->has_key(c->arg, p.data));
+	return answer(x, SHIP_NEED, e);
+}
+
+static int
 take_ping(struct session *x, struct span p, struct err *e)
 {
 	(void)p;
@@ -287,6 +299,7 @@ static const struct {
 	{ SHIP_SHIP, take_ship },
 	{ SHIP_PART, take_part },
 	{ SHIP_COMPACT, take_compact },
+	{ SHIP_KEY, take_key },
 	{ SHIP_PING, take_ping },
 };
 

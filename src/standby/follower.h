@@ -14,6 +14,9 @@ struct follower_config {
 	const char *listen; /* "host:port" */
 	const char *store;
 	uint64_t cache_bytes, write_buffer_bytes;
+	/* Whether the region key that is kept here has the generation of DIGEST (sealed/keys.h). NULL: none is. */
+	bool (*has_key)(void *arg, const uint8_t digest[static SHA256_BYTES]);
+	void *arg;
 };
 
 struct follower_state {

@@ -9,13 +9,14 @@
  *   SHIP     first (8), next (8), whole at (8), bytes (4); then PARTs    -> ACK
  *   COPIED   from then on the copy takes the place of what was there     -> ACK
  *   COMPACT  upto (8)                                                    -> ACK
+ *   KEY      digest of a generation of the region key (32)               -> NEED
  *   PING                                                                 -> ACK
  *
  *   CHUNK    vault, name, bytes (8); then DATA until there are so many   (no answer)
  *   PART     a piece of what SHIP announced                              (no answer)
  *
  *   WELCOME  next (8; 0: a copy is needed), check from (8), check (32)
- *   NEED     one byte for each chunk of HAVE: 1: send it
+ *   NEED     one byte for each chunk of HAVE, or for KEY: 1: it is not there
  *   ACK      next (8), compacted (8)
  *   REFUSE   why, as text; the stream ends
  *
@@ -45,6 +46,7 @@ enum ship_frame {
 	SHIP_SHIP = 's',
 	SHIP_COPIED = 'z',
 	SHIP_COMPACT = 'x',
+	SHIP_KEY = 'y',
 	SHIP_PING = 'i',
 	SHIP_CHUNK = 'b',
 	SHIP_DATA = 'd',

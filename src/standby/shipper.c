@@ -12,6 +12,7 @@
 #define CONNECT_MS  5000
 #define AGAIN_MS    500
 #define REST_MAX_MS 60000
+#define COMPACT_MS  200 /* between two questions whether it has compacted */
 #define WAIT_MS     20  /* for something to ship */
 #define SETTLE_MS   100 /* what nobody waits for is made durable after that */
 #define MARK_BYTES  16
@@ -374,21 +375,61 @@ wait_for_work(struct standby *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* What is to be said when nothing is to be shipped. */
 static int
-idle(struct standby *s, struct err *e)
+ask_compacted(struct standby *s, uint64_t upto, struct err *e)
 {
+	uint64_t now_ms = host_mono_ms();
+
+	if (now_ms - s->last_compact_ms < COMPACT_MS)
+		return 0;
+	s->last_compact_ms = now_ms;
+	ship_number_put(&s->out, upto);
+	return tell(s, SHIP_COMPACT, e);
+}
+
+static int
+ask_key(struct standby *s, const uint8_t digest[static SHA256_BYTES], struct err *e)
+{
+	struct span answer;
+
+	buf_clear(&s->out);
+	buf_add(&s->out, digest, SHA256_BYTES);
+	if (ship_ask(s, SHIP_KEY, SHIP_NEED, &answer, e) < 0)
+		return -1;
+	if (answer.len != 1)
+		return err_set(e, ERR_PEER, "the standby's answer about a key does not fit");
+	pthread_mutex_lock(&s->lock);
+	if (s->key == KEY_ASKED && memcmp(digest, s->key_digest, SHA256_BYTES) == 0)
+		s->key = answer.data[0] ? KEY_MISSING : KEY_THERE;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+/* What somebody waits for, however much there is to be shipped. */
+static int
+ask_wanted(struct standby *s, struct err *e)
+{
+	uint8_t digest[SHA256_BYTES];
 	uint64_t want, has;
+	bool wants_key;
 
 	pthread_mutex_lock(&s->lock);
 	want = s->want_compacted;
 	has = s->compacted;
+	wants_key = s->key == KEY_ASKED;
+	memcpy(digest, s->key_digest, sizeof(digest));
 	pthread_mutex_unlock(&s->lock);
-	if (has < want && s->next >= want) {
-		ship_number_put(&s->out, want);
-		if (tell(s, SHIP_COMPACT, e) < 0)
-			return -1;
-	} else if (host_mono_ms() - s->last_answer_ms >= s->c.lease_ms / 4) {
+	if (wants_key && ask_key(s, digest, e) < 0)
+		return -1;
+	return has < want && s->next >= want ? ask_compacted(s, want, e) : 0;
+}
+
+/* Nothing is to be shipped. */
+static int
+idle(struct standby *s, struct err *e)
+{
+	if (host_mono_ms() - s->last_answer_ms >= s->c.lease_ms / 4) {
 		buf_clear(&s->out);
 		if (tell(s, SHIP_PING, e) < 0)
 			return -1;
@@ -403,7 +444,7 @@ follow_changes(struct standby *s, struct err *e)
 	while (!atomic_load(&s->is_stopping)) {
 		int rc = ship_once(s, e);
 
-		if (rc < 0 || (rc == 0 && idle(s, e) < 0))
+		if (rc < 0 || ask_wanted(s, e) < 0 || (rc == 0 && idle(s, e) < 0))
 			return -1;
 		s->has_followed = true;
 		s->rest_ms = 0;

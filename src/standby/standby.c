@@ -10,6 +10,7 @@
 
 #define FIRST_ASK_MS 5000
 #define GONE_WAIT_MS 120000
+#define KEY_WAIT_MS  10000
 #define CHUNKS_MAX   ((size_t)64 << 20) /* names of chunks of one shipment */
 
 /* --- what a flush waits for --- */
@@ -89,6 +90,29 @@ standby_gone(struct standby *s, struct err *e)
 	if (s->compacted < target)
 		rc = err_set(e, is_cancelled(s) ? ERR_CANCELLED : ERR_BUSY,
 		    "the standby has not erased it yet");
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+int
+standby_has_key(struct standby *s, const uint8_t digest[static SHA256_BYTES], struct err *e)
+{
+	uint64_t until_ms = host_mono_ms() + KEY_WAIT_MS;
+	int rc = 0;
+
+	if (!s)
+		return 0;
+	pthread_mutex_lock(&s->lock);
+	memcpy(s->key_digest, digest, sizeof(s->key_digest));
+	s->key = KEY_ASKED;
+	while (s->key == KEY_ASKED && !is_cancelled(s) && host_mono_ms() < until_ms)
+		wait_changed(s);
+	if (s->key == KEY_MISSING)
+		rc = err_set(e, ERR_DENIED, "the standby does not have it");
+	else if (s->key != KEY_THERE)
+		rc = err_set(e, is_cancelled(s) ? ERR_CANCELLED : ERR_BUSY,
+		    "the standby does not say whether it has the region key: it is away, or has to be copied first");
+	s->key = KEY_UNASKED;
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }

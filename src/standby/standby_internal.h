@@ -34,6 +34,13 @@ struct standby {
 	uint64_t compacted; /* its files have nothing that was deleted below */
 	uint64_t want_compacted;
 	bool is_poked; /* something became durable */
+	enum {
+		KEY_UNASKED,
+		KEY_ASKED,
+		KEY_THERE,
+		KEY_MISSING
+	} key; /* what the standby says of KEY_DIGEST */
+	uint8_t key_digest[SHA256_BYTES];
 	struct lag_sample lag[LAG_SAMPLES];
 	size_t lag_first, lag_n;
 
@@ -42,7 +49,7 @@ struct standby {
 	struct buf out;         /* a frame */
 	uint64_t next;          /* what is to be sent next */
 	uint64_t shipment_from; /* where the last one that was confirmed began */
-	uint64_t undurable_since_ms, last_answer_ms;
+	uint64_t undurable_since_ms, last_answer_ms, last_compact_ms;
 	bool has_followed; /* on this connection */
 	uint64_t
 	    rest_ms; /* since it came to nothing the last time, until REST_UNTIL_MS; 0: it did not */

@@ -117,6 +117,16 @@ copy(struct pair *p, uint64_t from)
 	CHECK(a.next == p->next && a.compacted == 0);
 }
 
+/* The digest of the only key that the standby has. */
+static const uint8_t known_key[SHA256_BYTES] = { 0x11, 0x22 };
+
+static bool
+has_key(void *arg, const uint8_t digest[static SHA256_BYTES])
+{
+	(void)arg;
+	return memcmp(digest, known_key, SHA256_BYTES) == 0;
+}
+
 /* Returns what the standby has. */
 static uint64_t
 start(struct pair *p)
@@ -126,8 +136,8 @@ start(struct pair *p)
 	struct err e = { 0 };
 	char at[32];
 
-	p->follower = follower_start(
-	    &(struct follower_config){ p->peers, "sg", "127.0.0.1:0", p->store, 8 << 20, 1 << 20 },
+	p->follower = follower_start(&(struct follower_config){ p->peers, "sg", "127.0.0.1:0",
+	                                 p->store, 8 << 20, 1 << 20, has_key, NULL },
 	    &e);
 	if (!p->follower)
 		fail_msg("%s", e.text);
@@ -267,6 +277,32 @@ a_store_that_takes_anothers_place_is_not_compacted(void **state)
 	pair_close(&p);
 }
 
+static bool
+lacks_key(struct pair *p, uint8_t first)
+{
+	uint8_t digest[SHA256_BYTES] = { first, 0x22 };
+	struct span answer;
+
+	buf_clear(&p->out);
+	buf_add(&p->out, digest, sizeof(digest));
+	answer = ask(p, SHIP_KEY, SHIP_NEED);
+	CHECK(answer.len == 1 && answer.data[0] <= 1);
+	return answer.data[0];
+}
+
+static void
+a_key_is_said_to_be_there_when_it_is(void **state)
+{
+	struct pair p;
+
+	pair_open(&p, *state);
+	CHECK(lacks_key(&p, 0x10) && !lacks_key(&p, 0x11) && lacks_key(&p, 0x12));
+	buf_clear(&p.out);
+	buf_add(&p.out, known_key, SHA256_BYTES - 1);
+	(void)ask(&p, SHIP_KEY, SHIP_REFUSE);
+	pair_close(&p);
+}
+
 #define TEST_IN_DIR(name) cmocka_unit_test_setup_teardown(name, check_dir_setup, check_dir_teardown)
 
 int
@@ -276,6 +312,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST_IN_DIR(a_chunk_that_stays_is_not_said_to_be_gone),
 		TEST_IN_DIR(a_store_that_takes_anothers_place_is_not_compacted),
+		TEST_IN_DIR(a_key_is_said_to_be_there_when_it_is),
 	};
 	int failed;
 

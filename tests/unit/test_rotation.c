@@ -338,6 +338,69 @@ a_torn_key_file_is_never_used_and_the_other_is_whole(void **state)
 	store_close(&s);
 }
 
+/* What a standby's operator copies before it is used is what is used, also after a restart and with another try. */
+static void
+a_planned_key_is_used_for_nothing_and_then_is_the_one(void **state)
+{
+	uint8_t digest[SHA256_BYTES], again[SHA256_BYTES];
+	char was[4096], is[4096], planned[4096];
+	struct store s;
+	struct keys *copy;
+	struct err e;
+	size_t n;
+
+	(void)state;
+	store_open(&s, false);
+	read_file(check_path(s.dir, "key"), was);
+	CHECK_OK(keys_plan(s.keys, 2, digest, &e), &e);
+	CHECK(keys_count(s.keys) == 1 && keys_generation(s.keys) == 1 && !keys_has(s.keys, digest));
+	n = read_file(check_path(s.dir, "key.new"), planned);
+	restart(&s);
+	CHECK_OK(keys_plan(s.keys, 2, again, &e), &e);
+	CHECK(memcmp(digest, again, sizeof(digest)) == 0);
+	read_file(check_path(s.dir, "key"), is);
+	CHECK_STR(is, was);
+	write_file(check_path(s.dir, "copy"), planned, n);
+	copy = keys_file_open(check_path(s.dir, "copy"), &e);
+	CHECK(copy && keys_has(copy, digest) && keys_oldest(copy) == 1);
+	keys_close(copy);
+
+	CHECK_OK(keys_add(s.keys, 2, &e), &e);
+	CHECK(keys_has(s.keys, digest) && keys_count(s.keys) == 2);
+	CHECK(read_file(check_path(s.dir, "key.new"), is) == 0);
+	CHECK_OK(keys_plan(s.keys, 2, again, &e), &e); /* it is there */
+	CHECK(memcmp(digest, again, sizeof(digest)) == 0);
+	CHECK(keys_plan(s.keys, 1, again, &e) < 0 && e.kind == ERR_STALE);
+	store_close(&s);
+}
+
+/* Torn, or of other keys than there are by now: a new one. */
+static void
+a_plan_that_does_not_fit_is_made_anew(void **state)
+{
+	uint8_t digest[SHA256_BYTES], again[SHA256_BYTES], third[SHA256_BYTES];
+	char planned[4096];
+	struct store s;
+	struct err e;
+	size_t n;
+
+	(void)state;
+	store_open(&s, false);
+	CHECK_OK(keys_plan(s.keys, 2, digest, &e), &e);
+	n = read_file(check_path(s.dir, "key.new"), planned);
+	write_file(check_path(s.dir, "key.new"), planned, n - 1);
+	CHECK_OK(keys_plan(s.keys, 2, again, &e), &e);
+	CHECK(memcmp(digest, again, sizeof(digest)) != 0);
+	CHECK_OK(keys_add(s.keys, 2, &e), &e);
+	CHECK_OK(keys_destroy_old(s.keys, &e), &e);
+	CHECK(keys_has(s.keys, again) && keys_count(s.keys) == 1);
+	write_file(check_path(s.dir, "key.new"), planned, n); /* as a crash might have left it */
+	CHECK_OK(keys_plan(s.keys, 3, third, &e), &e);
+	CHECK_OK(keys_add(s.keys, 3, &e), &e);
+	CHECK(keys_has(s.keys, third) && keys_has(s.keys, again) && !keys_has(s.keys, digest));
+	store_close(&s);
+}
+
 /* The same file has other bytes, and the one beside it none. */
 static void
 what_is_replaced_is_overwritten_in_place(void **state)
@@ -373,6 +436,8 @@ main(void)
 		cmocka_unit_test(whatever_call_fails_nothing_is_lost_and_a_restart_ends_it),
 		cmocka_unit_test(a_key_file_that_cant_be_written_leaves_the_old_generation),
 		cmocka_unit_test(a_torn_key_file_is_never_used_and_the_other_is_whole),
+		cmocka_unit_test(a_planned_key_is_used_for_nothing_and_then_is_the_one),
+		cmocka_unit_test(a_plan_that_does_not_fit_is_made_anew),
 		cmocka_unit_test(what_is_replaced_is_overwritten_in_place),
 	};
 
