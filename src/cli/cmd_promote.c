@@ -11,22 +11,39 @@
 #include "directory/directory.h"
 #include "move/reconcile.h"
 #include "sealed/keys.h"
+#include "service/rotation.h"
 #include "standby/promote.h"
+
+struct promoting {
+	struct keys *keys; /* borrowed */
+	struct progress progress;
+};
 
 /* What the region needs to serve, and can't be found out of when it is too late. */
 static int
-check_keys(const struct region_conf *c, const struct peer_region *own, struct err *e)
+open_keys(
+    const struct region_conf *c, const struct peer_region *own, struct keys **out, struct err *e)
 {
-	_cleanup_(keys_closep) struct keys *keys = keys_file_open(c->region_key, e);
 	uint8_t *secret = secret_alloc(SIGN_SECRET_BYTES, e);
 	int rc = -1;
 
-	if (keys && secret)
+	*out = secret ? keys_file_open(c->region_key, e) : NULL;
+	if (*out)
 		rc = sign_key_read(c->sign_key, own->sign_public, secret, e);
 	secret_free(secret, SIGN_SECRET_BYTES);
 	if (rc < 0)
 		return err_add(e, "put the region's keys in place first");
 	return 0;
+}
+
+static int
+check_store(void *arg, struct engine *g, struct err *e)
+{
+	struct promoting *p = arg;
+
+	return rotation_check_keys(g, p->keys, e) < 0
+	    ? err_add(e, "put the region's newest region.key in place first")
+	    : 0;
 }
 
 static int
@@ -50,7 +67,7 @@ load_regions(
 static void
 show_waiting(void *arg, uint64_t left_ms)
 {
-	struct progress *p = arg;
+	struct progress *p = &((struct promoting *)arg)->progress;
 	char left[16], text[120];
 
 	if (!progress_is_due(p, false))
@@ -95,28 +112,31 @@ promote(const struct region_conf *c, const char *config, struct err *e)
 	};
 	_cleanup_(peers_closep) struct peers *peers = peers_open(&peers_of, e);
 	_cleanup_(directory_closep) struct directory *d = NULL;
+	_cleanup_(keys_closep) struct keys *keys = NULL;
 	struct peer_region own;
-	struct progress progress;
+	struct promoting promoting = { 0 };
 	struct promotion p = {
 		.store = c->store,
 		.region = c->region,
 		.cache_bytes = c->engine_cache,
 		.write_buffer_bytes = c->engine_write_buffer,
 		.waiting = show_waiting,
-		.arg = &progress,
+		.arg = &promoting,
 		.mark = mark,
+		.check = check_store,
 	};
 	int rc;
 
-	if (!peers || load_regions(c, peers, &own, e) < 0 || check_keys(c, &own, e) < 0)
+	if (!peers || load_regions(c, peers, &own, e) < 0 || open_keys(c, &own, &keys, e) < 0)
 		return -1;
+	promoting.keys = keys;
 	d = directory_client(peers, c->directory_name, c->directory_at, e);
 	if (!d)
 		return -1;
 	p.directory = d;
-	progress_open(&progress, stderr);
+	progress_open(&promoting.progress, stderr);
 	rc = standby_promote(&p, e);
-	progress_clear(&progress);
+	progress_clear(&promoting.progress);
 	if (rc == 0)
 		tell_done(c, config, &p);
 	return rc;

@@ -12,6 +12,7 @@
 #include "standby/standby.h"
 #include "vault/pool.h"
 #include "vault/region.h"
+#include "vault/transfer.h"
 
 #define RETRY_MS    5000
 #define RECORD_SIZE 4 /* the generation that is to be */
@@ -74,24 +75,71 @@ delete_record(struct rotation *r, struct err *e)
 	return region_apply(r->c.node->engine, r->c.node->flusher, b, e);
 }
 
-/* *GENERATION that was to be; 0: no rotation is under way. */
+/* *GENERATION that is to be; 0: there is no record of a rotation. */
 static int
-read_record(struct rotation *r, uint32_t *generation, struct err *e)
+read_record(struct engine *g, uint32_t *generation, struct err *e)
 {
 	_cleanup_buf_ struct buf value = BUF_INIT(64);
-	struct keys *keys = r->c.node->keys;
-	int found = region_get(r->c.node->engine, REGION_KEY, "", 0, &value, e);
+	int found = region_get(g, REGION_KEY, "", 0, &value, e);
 
 	if (found < 0)
 		return -1;
 	if (found && value.len != RECORD_SIZE)
 		return err_set(e, ERR_FORGED, "the record of a rotation has %zu bytes", value.len);
-	*generation = 0;
-	if (found)
-		*generation = be32_get(value.data);
-	else if (keys_count(keys) > 1) /* the store may be older than the key file */
-		*generation = keys_generation(keys);
+	*generation = found ? be32_get(value.data) : 0;
 	return 0;
+}
+
+/* --- whether it is the right key --- */
+
+#define TRIED_MAX 1000
+
+struct trying {
+	struct engine *engine;
+	struct keys *keys;
+	unsigned tried, opened;
+	struct err why; /* the first one that was not opened */
+};
+
+static int
+try_vault(void *arg, const struct vault_id *id, struct err *e)
+{
+	static const uint8_t key[] = { 'H' };
+	const struct span header = { key, sizeof(key) };
+	_cleanup_buf_ struct buf value = BUF_INIT(ENGINE_VALUE_MAX);
+	struct trying *t = arg;
+	uint32_t generation;
+	struct err why;
+	int rc;
+
+	if (id->service == SERVICE_REGION)
+		return 0;
+	rc = engine_get(t->engine, id, header, &value, e);
+	if (rc <= 0)
+		return rc;
+	if (transfer_key_of(
+	        t->keys, id, header, (struct span){ value.data, value.len }, &generation, &why) > 0)
+		t->opened++;
+	else if (!t->why.kind)
+		t->why = why;
+	return ++t->tried == TRIED_MAX;
+}
+
+int
+rotation_check_keys(struct engine *g, struct keys *k, struct err *e)
+{
+	struct trying t = { .engine = g, .keys = k };
+	uint32_t generation;
+
+	if (read_record(g, &generation, e) < 0)
+		return -1;
+	if (generation > keys_generation(k))
+		return err_set(e, ERR_MISSING,
+		    "the region key was being rotated, and this one lacks generation %" PRIu32,
+		    generation);
+	if (engine_list(g, try_vault, &t, e) < 0)
+		return -1;
+	return t.opened || !t.tried ? 0 : err_set(e, t.why.kind, "%s", t.why.text);
 }
 
 /* --- the work, on its thread --- */
@@ -324,10 +372,13 @@ rotation_start(const struct rotation_config *c, struct err *e)
 	pthread_mutex_init(&r->lock, NULL);
 	host_cond_init(&r->changed);
 	counter_set(&generation_now, keys_generation(c->node->keys));
-	if (read_record(r, &generation, e) < 0) {
+	if (read_record(c->node->engine, &generation, e) < 0) {
 		rotation_stop(r);
 		return NULL;
 	}
+	if (!generation &&
+	    keys_count(c->node->keys) > 1) /* the store may be older than the key file */
+		generation = keys_generation(c->node->keys);
 	if (generation) {
 		log_info("key.resume", NULL, "generation=%" PRIu32, generation);
 		set_off(r, generation);

@@ -106,7 +106,8 @@ refuse_shipments(struct promotion *p, struct marker *m, struct err *e)
 	rc = marker_read(p->store, p->region, m, e);
 	if (rc == 0)
 		err_set(e, ERR_STALE, "%s is no standby's store", p->store);
-	if (rc <= 0 || check_position(p, r, e) < 0 || check_directory(p, m, e) < 0)
+	if (rc <= 0 || check_position(p, r, e) < 0 || p->check(p->arg, replica_engine(r), e) < 0 ||
+	    check_directory(p, m, e) < 0)
 		return -1;
 	if (m->is_promoting)
 		return 0;

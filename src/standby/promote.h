@@ -13,6 +13,8 @@ struct promotion {
 	/* Mark the store, durably, as one that has to be compared with the directory before it serves: it may
 	 * lack what was acknowledged last. */
 	int (*mark)(struct engine *g, struct err *e);
+	/* Whether the region's keys open what is in the store: else nothing changes. */
+	int (*check)(void *arg, struct engine *g, struct err *e);
 
 	/* out */
 	uint64_t term, next, whole_at;

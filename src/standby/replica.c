@@ -173,6 +173,12 @@ replica_bytes(struct replica *r)
 	return bytes;
 }
 
+struct engine *
+replica_engine(struct replica *r)
+{
+	return r->engine;
+}
+
 /* An exchange that failed half-way. */
 static int
 closed(struct err *e)

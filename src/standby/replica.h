@@ -30,6 +30,7 @@ void replica_position(struct replica *r, struct replica_position *out);
 must_check
 int replica_position_read(struct engine *g, struct replica_position *out, struct err *e);
 uint64_t replica_bytes(struct replica *r);
+struct engine *replica_engine(struct replica *r); /* borrowed, until there is another */
 
 /* What comes from now on is a copy's, until replica_copied or the next replica_copy. */
 must_check

@@ -60,9 +60,18 @@ def stop_at(p, step):
         command.wait(30)
 
 
-def promote(p):
+def promote(p, old_key=None):
+    """Not with OLD_KEY."""
     p.standby.stop()
     shutil.copy(p.region.config.parent / "sign.key", p.standby.config.parent / "sign.key")
+    if old_key:
+        key = key_file(p.standby).read_bytes()
+        key_file(p.standby).write_bytes(old_key)
+        done = subprocess.run([DOMICILE, "region", "promote", "--config", p.standby.config], capture_output=True, text=True,
+                              timeout=120, check=False)
+        assert done.returncode == 5 and "newest region.key" in done.stderr and "generation" in done.stderr, done
+        assert "promoting = no" in (p.standby.config.parent / "store" / "standby").read_text()
+        key_file(p.standby).write_bytes(key)
     subprocess.run([DOMICILE, "region", "promote", "--config", p.standby.config], check=True, timeout=120)
     p.standby.start()
 
@@ -70,6 +79,7 @@ def promote(p):
 def test_under_load(pair):
     p = pair()
     account, writer = begin(p)
+    old_key = key_file(p.region).read_bytes()
     give_key(p)
     code, why = rotate(p.region)
     assert code == 0, why
@@ -81,7 +91,7 @@ def test_under_load(pair):
     check_all(p.region.client(account), writer.acked)
     wait_shipped(p.region)
     p.region.stop(signal.SIGKILL)
-    promote(p)
+    promote(p, old_key)                                 # its generation opens nothing any more
     check_all(p.standby.client(account), writer.acked)
     p.standby.client(late).list_objects_v2(Bucket="photos")
     wait_rotated(p.standby, 2)                          # what was left in its copy of the key
@@ -119,9 +129,10 @@ def test_promoted_at_a_step_it_opens_everything(pair, step):
         p.region.client(account).create_bucket(Bucket="photos")
         put_all(p.region.client(account), objects)
     wait_shipped(p.region)
+    old_key = key_file(p.region).read_bytes()
     give_key(p)
     stop_at(p, step)
-    promote(p)
+    promote(p, old_key if step != "planned:1" else None)
     for account in accounts:
         check_all(p.standby.client(account), objects)
     wait_rotated(p.standby, 2)
