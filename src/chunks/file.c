@@ -457,6 +457,23 @@ file_unhold(struct chunks *c)
 	}
 }
 
+/* What is held of vault ID goes at once. A chunk of the same name that comes later is another one. */
+static void
+forget_held(struct file_chunks *f, const struct vault_id *id)
+{
+	struct doomed *d;
+	size_t n = 0, all;
+
+	pthread_mutex_lock(&f->hold_lock);
+	d = (void *)f->held.data;
+	all = f->held.len / sizeof(*d);
+	for (size_t i = 0; i < all; i++)
+		if (memcmp(&d[i].id, id, sizeof(*id)) != 0)
+			d[n++] = d[i];
+	f->held.len = n * sizeof(*d);
+	pthread_mutex_unlock(&f->hold_lock);
+}
+
 /* Remove every file in D, or only the unfinished chunks. */
 static int
 empty_dir(DIR *d, bool only_parts, struct err *e)
@@ -499,6 +516,7 @@ file_drop(struct chunks *c, const struct vault_id *id, struct err *e)
 	int rc;
 
 	vault_path(f, id, path);
+	forget_held(f, id);
 	pthread_mutex_lock(group);
 	rc = drop_folder(path, e);
 	pthread_mutex_unlock(group);

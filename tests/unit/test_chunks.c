@@ -461,6 +461,26 @@ a_fault_fires_at_its_call_and_once(void **state)
 	is_wrapped = false;
 }
 
+/* As when an account's arrival is given up, and tried again, while a backup holds. */
+static void
+what_was_held_before_a_drop_is_not_what_comes_after(void **state)
+{
+	struct chunks *c = must_open(*state);
+	struct err e = { 0 };
+
+	must_put(c, &mara, &one, "first");
+	must_put(c, &theo, &two, "other");
+	chunks_hold(c);
+	CHECK_OK(chunks_remove(c, &mara, &one, &e), &e);
+	CHECK_OK(chunks_remove(c, &theo, &two, &e), &e);
+	CHECK(has(c, &mara, &one, "first") && has(c, &theo, &two, "other"));
+	CHECK_OK(chunks_drop(c, &mara, &e), &e);
+	must_put(c, &mara, &one, "second");
+	chunks_unhold(c);
+	CHECK(has(c, &mara, &one, "second") && has(c, &theo, &two, NULL));
+	chunks_close(c);
+}
+
 /* A link to itself in place of a folder: opening it fails, whoever asks. */
 static void
 a_folder_that_cannot_be_read_costs_its_own_vault(void **state)
@@ -518,6 +538,7 @@ main(void)
 		TWICE(a_removed_chunk_goes_on_for_its_readers),
 		TWICE(a_dropped_vault_leaves_no_folder),
 		TWICE(unfinished_chunks_are_removed_on_opening),
+		TWICE(what_was_held_before_a_drop_is_not_what_comes_after),
 		TEST(a_folder_that_cannot_be_read_costs_its_own_vault),
 		TWICE(a_list_has_only_finished_chunks),
 		TWICE(no_path_leads_outside),
