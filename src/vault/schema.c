@@ -126,7 +126,7 @@ serialize(sqlite3 *db, struct page_template *out, struct err *e)
 static void
 add_row(struct buf *b, sqlite3_stmt *row)
 {
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 4; i++) {
 		const void *text = sqlite3_column_blob(row, i);
 		size_t n = (size_t)sqlite3_column_bytes(row, i);
 
@@ -140,8 +140,8 @@ add_row(struct buf *b, sqlite3_stmt *row)
 static int
 read_rows(sqlite3 *db, struct schema_rows *rows, bool *has_foreign)
 {
-	static const char sql[] =
-	    "SELECT type,name,tbl_name,rootpage,sql FROM sqlite_schema ORDER BY rowid";
+	/* Not where they lie: that is SQLite's to choose, and regions may have another version of it. */
+	static const char sql[] = "SELECT type,name,tbl_name,sql FROM sqlite_schema ORDER BY rowid";
 	_cleanup_buf_ struct buf b = BUF_INIT(SCHEMA_TEXT_MAX);
 	sqlite3_stmt *s = NULL;
 	size_t n = 0;
