@@ -12,6 +12,7 @@ static struct counter counters[REFUSED_KINDS] = {
 	[REFUSED_CONNECTIONS] = REFUSED("connections"),
 	[REFUSED_WORKERS] = REFUSED("workers"),
 	[REFUSED_QUOTA] = REFUSED("quota"),
+	[REFUSED_BUCKETS] = REFUSED("buckets"),
 	[REFUSED_ACCOUNT_RATE] = REFUSED("account-rate"),
 	[REFUSED_ADDRESS_RATE] = REFUSED("address-rate"),
 	[REFUSED_SLOW] = REFUSED("slow"),

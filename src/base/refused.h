@@ -11,6 +11,7 @@ enum refused {
 	REFUSED_CONNECTIONS,  /* all of them, or those of one address, are taken */
 	REFUSED_WORKERS,      /* all are busy, and so many requests wait */
 	REFUSED_QUOTA,        /* the account has as much as it may */
+	REFUSED_BUCKETS,      /* or as many buckets */
 	REFUSED_ACCOUNT_RATE, /* requests of one account, of one address: too many a second */
 	REFUSED_ADDRESS_RATE,
 	REFUSED_SLOW, /* a body stopped coming, or trickled */

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/host.h"
+#include "base/refused.h"
 #include "front/xml.h"
 
 #define BUCKETS_MAX 10000u /* in a page */
@@ -141,9 +142,11 @@ s3_create_bucket(struct s3_call *c, struct err *e)
 	rc = files_bucket_make(&c->files, c->bucket, locking && !strcasecmp(locking, "true"),
 	    tags.len ? BUCKET_TAGGING : NULL, (struct span){ tags.data, tags.len }, e);
 	s3_write_end(c);
-	if (rc < 0 && e->kind == ERR_TOO_BIG)
+	if (rc < 0 && e->kind == ERR_TOO_BIG) {
+		refused_count(REFUSED_BUCKETS);
 		return s3_refuse(c, e, 400, "TooManyBuckets",
 		    "the account has as many buckets as it may: remove one, or ask the operator for more");
+	}
 	if (rc < 0)
 		return -1;
 	c->r->status = 200;

@@ -7,12 +7,14 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import ssl
 import subprocess
 import time
 import urllib.parse
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("DOMICILE_BUILD", ROOT / "build"))
@@ -102,6 +104,11 @@ class Region:
 
     def command(self, *words):
         return run(DOMICILE, *words, "--config", self.config)
+
+    def refused(self, why):
+        """How often something was refused for want of WHY."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port + 3}/metrics", timeout=30) as answer:
+            return int(re.search(rf'domicile_refused_total{{why="{why}"}} (\d+)', answer.read().decode())[1])
 
     def account(self, country="SG", grant="files,backup"):
         made = json.loads(self.command("account", "create", "--country", country, "--grant", grant, "--json"))

@@ -158,4 +158,5 @@ def test_an_account_keeps_the_buckets_it_has_and_makes_no_more_than_it_may(pair)
     assert code_of(plain.request("PUT", "/a-4")[2]) == "TooManyBuckets"
     s3.delete_bucket(Bucket="a-2")
     s3.create_bucket(Bucket="a-4")
+    assert there.refused("buckets") == 3
     assert json.loads(there.command("region", "status", "--json"))["limits"]["account_buckets"] == 2

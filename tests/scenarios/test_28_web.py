@@ -10,7 +10,6 @@ import signal
 import socket
 import time
 import urllib.parse
-import urllib.request
 
 import boto3
 import pytest
@@ -359,16 +358,13 @@ def test_a_form_beyond_the_quota_is_refused_before_its_file_has_come(region):
     s3.create_bucket(Bucket="photos")
     region.command("account", "quota", account["account"], "--bytes", "1MiB")
 
-    def refused():
-        with urllib.request.urlopen(f"http://127.0.0.1:{region.port + 3}/metrics") as answer:
-            return int(re.search(r'domicile_refused_total\{why="quota"\} (\d+)', answer.read().decode())[1])
-    before, slow = refused(), SlowForm(region, s3, "k", bytes(2 * MIB))
+    before, slow = region.refused("quota"), SlowForm(region, s3, "k", bytes(2 * MIB))
     slow.send(0, 1)
     for _ in range(600):
-        if refused() > before:
+        if region.refused("quota") > before:
             break
         time.sleep(0.05)
-    assert refused() == before + 1
+    assert region.refused("quota") == before + 1
     slow.send(1, 10)
     status, body = slow.answer()
     assert (status, code_of(body)) == (403, "QuotaExceeded")

@@ -15,14 +15,6 @@ def started(folder, words):
     return region.start()
 
 
-def refused_total(region, why):
-    with urllib.request.urlopen(f"http://127.0.0.1:{region.port + 3}/metrics") as answer:
-        for line in answer.read().decode().splitlines():
-            if line.startswith(f'domicile_refused_total{{why="{why}"}}'):
-                return int(line.split()[-1])
-    raise AssertionError("no such metric")
-
-
 def worker_threads(region):
     with urllib.request.urlopen(f"http://127.0.0.1:{region.port + 3}/metrics") as answer:
         lines = answer.read().decode().splitlines()
@@ -49,7 +41,7 @@ def test_an_account_that_asks_too_often_waits_and_others_do_not(tmp_path):
         wrong = dict(other, secret_key="x" * 40)
         assert all(Plain(region, wrong).request("GET", "/")[0] == 403 for _ in range(20))
         assert Plain(region, other).request("GET", "/")[0] == 200
-        assert refused_total(region, "account-rate") == len(late)
+        assert region.refused("account-rate") == len(late)
         shown = json.loads(region.command("account", "show", often["account"]))
         assert shown["rate"] == {"requests_per_s": 1, "burst": 10}
     finally:
@@ -72,7 +64,7 @@ def test_an_address_that_asks_too_often_is_told_on_the_connection_that_it_has(tm
             assert connection.sock is not None                  # it was kept
         assert statuses[:8] == [(200, "")] * 8 and (503, "SlowDown") in statuses
         assert Plain(region, account).request("GET", "/")[0] == 200     # through a proxy of this host
-        assert refused_total(region, "address-rate") == statuses.count((503, "SlowDown"))
+        assert region.refused("address-rate") == statuses.count((503, "SlowDown"))
         assert "1 requests/s an address" in region.command("region", "status")
     finally:
         region.stop()
@@ -98,15 +90,15 @@ def test_a_request_that_follows_its_account_counts_once_and_others_count_at_the_
         for one in uploads:
             one.send(5, 10)
         assert [one.answer() for one in uploads] == [(200, b"")] * len(uploads)
-        assert refused_total(other, "account-rate") == 0
+        assert other.refused("account-rate") == 0
         # What is new counts there, wherever it comes in.
         answers = []
         for plain in (Plain(home, account), Plain(other, account)) * 20:
             headers = plain.signer().headers("GET", "/files/1")
             answers.append(plain.send("GET", "/files/1", {**headers, "x-domicile-counted": "1"}))     # no user can say so
         assert {a[0] for a in answers} == {200, 503}
-        assert refused_total(other, "account-rate") == sum(a[0] == 503 for a in answers)
-        assert refused_total(home, "account-rate") == 0
+        assert other.refused("account-rate") == sum(a[0] == 503 for a in answers)
+        assert home.refused("account-rate") == 0
         assert home.wait_wave(wave)["items"]["erased"] == 1
     finally:
         other.stop()
