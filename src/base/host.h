@@ -27,3 +27,5 @@ void host_replace(const struct host_ops *ops);
 
 /* WALL_MS as "2031-04-09T07:52:16.481Z" (24 characters and a NUL). */
 void host_time_text(uint64_t wall_ms, char out[static 25]);
+/* Likewise as an HTTP header has it, to the second: "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, 5.6.7). */
+void host_date_text(uint64_t wall_ms, char out[static 30]);

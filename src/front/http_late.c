@@ -10,7 +10,6 @@
 
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/host.h"
 #include "base/refused.h"
@@ -32,12 +31,10 @@ make_answer(struct http_request *h, struct buf *out)
 		.is_peer = h->r.is_peer,
 		.internal = h,
 	};
-	time_t now = (time_t)(host_wall_ms() / 1000);
-	char date[40];
-	struct tm tm;
+	char date[30];
 	struct err e;
 
-	strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	host_date_text(host_wall_ms(), date);
 	memcpy(r.id, h->r.id, sizeof r.id);
 	err_set(&e, ERR_TIMEOUT, HTTP_LATE);
 	h->listener->ops->fail(&r, 408, &e);

@@ -5,6 +5,7 @@
  */
 #include "front/s3_private.h"
 
+#include "base/host.h"
 #include "directory/peer.h"
 #include "front/s3_checksum.h"
 #include "front/s3_tags.h"
@@ -243,35 +244,6 @@ s3_date_parse(const char *text, uint64_t *wall_ms)
 		return true;
 	}
 	return s3_time_parse(text, wall_ms);
-}
-
-static void
-two_digits(char *out, int n)
-{
-	out[0] = (char)('0' + n / 10 % 10);
-	out[1] = (char)('0' + n % 10);
-}
-
-void
-s3_date_text(uint64_t wall_ms, char out[static 32])
-{
-	static const char days[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
-		"Sep", "Oct", "Nov", "Dec" };
-	time_t t = (time_t)(wall_ms / 1000);
-	struct tm tm = { .tm_year = 70 };
-
-	/* By hand: every answer has one, and strftime asks for the locale and the time zone. */
-	gmtime_r(&t, &tm);
-	memcpy(out, "Day, dd Mon yyyy hh:mm:ss GMT", 30);
-	memcpy(out, days[tm.tm_wday], 3);
-	two_digits(out + 5, tm.tm_mday);
-	memcpy(out + 8, months[tm.tm_mon], 3);
-	two_digits(out + 12, (tm.tm_year + 1900) / 100);
-	two_digits(out + 14, tm.tm_year % 100);
-	two_digits(out + 17, tm.tm_hour);
-	two_digits(out + 20, tm.tm_min);
-	two_digits(out + 23, tm.tm_sec);
 }
 
 void
@@ -625,7 +597,7 @@ s3_headers_answer(struct request *r, const struct object_info *i)
 
 	/* Room for all of them at once, in nearly every case. */
 	buf_room(&r->headers, 400);
-	s3_date_text(i->modified_ms, date);
+	host_date_text(i->modified_ms, date);
 	response_header(r, "ETag", "\"%s\"", i->etag);
 	response_header(r, "Last-Modified", "%s", date);
 	response_header(r, "Accept-Ranges", "bytes");

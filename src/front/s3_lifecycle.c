@@ -1,5 +1,6 @@
 /* s3_lifecycle.c - a bucket's lifecycle rules; what they do is service/lifecycle.h's. */
 #include "front/s3_private.h"
+#include "base/host.h"
 #include "front/s3_rules.h"
 
 #include <ctype.h>
@@ -30,7 +31,7 @@ s3_answer_expiry(struct request *r, const struct object_info *i)
 	if (!i->expires_ms)
 		return;
 	id_text(i->expires_by, id);
-	s3_date_text(i->expires_ms, date);
+	host_date_text(i->expires_ms, date);
 	response_header(r, "x-amz-expiration", "expiry-date=\"%s\", rule-id=\"%s\"", date, id);
 }
 
@@ -42,7 +43,7 @@ s3_answer_upload_end(struct request *r, const struct multipart_end *end)
 	if (!end->when_ms)
 		return;
 	id_text(end->by, id);
-	s3_date_text(end->when_ms, date);
+	host_date_text(end->when_ms, date);
 	response_header(r, "x-amz-abort-date", "%s", date);
 	response_header(r, "x-amz-abort-rule-id", "%s", id);
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/host.h"
 #include "base/log.h"
 #include "front/xml.h"
 
@@ -162,7 +163,7 @@ refuse_condition(struct s3_call *c, const struct object_info *i, unsigned status
 	if (status == 304) {
 		char date[32];
 
-		s3_date_text(i->modified_ms, date);
+		host_date_text(i->modified_ms, date);
 		response_header(c->r, "ETag", "\"%s\"", i->etag);
 		response_header(c->r, "Last-Modified", "%s", date);
 	}
@@ -183,7 +184,7 @@ refuse_marker(struct s3_call *c, const struct object_info *i, struct err *e)
 {
 	char date[32];
 
-	s3_date_text(i->modified_ms, date);
+	host_date_text(i->modified_ms, date);
 	response_header(c->r, "x-amz-delete-marker", "true");
 	s3_answer_version(c->r, "x-amz-version-id", i);
 	response_header(c->r, "Last-Modified", "%s", date);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/host.h"
 #include "front/xml.h"
 
 /* --- checksums that are kept --- */
@@ -236,7 +237,7 @@ s3_get_attributes(struct s3_call *c, struct err *e)
 		return -1;
 	put_attributes(&r->body, o, wanted, after, max);
 	s3_answer_xml(r, 200);
-	s3_date_text(object_info(o)->modified_ms, date);
+	host_date_text(object_info(o)->modified_ms, date);
 	response_header(r, "Last-Modified", "%s", date);
 	s3_answer_version(r, "x-amz-version-id", object_info(o));
 	return 0;

@@ -162,7 +162,6 @@ void s3_etag_bare(const char *value, char *out, size_t size);
 bool s3_time_parse(const char *text, uint64_t *out_ms);
 /* In one of the three forms of RFC 9110, or in that. */
 bool s3_date_parse(const char *text, uint64_t *wall_ms);
-void s3_date_text(uint64_t wall_ms, char out[static 32]);
 /* A number in [MIN, MAX], larger ones made MAX. Absent: *OUT stays. */
 must_check
 int s3_number(

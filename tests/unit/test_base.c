@@ -312,12 +312,14 @@ region_names_are_plain(void **state)
 static void
 times_are_written_in_utc(void **state)
 {
-	char text[25];
+	char text[25], date[30];
 
 	host_time_text(1932969136481, text);
 	CHECK_STR(text, "2031-04-03T07:52:16.481Z");
 	host_time_text(0, text);
 	CHECK_STR(text, "1970-01-01T00:00:00.000Z");
+	host_date_text(784111777999, date);
+	CHECK_STR(date, "Sun, 06 Nov 1994 08:49:37 GMT");
 	host_time_text(UINT64_MAX, text);
 	CHECK_STR(text, "9999-12-31T23:59:59.999Z");
 }

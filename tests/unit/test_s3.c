@@ -202,13 +202,12 @@ entity_tags_go_before_dates(void **state)
 
 /* RFC 9110, 5.6.7: all three forms. */
 static void
-dates_come_in_three_forms_and_go_in_one(void **state)
+dates_come_in_three_forms(void **state)
 {
 	static const char *const forms[] = { "Sun, 06 Nov 1994 08:49:37 GMT",
 		"Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994" };
 	static const char *const none[] = { "", "Sun", "Sun, 06 Nov 1994 08:49:37", "1994-11-06",
 		"Sun, 06 Nov 1994 08:49:37 GMT more", "Sun, 06 Nov 1494 08:49:37 GMT" };
-	char text[32];
 	uint64_t ms;
 
 	for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
@@ -217,8 +216,6 @@ dates_come_in_three_forms_and_go_in_one(void **state)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(none); i++)
 		CHECK(!s3_date_parse(none[i], &ms));
-	s3_date_text(784111777999, text);
-	CHECK_STR(text, forms[0]);
 }
 
 static void
@@ -652,7 +649,7 @@ main(void)
 		cmocka_unit_test(a_range_is_a_part_or_is_ignored_or_is_outside),
 		cmocka_unit_test(numbers_are_digits_within_bounds),
 		cmocka_unit_test(entity_tags_go_before_dates),
-		cmocka_unit_test(dates_come_in_three_forms_and_go_in_one),
+		cmocka_unit_test(dates_come_in_three_forms),
 		cmocka_unit_test(etags_lose_their_quotes_and_never_overflow),
 		cmocka_unit_test(a_token_gives_back_the_key_for_any_bytes),
 		cmocka_unit_test(a_token_that_is_not_ours_is_refused),
