@@ -254,10 +254,11 @@ make_read(struct http_request *h)
 	return m;
 }
 
-/* What lies in memory. */
-static struct span
-body_of(const struct request *r)
+struct span
+http_answer_body(const struct http_request *h)
 {
+	const struct request *r = &h->r;
+
 	return r->lent.len ? r->lent : (struct span){ r->body.data, r->body.len };
 }
 
@@ -265,7 +266,7 @@ static struct MHD_Response *
 make_body(struct http_request *h)
 {
 	struct request *r = &h->r;
-	struct span body = body_of(r);
+	struct span body = http_answer_body(h);
 
 	if (r->read)
 		return make_read(h);
@@ -341,12 +342,22 @@ expect_body(struct http_request *h)
 	const struct request *r = &h->r;
 	struct connection *c;
 
-	if (r->read || !body_of(r).len || r->status == 204 || r->status == 304 ||
+	if (r->read || !http_answer_body(h).len || r->status == 204 || r->status == 304 ||
 	    !strcmp(h->method, "HEAD"))
 		return;
 	c = connection_of(h->conn);
 	if (c && c->tls)
 		tls_expect_body(c->tls);
+}
+
+bool
+http_answer_make(struct http_request *h)
+{
+	if (!limits_may_answer(connection_of(h->conn)))
+		return false;
+	check_answer(h);
+	count_answer(h);
+	return true;
 }
 
 enum MHD_Result
@@ -356,9 +367,8 @@ http_answer_queue(struct http_request *h)
 	enum MHD_Result result = MHD_NO;
 
 	h->phase = PHASE_ANSWERED;
-	if (!limits_may_answer(connection_of(h->conn)))
+	if (!http_answer_make(h))
 		return MHD_NO;
-	check_answer(h);
 	m = make_body(h);
 	if (!m)
 		return MHD_NO;
@@ -370,12 +380,11 @@ http_answer_queue(struct http_request *h)
 		expect_body(h);
 	/* What is read owes nothing until there is some of it. */
 	if (!h->r.read) {
-		size_t n = body_of(&h->r).len;
+		size_t n = http_answer_body(h).len;
 
 		limits_have(h, n);
 		limits_owes(connection_of(h->conn), n);
 	}
-	count_answer(h);
 	MHD_destroy_response(m);
 	return result;
 }

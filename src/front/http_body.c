@@ -124,23 +124,28 @@ ring_put(struct ring *g, const char *p, size_t n)
 enum MHD_Result
 http_stream_feed(struct http_request *h, const char *p, size_t *n)
 {
-	enum MHD_Result result = MHD_YES;
+	bool is_done;
 
-	limits_gave(connection_of(h->conn), *n);
 	pthread_mutex_lock(&h->lock);
-	if (h->is_done) {
-		/* Nobody reads it any more; the answer waits until it is all in. */
-		h->drained += *n;
-		*n = 0;
-		result = h->drained > HTTP_DRAIN_BYTES ? MHD_NO : MHD_YES;
-	} else {
+	is_done = h->is_done;
+	if (!is_done) {
+		limits_gave(connection_of(h->conn), *n);
 		*n -= ring_put(&h->ring, p, *n);
 		wake_worker(h);
 		if (*n)
 			suspend(h, FOR_ROOM);
 	}
 	pthread_mutex_unlock(&h->lock);
-	return result;
+	return is_done ? http_drain(h, n) : MHD_YES;
+}
+
+enum MHD_Result
+http_drain(struct http_request *h, size_t *n)
+{
+	limits_gave(connection_of(h->conn), *n);
+	h->drained += *n;
+	*n = 0;
+	return h->drained > HTTP_DRAIN_BYTES ? past_answer(h) : MHD_YES;
 }
 
 bool

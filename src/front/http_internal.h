@@ -8,7 +8,7 @@
  *   http_answer.c   from struct request to an MHD response; readers; statistics
  *   http_tls.c      fewer system calls between GnuTLS and the socket
  *   http_limits.c   what one client may take: places, time, memory
- *   http_late.c     what a client is told whose body does not come
+ *   http_past.c     what a client is told past MHD, while its body comes or does not
  *   http_workers.c  the elastic pool of threads that may block
  *
  * MHD calls us on a shard's thread only. Three facts about it decide the shape of this code:
@@ -43,9 +43,10 @@
 #define HTTP_SMALL_BODY    ((size_t)64 << 10) /* up to this the handler runs on the HTTP thread */
 #define HTTP_RING_BYTES    ((size_t)512 << 10)
 #define HTTP_BLOCK_BYTES   ((size_t)128 << 10) /* of a body that is read */
-/* What is taken in and thrown away after an early answer, before we close without one. A body that
- * is larger, or whose client expects `100 Continue`, is held until the handler looks at it: a
- * refusal then goes out before the body comes. */
+/* What is taken in and thrown away of a body whose request is answered, before the answer; of what is larger
+ * it is sent then (http_past.c), and as much again is thrown away. A body that is larger, or whose client
+ * expects `100 Continue`, is held until the handler looks at it, but for a form's, whose beginning the
+ * handler needs: a refusal then goes out before the body comes. */
 #define HTTP_DRAIN_BYTES   ((uint64_t)64 << 20)
 #define HTTP_SHARDS_MAX    64
 #define HTTP_SPARE_FILES   8 /* for operators when there are no others */
@@ -176,6 +177,7 @@ enum phase {
 	PHASE_HOLD,    /* streamed; MHD still asks whether to let the body come */
 	PHASE_STREAM,  /* streamed; body comes or has come, the handler is at it */
 	PHASE_READY,   /* to be answered at the next call */
+	PHASE_TOLD,    /* answered past MHD; what still comes is thrown away */
 	PHASE_ANSWERED
 };
 
@@ -300,6 +302,8 @@ int http_stream_begin(struct http_request *h, struct err *e);
 /* After the hold. True: answer now; false: let the body come. */
 bool http_stream_answered(struct http_request *h);
 enum MHD_Result http_stream_feed(struct http_request *h, const char *p, size_t *n);
+/* N bytes come of a body that nobody reads. */
+enum MHD_Result http_drain(struct http_request *h, size_t *n);
 /* The body is complete. True: answer now. */
 bool http_stream_end(struct http_request *h);
 void http_stream_free(struct http_request *h);
@@ -311,6 +315,11 @@ void http_abort(struct http_request *h);
 void http_answer_clear(struct http_request *h);
 /* Make the answer an error one. STATUS 0: what the handler of errors says. */
 void http_answer_error(struct http_request *h, unsigned status, const struct err *e);
+/* What is to be sent is what H says from now on; false: nothing is, since it was told that it is late. */
+must_check
+bool http_answer_make(struct http_request *h);
+/* Its body, if it lies in memory. */
+struct span http_answer_body(const struct http_request *h);
 enum MHD_Result http_answer_queue(struct http_request *h);
 
 /* http_tls.c */
@@ -362,9 +371,11 @@ connection_of(struct MHD_Connection *conn)
 	return kept ? kept->socket_context : NULL;
 }
 
-/* http_late.c */
-/* Write, past MHD, that H's body is late. TLS NULL: to FD as it is. */
-void late_tell(struct http_request *h, int fd, struct tls_connection *tls);
+/* http_past.c */
+/* Tell that H's body is late. TLS NULL: to FD as it is. */
+void past_tell_late(struct http_request *h, int fd, struct tls_connection *tls);
+/* Send H's answer, which is there, and end our side. MHD_NO: it can't be, or has been. */
+enum MHD_Result past_answer(struct http_request *h);
 
 /* http_workers.c */
 must_check

@@ -11,7 +11,7 @@
  * Time. A client owes the server something whenever the server waits for it: a handshake and a
  * head, the rest of a body, room for an answer. It has `until_ms` for that, and each byte that
  * comes or goes buys it a millisecond more, so that a byte a minute keeps nothing for long.
- * Whoever is late with a body is told so (http_late.c), and has its socket shut like all who are late;
+ * Whoever is late with a body is told so (http_past.c), and has its socket shut like all who are late;
  * MHD then ends the connection as if the client had. While the server is the one to act there is no
  * limit.
  *
@@ -355,7 +355,7 @@ limits_read_ended(struct connection *c)
 	c->coming = NULL;
 	pthread_mutex_unlock(&f->limits_lock);
 	if (late)
-		late_tell(late, c->fd, c->tls);
+		past_tell_late(late, c->fd, c->tls);
 }
 
 /* Under the lock. */
@@ -369,7 +369,7 @@ shut(struct connection *c)
 	}
 	c->is_told = c->coming && c->listener->kind == LISTEN_S3_PLAIN;
 	if (c->is_told)
-		late_tell(c->coming, c->fd, NULL);
+		past_tell_late(c->coming, c->fd, NULL);
 	shutdown(c->fd, SHUT_RDWR);
 }
 

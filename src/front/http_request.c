@@ -295,22 +295,13 @@ run(struct http_request *h)
 
 /* --- the body --- */
 
-static enum MHD_Result
-drain(struct http_request *h, size_t *n)
-{
-	limits_gave(connection_of(h->conn), *n);
-	h->drained += *n;
-	*n = 0;
-	return h->drained > HTTP_DRAIN_BYTES ? MHD_NO : MHD_YES;
-}
-
 /* The answer has to wait until the body is in. */
 static enum MHD_Result
 refuse_in_body(struct http_request *h, const struct err *e, size_t *n)
 {
 	http_answer_error(h, 0, e);
 	h->phase = PHASE_REFUSE;
-	return drain(h, n);
+	return http_drain(h, n);
 }
 
 /* No memory for what comes; it has begun to. */
@@ -345,7 +336,7 @@ collect(struct http_request *h, const char *p, size_t *n)
 	err_set(&e, ERR_TOO_BIG, HTTP_LONG);
 	http_answer_error(h, 413, &e);
 	h->phase = PHASE_REFUSE;
-	return drain(h, n);
+	return http_drain(h, n);
 }
 
 /* No worker waits for what a client may never send. */
@@ -552,7 +543,7 @@ http_access(void *arg, struct MHD_Connection *conn, const char *url, const char 
 		limits_owes_nothing(connection_of(conn));
 		return run_on_worker(h);
 	case PHASE_REFUSE:
-		return *size ? drain(h, size) : http_answer_queue(h);
+		return *size ? http_drain(h, size) : http_answer_queue(h);
 	case PHASE_HOLD:
 		return http_stream_answered(h) ? http_answer_queue(h) : MHD_YES;
 	case PHASE_STREAM:
@@ -561,6 +552,8 @@ http_access(void *arg, struct MHD_Connection *conn, const char *url, const char 
 		return http_stream_end(h) ? http_answer_queue(h) : MHD_YES;
 	case PHASE_READY:
 		return http_answer_queue(h);
+	case PHASE_TOLD:
+		return *size ? http_drain(h, size) : MHD_NO;
 	case PHASE_ANSWERED:
 		break;
 	}

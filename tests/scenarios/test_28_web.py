@@ -17,7 +17,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from domicile import Plain, Region, Signer, code_of, hmac_sha256
+from domicile import Plain, Region, Signer, code_of, hmac_sha256, tls_context
 
 MIB = 1 << 20
 PAGE = "https://app.example.com"
@@ -350,6 +350,25 @@ class SlowForm:
     def answer(self):
         answer = self.connection.getresponse()
         return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_large_form_that_is_refused_is_told_why(region, account, scheme):
+    large = 300 * MIB
+    head = ('--b\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n'
+            '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n').encode()
+    connection = (http.client.HTTPConnection("127.0.0.1", region.plain_port, timeout=60) if scheme == "http" else
+                  http.client.HTTPSConnection("127.0.0.1", region.port, timeout=60, context=tls_context(region)))
+    connection.putrequest("POST", "/photos")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+    connection.putheader("Content-Length", str(len(head) + large))
+    connection.endheaders(head)
+    with pytest.raises(OSError):
+        for _ in range(large // MIB):
+            connection.send(bytes(MIB))
+    answer = connection.getresponse()
+    assert (answer.status, code_of(answer.read()), answer.getheader("Connection")) == (403, "AccessDenied", "close")
+    connection.close()
 
 
 def test_a_form_beyond_the_quota_is_refused_before_its_file_has_come(region):

@@ -482,7 +482,8 @@ a_refusal_needs_no_large_body_and_keeps_the_connection_of_a_small_one(void **sta
 	free(p);
 }
 
-/* The answer of a handler that has seen enough comes after the rest of the body, up to a bound. */
+/* The answer of a handler that has seen enough comes after the rest of the body, up to a bound; then while
+ * it comes. */
 static void
 the_rest_of_a_body_is_taken_in_up_to_a_bound(void **state)
 {
@@ -503,6 +504,18 @@ the_rest_of_a_body_is_taken_in_up_to_a_bound(void **state)
 	for (i = 0; i < 200 && client_send(&c, p, MIB); i++)
 		;
 	CHECK(i < 200);
+	CHECK(client_answer(&c) == 409);
+	CHECK_STR(buf_str(&c.body), "refused late");
+	CHECK_STR(client_header(&c, "Connection"), "close");
+	CHECK(client_at_end(&c));
+	client_close(&c);
+
+	client_open(&c, s->port);
+	say_put(&c, "/stream-late", 100 * MIB, "");
+	for (i = 0; i < 100; i++)
+		CHECK(client_send(&c, p, MIB));
+	CHECK(client_answer(&c) == 409);
+	CHECK(client_at_end(&c));
 	client_close(&c);
 	free(p);
 }
