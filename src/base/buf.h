@@ -22,12 +22,15 @@ struct buf {
 void buf_free(struct buf *b);  /* frees, leaves an empty buffer with the same ceiling */
 void buf_wipe(struct buf *b);  /* the same for secrets: zeroed first */
 void buf_clear(struct buf *b); /* len = 0, not failed; memory kept */
+/* Append N bytes, a string without its NUL, a character, what printf would write; whole or, when it
+ * fails, nothing. */
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_add_str(struct buf *b, const char *s);
 void buf_add_char(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *format, ...) printf_like(2, 3);
 /* Room for N more bytes, or NULL when failed; the caller writes them and adds to len. */
 uint8_t *buf_room(struct buf *b, size_t n);
+/* Drop the first N bytes, or all there are; the rest is moved. */
 void buf_drop_front(struct buf *b, size_t n);
 /* The content as a C string (a NUL is put after it, not counted), or "" when failed. */
 const char *buf_str(struct buf *b);

@@ -11,6 +11,9 @@
 
 struct conf;
 
+/* Read the file at PATH, or TEXT, which errors call SHOWN_NAME. NULL: ERR_BAD (a line, a NUL in a
+ * file), ERR_TOO_BIG, ERR_MEMORY, or what fs_read says. conf_free wipes the values; NULL is fine.
+ * For one thread at a time: asking is noted. */
 must_check
 struct conf *conf_load(const char *path, struct err *e);
 must_check
@@ -38,11 +41,11 @@ int conf_size(struct conf *c, const char *section, const char *word, uint64_t fa
 must_check
 int conf_ms(struct conf *c, const char *section, const char *word, uint64_t fallback, uint64_t min,
     uint64_t max, uint64_t *out, struct err *e);
-/* yes/no/on/off/true/false. */
+/* yes/no/on/off/true/false, else ERR_BAD. Absent: FALLBACK. */
 must_check
 int conf_bool(
     struct conf *c, const char *section, const char *word, bool fallback, bool *out, struct err *e);
-/* HOST:PORT as it stands, or NULL if it is absent. */
+/* HOST:PORT as it stands, borrowed from C, or NULL if it is absent. ERR_BAD: it is none. */
 must_check
 int conf_endpoint(
     struct conf *c, const char *section, const char *word, const char **out, struct err *e);

@@ -18,8 +18,11 @@
 enum hash_kind { HASH_SHA256, HASH_MD5, HASH_SHA1 };
 
 struct hash; /* opaque; a digest being computed */
+/* NULL: ERR_MEMORY, or ERR_INTERNAL (GnuTLS will not). hash_close: NULL is fine. */
 must_check
 struct hash *hash_open(enum hash_kind kind, struct err *e);
+/* N more bytes. It can't fail, as hash_end can't: a wrong digest would be worse than an end
+ * (abort). */
 void hash_add(struct hash *h, const void *p, size_t n);
 /* Write the digest (32, 16 or 20 bytes) and start afresh. */
 void hash_end(struct hash *h, uint8_t *out);
@@ -29,13 +32,14 @@ struct hash *hash_copy(const struct hash *h, struct err *e);
 void hash_close(struct hash *h);
 CLEANUP(struct hash, hash_close)
 
-/* One call. These can't fail for the algorithms above (asserted). */
+/* One call; HMAC is RFC 2104. These can't fail for the algorithms above (asserted). */
 void sha256(const void *p, size_t n, uint8_t out[static SHA256_BYTES]);
 void md5(const void *p, size_t n, uint8_t out[static MD5_BYTES]);
 void hmac_sha256(
     const void *key, size_t key_len, const void *p, size_t n, uint8_t out[static SHA256_BYTES]);
 
-/* AES-256-GCM under one key. */
+/* AES-256-GCM (SP 800-38D) under one key, which is copied. NULL and -1: ERR_MEMORY or ERR_INTERNAL
+ * but for what is said. */
 struct aead;
 must_check
 struct aead *aead_open(const uint8_t key[static KEY_BYTES], struct err *e);
@@ -51,7 +55,7 @@ int aead_unseal(struct aead *a, const uint8_t nonce[static NONCE_BYTES], const v
 void aead_close(struct aead *a);
 CLEANUP(struct aead, aead_close)
 
-/* Ed25519. A secret is the 32 byte seed. */
+/* Ed25519 (RFC 8032). A secret is the 32 byte seed. -1: ERR_INTERNAL or ERR_MEMORY. */
 must_check
 int sign_generate(uint8_t secret[static SIGN_SECRET_BYTES],
     uint8_t public[static SIGN_PUBLIC_BYTES], struct err *e);
@@ -73,7 +77,8 @@ must_check
 void *secret_alloc(size_t n, struct err *e);
 void secret_free(void *p, size_t n); /* wiped first; NULL is fine */
 
-/* RFC 4648 base64. base64_parse: decoded bytes appended to OUT; ERR_BAD. */
+/* RFC 4648, 4: base64 with its padding, appended to OUT; and decoded, appended to OUT, else
+ * ERR_BAD, or what has become of OUT. */
 struct buf;
 void base64_text(struct buf *out, const void *p, size_t n);
 must_check

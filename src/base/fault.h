@@ -26,6 +26,7 @@ struct fault {
 	unsigned delay_ms;
 };
 
+/* With nothing set; and its end, when no call is under way. */
 void fault_init(struct fault *f);
 void fault_destroy(struct fault *f);
 /* Misbehave at the NTH call (1-based, counted from now). STICKY: at every one from then on. */

@@ -11,11 +11,12 @@ struct span {
 	size_t len;
 };
 
+/* Append 1, 2, 4, 8 bytes. */
 void put_u8(struct buf *b, uint8_t v);
 void put_u16(struct buf *b, uint16_t v);
 void put_u32(struct buf *b, uint32_t v);
 void put_u64(struct buf *b, uint64_t v);
-/* A 32-bit length, then the bytes. */
+/* Append a 32-bit length, then the bytes; a string's without its NUL. */
 void put_span(struct buf *b, const void *p, size_t n);
 void put_str(struct buf *b, const char *s);
 
@@ -27,6 +28,7 @@ struct reader {
 
 #define READER(p, n) ((struct reader){ .at = (p), .left = (n) })
 
+/* The next 1, 2, 4, 8 bytes; 0 when failed. */
 uint8_t read_u8(struct reader *r);
 uint16_t read_u16(struct reader *r);
 uint32_t read_u32(struct reader *r);
@@ -43,6 +45,7 @@ void read_str(struct reader *r, char *out, size_t size);
 must_check
 int read_check(const struct reader *r, const char *what, struct err *e);
 
+/* In place, 4 or 8 bytes at P, aligned or not. */
 static inline void
 be32_put(uint8_t *p, uint32_t v)
 {

@@ -9,6 +9,7 @@ struct host_ops {
 	void (*random)(void *out, size_t n);
 };
 
+/* As in host_ops. */
 uint64_t host_wall_ms(void);
 uint64_t host_mono_ns(void);
 static inline uint64_t

@@ -32,6 +32,7 @@ struct vault_id {
 };
 _Static_assert(sizeof(struct vault_id) == VAULT_ID_BYTES, "vault ids are keys as they stand");
 
+/* A new id; and its 32 digits with a NUL. */
 void account_random(struct account_id *out);
 void account_text(const struct account_id *id, char out[static ACCOUNT_TEXT_SIZE]);
 /* false unless TEXT is exactly 32 lower-case hexadecimal digits. */
@@ -52,4 +53,5 @@ void hex_text(const void *p, size_t n, char *out);
 bool hex_parse(const char *text, void *out, size_t n);
 
 #define REGION_NAME_SIZE 32 /* a region id with its NUL: [a-z0-9-]{1,31} */
+/* Whether NAME is one. */
 bool region_name_valid(const char *name);

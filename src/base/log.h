@@ -11,6 +11,7 @@
 /* What an auditor has to find is written whatever the level is set to. */
 enum log_level { LOG_DEBUG_, LOG_INFO_, LOG_WARN_, LOG_ERROR_, LOG_AUDIT_ };
 
+/* Lines below LEAST are left out from now on; LOG_INFO_ until it is called. */
 void log_set_level(enum log_level least);
 /* false when WORD is none of debug, info, warn, error. */
 bool log_level_parse(const char *word, enum log_level *out);

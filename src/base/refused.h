@@ -18,6 +18,7 @@ enum refused {
 	REFUSED_KINDS
 };
 
+/* Count one. */
 void refused_count(enum refused why);
 /* Count an answer that E is the reason of, if that is one of these. */
 void refused_count_err(const struct err *e);

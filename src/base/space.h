@@ -16,6 +16,7 @@ struct space {
 	_Atomic bool is_low;
 };
 
+/* Nothing is looked at yet, so nothing can fail. PATH and WHAT are borrowed. */
 void space_init(struct space *s, const char *path, const char *what, uint64_t keep_bytes);
 /* What the file system has left, as it was some milliseconds ago; UINT64_MAX if it does not say. */
 uint64_t space_free(struct space *s);

@@ -26,6 +26,7 @@ struct counter {
 		.name = name_, .labels = labels_, .help = help_, .is_gauge = true \
 	}
 
+/* N may be negative only in a gauge, and only a gauge is set. */
 void counter_add(struct counter *c, int64_t n);
 void counter_set(struct counter *c, int64_t v);
 int64_t counter_get(const struct counter *c);
@@ -48,6 +49,7 @@ struct histogram {
 		.name = name_, .labels = labels_, .help = help_ \
 	}
 
+/* One of US microseconds. */
 void histogram_add(struct histogram *h, uint64_t us);
 /* The value below which a share Q (0..1) lies, in microseconds, at most 5% off; 0 if empty. */
 uint64_t histogram_quantile(const struct histogram *h, double q);

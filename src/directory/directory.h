@@ -50,6 +50,7 @@ enum item_state {
 	ITEM_CANCELLED,
 	ITEM_STATES
 };
+/* "planned", "put-off", ...: in JSON and for people. */
 const char *wave_state_name(enum wave_state s);
 const char *item_state_name(enum item_state s);
 

@@ -28,6 +28,8 @@ struct peers_config {
 	const char *ca_path, *cert_path, *key_path; /* PEM */
 	const char *directory; /* who serves the directory; it need not be a region. NULL: we do */
 };
+/* Reads the three files and knows no other region yet. NULL: what fs_read or GnuTLS says of them,
+ * ERR_BAD, ERR_MEMORY. Closed when nobody calls any more; NULL is fine. */
 must_check
 struct peers *peers_open(const struct peers_config *c, struct err *e);
 void peers_close(struct peers *p);
@@ -46,6 +48,7 @@ bool peers_may_operate(struct peers *p, const char *name);
 /* Whether HOST, a request's, is a name below some region's s3_domain: "BUCKET.DOMAIN", perhaps with a port;
  * the longest domain counts. BUCKET is "" if it does not fit its SIZE. */
 bool peers_bucket_of_host(struct peers *p, const char *host, char *bucket, size_t size);
+/* Copies of at most MAX of them; how many. */
 size_t peers_list(struct peers *p, struct peer_region *out, size_t max);
 
 /* POST JSON to PATH at a region and wait for its JSON. An error answer (problem+json with "kind")

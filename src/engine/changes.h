@@ -16,6 +16,7 @@ struct change {
 	struct span value; /* put */
 };
 
+/* Append it. */
 void change_add(struct buf *out, const struct change *c);
 /* The next change of R. Its spans point into what R reads. 1: there is one; 0: the end; ERR_BAD. */
 must_check

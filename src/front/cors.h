@@ -35,6 +35,7 @@ struct cors_question {
 	const char *method;
 	const char *headers; /* names with commas between, or NULL */
 };
+/* Whether the rule lets a page ask that: its origin, its method and all of its headers. */
 bool cors_fits(const struct cors_rule *rule, const struct cors_question *q);
 /* The answer's header lines ("Name: value\n") by a rule that fits. */
 void cors_answer(struct buf *lines, const struct cors_rule *rule, const struct cors_question *q);

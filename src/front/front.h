@@ -24,6 +24,9 @@ struct front_config {
 	uint64_t idle_ms;                 /* a client's time to do what it owes; 0: 60 s */
 	uint64_t head_bytes;              /* of a request's target and headers; 0: 16 KiB */
 };
+/* Listen and serve. C is borrowed until it returns, its node until front_stop. NULL: ERR_BAD (an
+ * address, the certificate), ERR_BUSY and ERR_EXISTS (an address or a socket's path is taken),
+ * ERR_MEMORY, ERR_IO. */
 must_check
 struct front *front_start(const struct front_config *c, struct err *e);
 /* Stop accepting, let requests that are inside finish (at most GRACE_MS), close. NULL is fine. */
@@ -34,6 +37,7 @@ struct front_limits {
 	uint64_t requests_memory, idle_ms, head_bytes;
 	uint64_t address_rate, address_burst; /* 0: any */
 };
+/* Any thread. */
 void front_limits(const struct front *f, struct front_limits *out);
 unsigned front_port(
     const struct front *f, const char *which); /* "s3", "s3_plain", "peer", "metrics" */

@@ -8,6 +8,7 @@
 #include "front/request.h"
 #include "service/files.h"
 
+/* HANDLE_AGAIN: it would have to block, and is to be called again where it may. */
 enum handle s3_handle(struct request *r);
 /* Whether the request has to be handled as a stream on a worker (decided from method, target and
  * headers alone, before the body). */

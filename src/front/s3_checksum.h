@@ -35,6 +35,7 @@ struct checksum {
 	uint64_t crc;
 	struct hash *hash;
 };
+/* ERR_MEMORY, ERR_INTERNAL; checksum_free all the same. N bytes more. */
 must_check
 int checksum_open(struct checksum *s, enum checksum_kind kind, struct err *e);
 void checksum_add(struct checksum *s, const void *p, size_t n);
@@ -58,7 +59,10 @@ struct checksum_joint {
 	struct checksum sum; /* of the digests */
 	unsigned n;
 };
+/* Whether S3 has an object's checksum of that KIND and type: no CRC64NVME of digests, of the whole
+ * CRCs alone. */
 bool checksum_can_join(enum checksum_kind kind, bool is_full);
+/* As checksum_open. Ended once: the text with what S3 adds to it; freed whatever happened. */
 must_check
 int checksum_joint_open(
     struct checksum_joint *j, enum checksum_kind kind, bool is_full, struct err *e);

@@ -19,6 +19,7 @@ struct tags {
 	struct buf text; /* as we write it */
 };
 #define TAGS_INIT(max_tags) ((struct tags){ .max = (max_tags), .text = BUF_INIT(0) })
+/* Leaves an empty one with the same ceiling. */
 void tags_free(struct tags *t);
 
 /* KEY and VALUE are UTF-8. ERR_BAD: characters that no tag has; ERR_TOO_BIG: too many tags, a key that
@@ -29,6 +30,7 @@ int tags_add(struct tags *t, const char *key, const char *value, struct err *e);
 /* Add those of TEXT, from a client. As tags_add; ERR_BAD too if TEXT is not in the form above. */
 must_check
 int tags_parse(struct tags *t, const char *text, struct err *e);
+/* How many there are in text that we wrote. */
 unsigned tags_count(const char *text, size_t n);
 typedef void tag_fn(void *arg, const char *key, const char *value);
 /* Of text that we wrote. */

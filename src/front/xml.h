@@ -22,10 +22,12 @@ struct xml_element {
 	bool is_many;
 };
 #define XML_ELEMENTS_MAX 32
+/* As xml_read, of at most XML_ELEMENTS_MAX ELEMENTS. */
 must_check
 int xml_read_only(struct span body, const struct xml_element *elements, size_t n, xml_fn *fn,
     void *arg, struct err *e);
 
+/* <tag>, </tag>. TAG is a constant. */
 void xml_open(struct buf *b, const char *tag);
 void xml_close(struct buf *b, const char *tag);
 /* <tag>escaped text</tag>; what XML 1.0 can't carry (2.2, "Characters") becomes U+FFFD, one for a character
@@ -34,6 +36,7 @@ void xml_text(struct buf *b, const char *tag, const char *text);
 /* Likewise, but such characters become references (&#x1;), as S3 writes them: two names stay two, and a
  * reader that is strict refuses the whole rather than learn a name that is another. */
 void xml_name(struct buf *b, const char *tag, const char *name);
+/* As xml_text, of what printf would write. */
 void xml_printf(struct buf *b, const char *tag, const char *format, ...) printf_like(3, 4);
 /* As encoding-type=url wants it: percent-encoded. */
 void xml_text_url(struct buf *b, const char *tag, const char *text);

@@ -25,9 +25,11 @@ struct proof {
 };
 
 void proof_put(struct buf *b, const struct proof *p); /* stored form */
+/* ERR_FORGED: damaged, or not one. */
 must_check
 int proof_read(struct span stored, struct proof *out, struct err *e);
 
+/* A new reference; NULL: no memory. */
 json_t *certificate_json(const struct proof *p);
 
 /* What a certificate says, after everything in it was checked. */

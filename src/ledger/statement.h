@@ -57,6 +57,7 @@ struct erasure_statement {
 	uint64_t epoch, records, chunks, time_ms;
 };
 
+/* Append the text; and take it apart: ERR_BAD unless it is what the former would write. */
 void move_statement_text(const struct move_statement *s, struct buf *out);
 must_check
 int move_statement_parse(struct span text, struct move_statement *out, struct err *e);

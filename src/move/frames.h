@@ -53,6 +53,8 @@ struct opening {
 	bool is_suspended;
 };
 
+/* What is put is appended to B; what is read of a malformed frame is ERR_BAD, of verdicts ERR_PEER.
+ * Spans point into what is read. N: at most UNIT_MAX accounts. */
 void open_put(struct buf *b, uint32_t unit, const char *wave, const struct opening *o, size_t n);
 must_check
 int open_read(struct span p, uint32_t *unit, char wave[static WAVE_ID_SIZE],
@@ -76,6 +78,7 @@ struct section {
 };
 #define SECTION_HEAD (ACCOUNT_ID_BYTES + 8 + 8 + 1 + 4)
 void section_put_head(struct buf *b, const struct section *s); /* length 0: patched at the end */
+/* The section that began at HEAD_AT of B is whole: its length. */
 void section_end(struct buf *b, size_t head_at);
 /* 1: a section, 0: the end, -1. */
 must_check

@@ -47,6 +47,7 @@ enum reconcile_why {
 	RECONCILE_PROMOTED, /* a standby takes over */
 	RECONCILE_WHYS
 };
+/* "restored", "copied", "promoted". */
 const char *reconcile_why_name(enum reconcile_why w);
 
 struct reconcile_mark {

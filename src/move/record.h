@@ -28,6 +28,7 @@ enum move_state {
 	MOVE_STATES
 };
 
+/* "copying", ... */
 const char *move_state_name(enum move_state s);
 /* Whether the picture above has an arrow. */
 bool move_may_follow(enum move_state from, enum move_state to);
@@ -46,6 +47,7 @@ struct move_record {
 	struct sealing sent, received; /* prepared */
 };
 
+/* The stored form, appended; read: ERR_FORGED, it is damaged or none. */
 void move_record_put(struct buf *b, const struct move_record *m);
 must_check
 int move_record_read(struct span stored, struct move_record *out, struct err *e);
@@ -62,6 +64,7 @@ struct erase_record {
 	uint64_t since_ms;
 };
 
+/* Likewise. */
 void erase_record_put(struct buf *b, const struct erase_record *r);
 must_check
 int erase_record_read(struct span stored, struct erase_record *out, struct err *e);

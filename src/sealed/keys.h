@@ -32,6 +32,7 @@ struct keys *keys_file_open(const char *path, struct err *e);
 void keys_close(struct keys *k);
 CLEANUP(struct keys, keys_close)
 
+/* The newest. */
 uint32_t keys_generation(struct keys *k);
 /* Of those that there are: what is wrapped with one before it opens no more. */
 uint32_t keys_oldest(struct keys *k);

@@ -34,6 +34,8 @@ must_check
 int redo_visit(const uint8_t *plain, size_t n, uint32_t *page_count, const struct redo_visit *v,
     struct err *e);
 
+/* Append the sealed record of a plain entry of N bytes; and the entry of a record. ERR_TOO_BIG past
+ * REDO_PLAIN_MAX, ERR_MEMORY; ERR_FORGED: it does not open, or is not of that vault and version. */
 must_check
 int redo_seal(struct aead *a, const struct vault_id *id, uint64_t version, const uint8_t *plain,
     size_t n, struct buf *out, struct err *e);

@@ -68,6 +68,7 @@ struct sealed *sealed_open(struct engine *g, struct keys *k, const struct vault_
 void sealed_close(struct sealed *s);
 CLEANUP(struct sealed, sealed_close)
 
+/* As this store knows it; nothing is read. */
 void sealed_get_info(const struct sealed *s, struct sealed_info *out);
 const struct vault_id *sealed_vault(const struct sealed *s);
 /* Bytes of memory in use, roughly, for the pool's bound. */

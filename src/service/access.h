@@ -24,6 +24,7 @@ bool key_scope_has_bucket(const struct key_scope *s, const char *bucket);
 bool key_scope_has_key(const struct key_scope *s, const char *bucket, const char *key);
 
 struct access;
+/* At most MAX_ENTRIES are kept. N is borrowed. NULL: ERR_MEMORY. */
 must_check
 struct access *access_new(struct node *n, size_t max_entries, struct err *e);
 void access_free(struct access *a);

@@ -93,6 +93,7 @@ struct manifest {
 	size_t n_damages;
 };
 
+/* What it points to. */
 void manifest_free(struct manifest *m);
 #define _cleanup_manifest_ __attribute__((cleanup(manifest_free)))
 /* The stored form, with its digest. ERR_FORGED: damaged, or not one. ERR_BAD: of a newer program. */
@@ -111,6 +112,7 @@ struct chunk_entry {
 	uint8_t digest[SHA256_BYTES];
 };
 #define CHUNK_ENTRY_BYTES (VAULT_ID_BYTES + 16 + 8 + SHA256_BYTES)
+/* Append CHUNK_ENTRY_BYTES. */
 void chunk_entry_put(struct buf *b, const struct chunk_entry *c);
 /* 1, 0 at the end, -1 (ERR_FORGED). */
 must_check

@@ -73,6 +73,7 @@ int files_check_quota(struct files *f, const struct files_place *to, uint64_t by
 must_check
 int files_check_room(const struct files *f, uint64_t bytes, struct err *e);
 
+/* SERVICE_BACKUP of "backup" and "backup-*", else SERVICE_FILES; of no name, too. */
 enum service files_bucket_service(const char *bucket);
 /* S3's rules for names (3-63 of a-z 0-9 . -, ...): ERR_BAD. */
 must_check
@@ -215,6 +216,7 @@ struct object_info {
 				 * content-*, expires, x-amz-meta-*, x-amz-tagging; lower-case
 				 * names */
 };
+/* What it points to; all zeros is fine. */
 void object_info_free(struct object_info *i);
 
 /* --- reading --- */

@@ -16,6 +16,7 @@
 #include "service/node.h"
 
 struct lifecycle;
+/* Start the thread; N is borrowed until it has stopped. NULL: ERR_MEMORY. */
 must_check
 struct lifecycle *lifecycle_start(struct node *n, struct err *e);
 void lifecycle_stop(struct lifecycle *l); /* NULL is fine */

@@ -13,6 +13,7 @@
 enum transit { TRANSIT_PROXY, TRANSIT_REDIRECT };
 
 struct policy;
+/* Without any policy. NULL: ERR_MEMORY. */
 must_check
 struct policy *policy_new(struct err *e);
 /* ERR_BAD: an unknown word, a country that is not two capital letters, an invalid region. */
@@ -31,4 +32,5 @@ must_check
 int policy_allows(struct policy *p, const char *country, const char *region, struct err *e);
 /* What [policy XX] says an account of COUNTRY may keep; what it does not say stays as it is in *OUT. */
 void policy_quota(struct policy *p, const char *country, struct quota_limit *out);
+/* TRANSIT_PROXY where nothing is said. */
 enum transit policy_transit(struct policy *p, const char *country);

@@ -35,6 +35,8 @@ int quota_conf(
 
 struct node;
 struct quota;
+/* REGION: what holds for accounts of whom nothing else is said. At most MAX_ENTRIES are kept. N is
+ * borrowed. NULL: ERR_MEMORY. */
 must_check
 struct quota *quota_new(
     struct node *n, struct quota_limit region, size_t max_entries, struct err *e);
@@ -52,6 +54,8 @@ void quota_forget(struct quota *q, const struct account_id *id);
 #define QUOTA_DEFAULT (UINT64_MAX - 1) /* nothing was set */
 
 struct vault;
+/* By service and QUOTA_ALL; QUOTA_DEFAULT where nothing was set. PROFILE is taken; what is written
+ * is part of its transaction. -1: as query_step. */
 must_check
 int quota_read(struct vault *profile, struct quota_limit out[static SERVICES], struct err *e);
 must_check

@@ -6,6 +6,7 @@
 
 struct placement;
 struct routes;
+/* At most MAX_ENTRIES are kept. N is borrowed. NULL: ERR_MEMORY. */
 must_check
 struct routes *routes_new(struct node *n, size_t max_entries, struct err *e);
 void routes_free(struct routes *r);
@@ -14,4 +15,5 @@ void routes_free(struct routes *r);
 must_check
 int routes_find(struct routes *r, const struct account_id *id, bool may_block,
     struct placement *out, struct err *e);
+/* Ask the directory the next time. */
 void routes_forget(struct routes *r, const struct account_id *id);

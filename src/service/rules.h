@@ -47,6 +47,7 @@ struct rules {
 	struct rule *rule;
 	unsigned n;
 };
+/* Leaves none. */
 void rules_free(struct rules *r);
 /* Borrows STORED. ERR_FORGED: we did not write that; ERR_MEMORY. OUT is the caller's to free whatever
  * happens. */

@@ -44,6 +44,7 @@ struct home {
 	    [REGION_NAME_SIZE]; /* moved: where to; fenced, arriving, prepared: the other side */
 };
 
+/* "here", "fenced", ... */
 const char *home_state_name(enum home_state s);
 /* Whether the picture above has an arrow. */
 bool home_may_follow(enum home_state from, enum home_state to);

@@ -26,6 +26,7 @@ enum damage_kind {
 	DAMAGE_KINDS
 };
 
+/* "page", "chunk", ... */
 const char *damage_word(enum damage_kind k);
 
 /* What it touches is told by numbers alone: no key, no name of a person. */
@@ -47,6 +48,7 @@ struct damages {
 	uint64_t more; /* that there was no room for */
 };
 
+/* Copied, or counted where there is no room. */
 void damages_add(struct damages *d, const struct damage *one);
 
 /* One reference that a row has to a chunk; REF is NULL where the row's own list can't be read. */
@@ -79,6 +81,7 @@ struct inspection {
 	bool rows_differ;   /* the database is damaged in nothing but what `rows` said last */
 };
 
+/* What it points to. */
 void inspection_free(struct inspection *i);
 
 /* ERR_MISSING: there is no such vault. ERR_STALE: it kept changing. Else -1 is about this node, and says

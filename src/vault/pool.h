@@ -25,6 +25,7 @@ struct pool_config {
 	size_t max_bytes;  /* roughly, of memory */
 };
 
+/* NULL: ERR_MEMORY, or a thread could not be started. Any thread may use it. */
 must_check
 struct pool *pool_open(const struct pool_config *c, struct err *e);
 /* Closes every vault; nobody may hold one. */
@@ -78,7 +79,9 @@ int pool_rewrap(struct pool *p, const struct vault_id *id, bool *changed, struct
 
 /* --- one vault, taken --- */
 
+/* V's, as long as it is taken. */
 const struct vault_id *vault_id(const struct vault *v);
+/* A transaction, until vault_commit or vault_rollback. -1: as query_step. */
 must_check
 int vault_begin(struct vault *v, struct err *e);
 /* The same for a transaction that only removes: it may use the space that the engine keeps back. */

@@ -14,6 +14,7 @@
 
 struct query;
 
+/* Bind argument I, from 1. Bytes are copied. */
 void query_int(struct query *q, int i, int64_t v);
 void query_text(struct query *q, int i, const char *p, size_t n);
 void query_blob(struct query *q, int i, const void *p, size_t n);
@@ -25,6 +26,7 @@ int query_step(struct query *q, struct err *e);
 must_check
 int query_run(struct query *q, struct err *e);
 void query_end(struct query *q);
+/* Column I, from 0, of the row that query_step stands on. */
 int64_t column_int(struct query *q, int i);
 bool column_is_null(struct query *q, int i);
 struct span column_blob(struct query *q, int i); /* text too */

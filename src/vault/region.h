@@ -28,6 +28,7 @@ enum region_kind {
 };
 
 struct region_batch;
+/* An empty one. NULL: ERR_MEMORY. What can't be put for want of memory fails the apply. */
 must_check
 struct region_batch *region_batch(struct err *e);
 /* Copied. */

@@ -49,6 +49,8 @@ int export_root(
 void export_close(struct export *x);
 CLEANUP(struct export, export_close)
 
+/* Of a vault that its first item makes: arriving, at home EPOCH, under a new data key; import_take
+ * is ERR_EXISTS if there is one. G, K and C are borrowed. NULL: ERR_MEMORY. */
 must_check
 struct import *import_open(struct engine *g, struct keys *k, struct chunks *c,
     const struct vault_id *id, uint64_t epoch, struct err *e);
