@@ -1,53 +1,11 @@
 /* A block of the RocksDB engine's that can't be read: those alone fail who need it. */
+#define BUFFER_BYTES (64 << 10)
+
 #include "base/fs.h"
-#include "engine/engine.h"
-#include "check.h"
+#include "rocksdb_fixture.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-
-#define CACHE_BYTES  (8 << 20)
-#define BUFFER_BYTES (64 << 10)
-
-static const struct vault_id mara = { { { 0x10 } }, SERVICE_FILES };
-static const struct vault_id theo = { { { 0x20 } }, SERVICE_FILES };
-
-static struct span
-span_of(const char *text)
-{
-	return (struct span){ (const uint8_t *)text, strlen(text) };
-}
-
-static struct engine *
-must_open(const char *dir)
-{
-	struct err e = { 0 };
-	struct engine *g = engine_rocksdb(check_path(dir, "db"), CACHE_BYTES, BUFFER_BYTES, &e);
-
-	if (!g)
-		fail_msg("%s", e.text);
-	return g;
-}
-
-static int
-put(struct engine *g, const struct vault_id *id, const char *key, const char *value, struct err *e)
-{
-	struct engine_write w = { ENGINE_PUT, span_of(key), span_of(value) };
-
-	return engine_apply(g, id, &w, 1, NULL, ENGINE_LATER, e);
-}
-
-static bool
-has(struct engine *g, const struct vault_id *id, const char *key, const char *value)
-{
-	_cleanup_buf_ struct buf b = BUF_INIT(0);
-	struct err e = { 0 };
-	int rc = engine_get(g, id, span_of(key), &b, &e);
-
-	if (rc < 0)
-		fail_msg("get %s: %s", key, e.text);
-	return value ? rc == 1 && strcmp(buf_str(&b), value) == 0 : rc == 0;
-}
 
 /* A thousand records of 1 KiB. */
 static void
@@ -220,8 +178,6 @@ a_damaged_list_of_files_is_told_with_the_way_out(void **state)
 	CHECK(!g && e.kind == ERR_IO && strstr(e.text, "restore the newest backup"));
 	CHECK(strstr(e.text, "MANIFEST-"));
 }
-
-#define TEST_IN_DIR(name) cmocka_unit_test_setup_teardown(name, check_dir_setup, check_dir_teardown)
 
 int
 main(void)
