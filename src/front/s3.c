@@ -489,9 +489,11 @@ check_sum(struct s3_call *c, struct err *e)
 
 	if (!c->body.len || c->op->takes_body || c->op->fn == s3_multipart_complete)
 		return 0;
-	if (checksum_claim(c->r, &kind, &text, e) < 0)
-		return s3_refuse(c, e, 400, "InvalidRequest",
-		    "there is more than one checksum, or one that is not known here");
+	if (checksum_claim_of_body(c->r, &kind, &text, e) < 0) {
+		c->status = 400;
+		c->code = "InvalidRequest";
+		return -1;
+	}
 	if (kind == CHECKSUM_NONE)
 		return 0;
 	if (!checksum_parse(kind, text, claimed))

@@ -275,3 +275,16 @@ checksum_claim(struct request *r, enum checksum_kind *kind, const char **text, s
 	*text = c.text;
 	return 0;
 }
+
+int
+checksum_claim_of_body(
+    struct request *r, enum checksum_kind *kind, const char **text, struct err *e)
+{
+	if (checksum_claim(r, kind, text, e) < 0)
+		return -1;
+	if (*kind == CHECKSUM_NONE && request_header(r, "x-amz-sdk-checksum-algorithm") &&
+	    !request_header(r, "x-amz-trailer"))
+		return err_set(e, ERR_BAD,
+		    "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.");
+	return 0;
+}

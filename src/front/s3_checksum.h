@@ -78,3 +78,7 @@ uint64_t checksum_crc_join(
 /* What a request says in plain headers of its body. -1: one that we can't compute, or several. */
 must_check
 int checksum_claim(struct request *r, enum checksum_kind *kind, const char **text, struct err *e);
+/* The same of a body that S3 wants a checksum of where the request names an algorithm for it. */
+must_check
+int checksum_claim_of_body(
+    struct request *r, enum checksum_kind *kind, const char **text, struct err *e);

@@ -68,6 +68,17 @@ put_subject(struct buf *b, struct s3_call *c, const char *code)
 	for (size_t i = 0; i < ARRAY_LEN(of_key); i++)
 		if (!strcmp(code, of_key[i]))
 			xml_text(b, "Key", c->key);
+	if (!strcmp(code, "NoSuchVersion"))
+		xml_text(b, "VersionId", s3_arg(c->r, "versionId"));
+}
+
+/* RFC 9110, 15.5.6. Where there is such an operation it was asked about a delete marker. */
+static const char *
+allowed(const struct s3_call *c)
+{
+	if (c->op)
+		return "DELETE";
+	return c->level == LEVEL_ROOT ? "GET" : "GET, HEAD, PUT, POST, DELETE";
 }
 
 /* C may be NULL. */
@@ -79,6 +90,8 @@ answer(struct request *r, struct s3_call *c, unsigned status, const char *code, 
 	buf_clear(b);
 	if (status == 503)
 		response_header(r, "Retry-After", "1");
+	if (status == 405 && c)
+		response_header(r, "Allow", "%s", allowed(c));
 	if (status == 304) {
 		r->status = status;
 		return;

@@ -93,7 +93,7 @@ receiving_checksum(struct receiving *g, struct s3_call *c, enum checksum_kind wa
 {
 	enum checksum_kind kind;
 
-	if (checksum_claim(c->r, &kind, &g->claim, e) < 0) {
+	if (checksum_claim_of_body(c->r, &kind, &g->claim, e) < 0) {
 		c->status = 400;
 		c->code = "InvalidRequest";
 		return -1;

@@ -68,6 +68,7 @@ def test_what_is_overwritten_or_deleted_is_kept_and_comes_back(s3):
     assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-delete-marker"] == "true"
     answer = refused(s3.get_object, Bucket="photos", Key="k", VersionId=gone["VersionId"])
     assert answer["Error"]["Code"] == "MethodNotAllowed" and answer["ResponseMetadata"]["HTTPStatusCode"] == 405
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["allow"] == "DELETE"
     assert "Contents" not in s3.list_objects_v2(Bucket="photos")
     assert refused(s3.delete_bucket, Bucket="photos")["Error"]["Code"] == "BucketNotEmpty"
     back = s3.delete_object(Bucket="photos", Key="k", VersionId=gone["VersionId"])

@@ -272,6 +272,19 @@ def test_what_would_be_lost_of_an_upload_is_refused(s3, plain):
     assert (status, code_of(body)) == (501, "NotImplemented")
 
 
+def test_a_checksum_that_is_announced_has_to_be_there(s3, plain):
+    def put(**headers):
+        status, _, body = plain.request("PUT", "/photos/k", "", b"x", x_amz_sdk_checksum_algorithm="CRC32", **headers)
+        return status, code_of(body)
+
+    assert put() == (400, "InvalidRequest")
+    assert put(x_amz_checksum_crc32=b64(zlib.crc32(b"x").to_bytes(4, "big"))) == (200, "")
+    tags = b"<Tagging><TagSet></TagSet></Tagging>"
+    status, _, body = plain.request("PUT", "/photos/k", "tagging=", tags, x_amz_sdk_checksum_algorithm="SHA1")
+    assert (status, code_of(body)) == (400, "InvalidRequest")
+    s3.delete_object(Bucket="photos", Key="k")
+
+
 def test_checksums_that_do_not_fit_together_are_refused(s3, plain):
     for algorithm, kind in (("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE"), ("CRC32", "HALF"), ("MD5", "COMPOSITE")):
         status, _, body = plain.request("POST", "/photos/k", "uploads=", x_amz_checksum_algorithm=algorithm,
