@@ -48,6 +48,7 @@ def aws_for(region, account, **environment):
 def rclone_for(region, account, **environment):
     rclone = tool("rclone")
     env = dict(RCLONE_CONFIG="/dev/null", RCLONE_CONFIG_D_TYPE="s3", RCLONE_CONFIG_D_PROVIDER="Other",
+               RCLONE_CONFIG_D_LIST_URL_ENCODE="true",
                RCLONE_CONFIG_D_ENDPOINT=region.url, RCLONE_CONFIG_D_REGION=region.name,
                RCLONE_CONFIG_D_ACCESS_KEY_ID=account["access_key"], RCLONE_CA_CERT=region.ca,
                RCLONE_CONFIG_D_SECRET_ACCESS_KEY=account["secret_key"],

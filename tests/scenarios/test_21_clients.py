@@ -70,6 +70,7 @@ def test_rclone_copies_checks_syncs_and_purges(region, account, tree, tmp_path):
     assert call("cat", "d:cone/second/moved") == "percent%41"
     (tmp_path / "back" / "source" / "main.c").unlink(missing_ok=True)
     (tmp_path / "back" / "new").write_text("new")
+    (tmp_path / "back" / "bell\x07").write_text("rings")
     call("sync", tmp_path / "back", "d:cone/second")
     call("check", tmp_path / "back", "d:cone/second")
     assert "cone" in call("lsd", "d:")
