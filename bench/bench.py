@@ -90,10 +90,11 @@ class Bench:
         load("fill", "--url", ours["https"], *words, "--bucket", "bench", "--name", "s4096-", "--objects", 64,
              "--size", 4096)
         for other in self.others:
-            if other.signs: # one account there has as many objects as ours have together
+            if other.signs:
                 load("fill", "--url", other.urls["http"], *other.words, "--bucket", "bench", "--objects", 1)
-                load("put", "--url", other.urls["http"], *other.words, "--bucket", "bench", "--name", "s4096-",
-                     "--objects", 4096, "--size", 4096, "--each", "--connections", 16)
+            # as many there as our accounts have together
+            load("put", "--url", other.urls["http"], *other.words, "--bucket", "bench", "--name", "s4096-",
+                 "--objects", 4096, "--size", 4096, "--each", "--connections", 16)
         say(f"{'':24}{'Domicile':>14}" + "".join(f"{o.name:>14}{'ratio':>7}" for o in self.others)
             + "   p50 / p99 in us, then as well")
         RESULTS["http"] = []
@@ -123,7 +124,7 @@ class Bench:
             if scheme not in other.urls:
                 text += f"{'-':>14}{'':>7}"
                 continue
-            b = row[other.name] = measure(other.urls[scheme], other.words, 4096 if other.signs and size == 4096 else objects)
+            b = row[other.name] = measure(other.urls[scheme], other.words, 4096 if size == 4096 else objects)
             text += f"{b[figure]:>9.0f} {unit:4}{a[figure] / b[figure] if b[figure] else 0:>7.2f}"
             times.append(f"{other.name} {b['p50_us']} / {b['p99_us']}" + (f" FAILED {b['failed']}" if b["failed"] else ""))
         note = f"; {a[figure] / bare['md5_mb_s']:.0%} of MD5 alone" if verb == "put" and size >= 1 << 20 else ""

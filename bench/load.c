@@ -231,12 +231,19 @@ compose(struct connection *c)
 	c->began_ns = host_mono_ns();
 }
 
+/* Of all accounts together; without accounts there is one place for them. */
+static size_t
+objects_in_all(void)
+{
+	return opt.objects * (opt.n_accounts ? opt.n_accounts : 1);
+}
+
 /* What this connection asks next; false when there is nothing more. */
 static bool
 next_request(struct connection *c)
 {
 	if (opt.each) {
-		if (next_object >= opt.objects * opt.n_accounts)
+		if (next_object >= objects_in_all())
 			return false;
 		c->account = next_object / opt.objects;
 		c->object = next_object++ % opt.objects + 1;
@@ -488,7 +495,7 @@ run(struct connection *all, int ep)
 
 		if (opt.verb == VERB_FILL && next_account >= opt.n_accounts && busy_count(all) == 0)
 			break;
-		if (opt.each && next_object >= opt.objects * opt.n_accounts && busy_count(all) == 0)
+		if (opt.each && next_object >= objects_in_all() && busy_count(all) == 0)
 			break;
 		if (!more && busy_count(all) == 0)
 			break;
