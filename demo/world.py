@@ -21,6 +21,12 @@ RTT_MS = {
 }
 
 
+def unit_environment():
+    """What a node is started with by contrib's unit."""
+    with open(os.path.join(ROOT, "contrib", "domicile@.service")) as f:
+        return dict(line.strip().split("=", 2)[1:] for line in f if line.startswith("Environment="))
+
+
 class Failure(Exception):
     """A claim of the demo that did not hold, or a command that failed."""
 
@@ -59,7 +65,7 @@ class Region:
     def start(self, **environment):
         with open(os.path.join(self.dir, "log"), "ab") as log:
             self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.conf], stderr=log,
-                                            stdin=subprocess.DEVNULL, env={**os.environ, **environment})
+                                            stdin=subprocess.DEVNULL, env={**unit_environment(), **os.environ, **environment})
         for _ in range(600):
             if self.process.poll() is not None:
                 raise Failure(f"{self.name} ended at once; see {self.dir}/log")
