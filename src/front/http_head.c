@@ -350,6 +350,16 @@ request_arg(struct request *r, const char *name)
 	return NULL;
 }
 
+void
+request_each_arg(
+    struct request *r, void (*fn)(void *arg, const char *name, const char *value), void *arg)
+{
+	const struct http_request *h = http_of(r);
+
+	for (size_t i = 0; i < h->n_args; i++)
+		fn(arg, h->arg[i].name, h->arg[i].value);
+}
+
 uint64_t
 request_length(struct request *r)
 {

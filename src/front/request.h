@@ -73,6 +73,9 @@ void request_each_header(
 void request_show(struct request *r, const struct request_field *fields, size_t n);
 /* A query argument, percent-decoded, or NULL; "" if it has no value. */
 const char *request_arg(struct request *r, const char *name);
+/* Visit all of them in the order they came, decoded. */
+void request_each_arg(
+    struct request *r, void (*fn)(void *arg, const char *name, const char *value), void *arg);
 /* Content-Length, or UINT64_MAX if there is none. */
 uint64_t request_length(struct request *r);
 

@@ -393,7 +393,11 @@ struct collecting {
 	struct buf *out;
 	size_t meta_bytes;
 	bool is_broken;
+	struct request *r;
 };
+
+/* RFC 9110, 5.6.2. */
+#define TOKEN "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
 /* "aws-chunked" is about the transfer and not about the object. */
 static void
@@ -423,6 +427,16 @@ keep_encoding(struct buf *out, const char *value)
 		buf_add_char(out, '\n');
 }
 
+bool
+s3_has_controls(const char *s)
+{
+	for (; *s; s++) {
+		if (iscntrl((uint8_t)*s) && *s != '\t')
+			return true;
+	}
+	return false;
+}
+
 static void
 collect_one(void *arg, const char *name, const char *value)
 {
@@ -431,8 +445,7 @@ collect_one(void *arg, const char *name, const char *value)
 
 	if (!is_meta && kept_index(name, strlen(name)) < 0)
 		return;
-	if (strpbrk(value, "\r\n"))
-		c->is_broken = true;
+	c->is_broken |= s3_has_controls(value);
 	if (is_meta)
 		c->meta_bytes += strlen(name) - 11 + strlen(value);
 	if (!strcasecmp(name, "content-encoding")) {
@@ -444,14 +457,29 @@ collect_one(void *arg, const char *name, const char *value)
 	buf_printf(c->out, ": %s\n", value);
 }
 
+/* Some SDKs move the metadata of a request that they presign into its query, and S3 looks there. */
+static void
+collect_arg(void *arg, const char *name, const char *value)
+{
+	struct collecting *c = arg;
+
+	if (strncasecmp(name, "x-amz-meta-", 11) != 0 || request_header(c->r, name))
+		return;
+	c->is_broken |= name[strspn(name, TOKEN)] != '\0';
+	collect_one(c, name, value);
+}
+
 int
 s3_headers_collect(struct s3_call *c, struct buf *out, struct err *e)
 {
-	struct collecting collecting = { .out = out };
+	struct collecting collecting = { .out = out, .r = c->r };
 
 	request_each_header(c->r, collect_one, &collecting);
+	if (c->claim.is_presigned)
+		request_each_arg(c->r, collect_arg, &collecting);
 	if (collecting.is_broken)
-		return s3_refuse(c, e, 400, "InvalidArgument", "a header has a line break in it");
+		return s3_refuse(c, e, 400, "InvalidArgument",
+		    "a header to be kept has control characters in it");
 	if (collecting.meta_bytes > S3_META_MAX || buf_check(out, e) < 0 ||
 	    out->len > S3_HEADERS_MAX)
 		return s3_refuse(c, e, 400, "MetadataTooLarge",

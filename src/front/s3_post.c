@@ -286,16 +286,6 @@ is_header_name(const char *s)
 	    '\0';
 }
 
-static bool
-has_controls(const char *s)
-{
-	for (; *s; s++) {
-		if (iscntrl((uint8_t)*s) && *s != '\t')
-			return true;
-	}
-	return false;
-}
-
 /* What would be the headers of a PUT: all but the key. Names of other forms than a header's ask for nothing. */
 static int
 show_fields(struct s3_call *c, struct shown *s, struct err *e)
@@ -317,7 +307,7 @@ show_fields(struct s3_call *c, struct shown *s, struct err *e)
 				return -1;
 			*to = (struct request_field){ "x-amz-tagging", buf_str(&s->tags) };
 		}
-		if (has_controls(to->value))
+		if (s3_has_controls(to->value))
 			return s3_refuse(c, e, 400, "InvalidArgument",
 			    "the field '%.60s' has control characters in it", to->name);
 		s->n++;
@@ -364,7 +354,7 @@ add_redirect(struct s3_call *c, const char *etag, struct buf *b)
 	if (!url)
 		url = form_value(c->form, "redirect");
 	if (!url || (strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0) ||
-	    has_controls(url) || strchr(url, ' '))
+	    s3_has_controls(url) || strchr(url, ' '))
 		return false;
 	buf_printf(b, "%s%sbucket=", url, strchr(url, '?') ? "&" : "?");
 	add_encoded(b, bucket_address(c, bucket), "");

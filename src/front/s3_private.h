@@ -170,6 +170,8 @@ int s3_number(
 /* The headers that are kept with an object, as "name: value\n". */
 must_check
 int s3_headers_collect(struct s3_call *c, struct buf *out, struct err *e);
+/* What no header may have: any but a tab. */
+bool s3_has_controls(const char *s);
 /* Refuse to read with a key of the customer's: no object has one. Of an object that is there. */
 must_check
 int s3_refuse_customer_key(struct s3_call *c, struct err *e);

@@ -14,6 +14,9 @@ import zlib
 import pytest
 import requests
 from boto3.s3.transfer import TransferConfig
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from domicile import Plain, Region, code_of
@@ -542,6 +545,24 @@ def test_uploads_of_a_key_are_listed_as_they_were_begun(s3, bucket):
 
 
 # --- signatures ---
+
+def test_metadata_in_the_query_of_a_presigned_url_are_kept(region, account, s3, bucket):
+    """As SDKs for JavaScript, Go, Ruby and PHP write it."""
+    keys = Credentials(account["access_key"], account["secret_key"])
+
+    def put(query, **headers):
+        request = AWSRequest("PUT", f"{region.url}/{bucket}/linked?{query}", headers=headers)
+        S3SigV4QueryAuth(keys, "s3", region.name, 60).add_auth(request)
+        answer = requests.put(request.url, b"x", headers=headers, verify=str(region.ca))
+        return answer.status_code, code_of(answer.content)
+
+    assert put("X-Amz-Meta-Colour=sky%20blue&x-amz-meta-n=1", **{"x-amz-meta-n": "2"}) == (200, "")
+    assert s3.head_object(Bucket=bucket, Key="linked")["Metadata"] == {"colour": "sky blue", "n": "2"}
+    assert put("x-amz-meta-a=" + "b" * 3000) == (400, "MetadataTooLarge")
+    for bad in ("x-amz-meta-a=b%0ax-amz-meta-c:d", "x-amz-meta-a%3a=b", "x-amz-meta-a%0d=b", "x-amz-meta-a=%01"):
+        assert put(bad) == (400, "InvalidArgument"), bad
+    assert s3.head_object(Bucket=bucket, Key="linked")["Metadata"] == {"colour": "sky blue", "n": "2"}
+
 
 def test_presigned_urls(region, s3, bucket):
     url = s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "pre signed/ä"}, ExpiresIn=60)
