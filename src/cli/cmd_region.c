@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/un.h>
@@ -17,6 +18,7 @@
 #include "standby/marker.h"
 
 #define CONF_MAX ((size_t)1 << 20)
+#define PORTS    5
 /* A default policy with this line in it grows with the regions; without it, it is left alone. */
 #define KEPT \
 	"# (region init adds every new region here; remove this line to keep the list as it is)\n"
@@ -319,6 +321,45 @@ add_region(struct buf *text, const struct plan *p)
 	    "# operator = no             # its operators may not change others' accounts and waves\n");
 }
 
+/* The port of AT ("host:port") if its host is ours, else 0. */
+static unsigned
+port_here(const struct plan *p, const char *at)
+{
+	char host[300];
+	size_t n = strlen(bracket(p->host, host));
+
+	return strncmp(at, host, n) == 0 && at[n] == ':' ? (unsigned)atoi(at + n + 1) : 0;
+}
+
+/* Two nodes at one address would each get the other's calls, or not start: the five ports of a region lie
+ * around its peer port. */
+static int
+check_ports(const struct plan *p, struct conf *c, const char *path, struct err *e)
+{
+	unsigned own = p->port + 1, last = 0, taken = 0;
+	char section[REGION_NAME_SIZE + 8];
+	const char *name, *whose = "";
+
+	for (size_t i = 0; (name = conf_section(c, "region", i)); i++) {
+		const char *peer;
+		unsigned port;
+
+		snprintf(section, sizeof(section), "region %s", name);
+		peer = conf_get(c, section, "peer");
+		port = peer ? port_here(p, peer) : 0;
+		last = port > last ? port : last;
+		if (port && port < own + PORTS && own < port + PORTS) {
+			taken = port;
+			whose = name;
+		}
+	}
+	if (!taken)
+		return 0;
+	return err_set(e, ERR_EXISTS,
+	    "%s: [region %s] has ports %u to %u of %s already; choose others, such as --port-base %u",
+	    path, whose, taken - 1, taken + PORTS - 2, p->host, last + 9);
+}
+
 /* The regions file as text and parsed; ERR_EXISTS if our region is in it, or of a standby ERR_MISSING if it is
  * not. */
 static struct conf *
@@ -366,7 +407,7 @@ add_to_regions(struct plan *p, struct err *e)
 	if (path_in(p->ca, "regions.conf", path, e) < 0)
 		return -1;
 	c = read_regions(p, path, &text, e);
-	if (!c || make_folder(p, e) < 0)
+	if (!c || check_ports(p, c, path, e) < 0 || make_folder(p, e) < 0)
 		return -1;
 	/* A node that only serves the directory is no region that others would call. */
 	if (!p->has_store || p->is_standby)

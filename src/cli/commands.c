@@ -40,7 +40,8 @@ const struct command commands[] = {
 	    "make a region's folder: keys, certificate, configuration",
 	    "Writes region.key, sign.key, sign.pub, tls.key, tls.pem, ca.pem, region.conf and store/ into\n"
 	    "DIR, and adds the region to CADIR/regions.conf. What is there already is never overwritten.\n"
-	    "From the port base on, five ports are used: S3, peer, stream, metrics, plain S3.",
+	    "From the port base on, five ports are used: S3, peer, stream, metrics, plain S3. Those of a\n"
+	    "region of the same host in that file are refused.",
 	    {
 	        { "region", "NAME", "its id, such as sg or cn-bj" },
 	        { "jurisdiction", "CC", "the country it lies in, such as SG" },

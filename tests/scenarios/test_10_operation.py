@@ -157,7 +157,8 @@ def test_regions_made_at_once_all_get_into_the_regions_file(tmp_path):
     ca = str(tmp_path / "ca")
     domicile("ca", "init", ca)
     makers = [threading.Thread(target=domicile, args=[
-        "region", "init", tmp_path / f"r{i}", "--region", f"r{i}", "--jurisdiction", "SG", "--ca", ca, "--directory"])
+        "region", "init", tmp_path / f"r{i}", "--region", f"r{i}", "--jurisdiction", "SG", "--ca", ca, "--directory",
+        "--port-base", 7400 + 10 * i])
         for i in range(6)]
     for maker in makers:
         maker.start()
@@ -168,6 +169,27 @@ def test_regions_made_at_once_all_get_into_the_regions_file(tmp_path):
     for i in range(6):
         assert f"[region r{i}]" in text
     assert sorted(re.search(r"^regions = (.*)$", text, re.M).group(1).split(", ")) == [f"r{i}" for i in range(6)]
+
+
+def test_a_region_gets_no_ports_that_another_has(tmp_path):
+    ca = tmp_path / "ca"
+    domicile("ca", "init", ca)
+
+    def init(name, *words, code=0):
+        return domicile("region", "init", tmp_path / name, "--jurisdiction", "SG", "--ca", ca, "--region", name,
+                        *words, code=code)
+
+    init("bj", "--directory")
+    away = ["--directory-at", "bj=127.0.0.1:7401"]
+    for words in ([], ["--port-base", 7396], ["--port-base", 7404]):
+        said = init("sg", *away, *words, code=EXISTS)
+        assert "[region bj] has ports 7400 to 7404 of 127.0.0.1 already" in said and "--port-base 7410" in said
+    assert not os.path.exists(tmp_path / "sg")
+    assert "has ports" in domicile("region", "init", tmp_path / "standby", "--standby-of", "bj", "--ca", ca, *away,
+                                   code=EXISTS)
+    init("sg", *away, "--port-base", 7405)
+    init("far", *away, "--host", "10.0.0.9")
+    assert "--port-base 7415" in init("us", *away, "--port-base", 7409, code=EXISTS)
 
 
 @pytest.mark.parametrize("words", [
