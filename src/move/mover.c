@@ -10,18 +10,17 @@
 #define GROUP_FIRST    64
 #define STREAMS_MAX    64
 
-struct counter moves_copying = COUNTER("domicile_moves_total", "state=\"copying\"",
-                   "Accounts that reached a state of a move, since the start"),
-               moves_fenced = COUNTER("domicile_moves_total", "state=\"fenced\"", ""),
-               moves_moved = COUNTER("domicile_moves_total", "state=\"moved\"", ""),
-               moves_given_up = COUNTER("domicile_moves_total", "state=\"given-up\"", ""),
-               moves_arriving = COUNTER("domicile_moves_total", "state=\"arriving\"", ""),
-               moves_settled = COUNTER("domicile_moves_total", "state=\"settled\"", ""),
-               moves_erased = COUNTER("domicile_moves_total", "state=\"erased\"", ""),
-               moves_bytes = COUNTER(
-                   "domicile_move_bytes_total", NULL, "Plain bytes sent by moves, since the start");
+#define REACHED(state) \
+	COUNTER("domicile_moves_total", "state=\"" state "\"", \
+	    "Accounts that reached a state of a move.")
+struct counter moves_copying = REACHED("copying"), moves_fenced = REACHED("fenced"),
+               moves_moved = REACHED("moved"), moves_given_up = REACHED("given-up"),
+               moves_arriving = REACHED("arriving"), moves_settled = REACHED("settled"),
+               moves_erased = REACHED("erased");
+struct counter moves_bytes = COUNTER(
+    "domicile_move_bytes_total", NULL, "Plain bytes sent by moves.");
 struct histogram move_pause = HISTOGRAM(
-    "domicile_move_pause_microseconds", NULL, "From fence to release at the source");
+    "domicile_move_pause_seconds", NULL, "From fence to release at the source.");
 
 /* --- recovery --- */
 

@@ -154,3 +154,44 @@ def test_exit_codes_are_as_documented():
     rows = re.findall(r'\{ "([a-z-]+)", (\d+) \},', (ROOT / "src/base/err.c").read_text())
     table = re.findall(r"^\| (\d+) \| ([a-z-]+) \|", (ROOT / "docs/operating.md").read_text(), re.MULTILINE)
     assert [(word, code) for code, word in table] == rows[1:]
+
+
+def sources(pattern):
+    return "".join(path.read_text() for path in sorted((ROOT / "src").glob(pattern)))
+
+
+def words_of_table(name, heading, word):
+    """What matches WORD in the first columns of the tables below a heading."""
+    section = (ROOT / name).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1:3] if heading == "regions.conf" else line.split("|")[1:2]
+             for line in section.splitlines() if line.startswith("| ")]
+    return {found for row in cells for cell in row for found in re.findall(word, cell)}
+
+
+def test_every_metric_is_explained_and_every_one_explained_is_there():
+    code = sources("*/*.c")
+    made = set(re.findall(r'"(domicile_\w+)"', code))
+    assert words_of_table("docs/operating.md", "Watching a node", r"`(domicile_\w+)") == made
+    histograms = re.findall(r'HISTOGRAM\(\s*"(domicile_\w+)"', code)
+    assert histograms and [name for name in histograms if not name.endswith("_seconds")] == []
+
+
+def test_every_word_of_region_conf_is_explained_and_every_one_explained_is_there():
+    code = sources("cli/region_conf.c").partition("/* --- regions.conf --- */")[0]
+    read = set(re.findall(r'conf_\w+\(\s*\w[^";]*"", "([a-z0-9_]+)"', code) +
+               re.findall(r'\{ "([a-z0-9_]+)", ', code) +
+               re.findall(r'"(quota_\w+)"', sources("service/quota.c")))
+    assert words_of_table("docs/operating.md", "region.conf", r"`([a-z0-9_]+)`") == read
+
+
+def test_every_word_of_regions_conf_is_explained_and_every_one_explained_is_there():
+    code = sources("cli/region_conf.c").partition("/* --- regions.conf --- */")[2] + sources("service/policy.c")
+    read = set(re.findall(r'\(c, section, "([a-z0-9_]+)"', code) +
+               re.findall(r'"(quota_\w+)"', sources("service/quota.c")))
+    assert words_of_table("docs/operating.md", "regions.conf", r"`([a-z0-9_]+)`") == read
+
+
+def test_every_command_is_explained():
+    commands = re.findall(r'\{\s*"([a-z][a-z -]*)",\s*"[^"]*",\s*cmd_', sources("cli/commands.c"))
+    read = "".join((ROOT / "docs" / name).read_text() for name in ("operating.md", "s3.md"))
+    assert commands and [words for words in commands if f"domicile {words}" not in read] == []
