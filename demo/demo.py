@@ -394,13 +394,15 @@ def main():
             if not (options.keep and sys.exc_info()[0] is None):
                 demo.world.stop()
     report.out.update(ok=problem is None, seconds=round(time.monotonic() - report.start, 1), problem=problem)
+    if problem or not made or options.keep:
+        report.out["folder"] = options.dir
     if options.json:
         print(json.dumps(report.out, indent=1))
     elif problem:
         print(f"\nDEMO FAILED: {problem}\nLogs are in {options.dir}/<region>/log", file=sys.stderr)
     else:
         report.say(f"all {len(report.out['claims'])} claims hold")
-    if options.keep and not problem:
+    if options.keep and demo:
         report.say(f"left running; folder {options.dir}; try: {DOMICILE} directory status --config "
                    f"{options.dir}/cn-bj/region.conf")
     elif made and not problem:
