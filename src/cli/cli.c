@@ -206,9 +206,13 @@ check_complete(const struct args *a, struct err *e)
 {
 	const struct command *c = a->command;
 
-	if (*c->operands && *c->operands != '[' && !a->n_operands)
+	const char *missing = c->operands;
+
+	for (unsigned i = 0; i < a->n_operands; i++)
+		missing += strcspn(missing, " ") + (missing[strcspn(missing, " ")] != '\0');
+	if (*missing && *missing != '[')
 		return err_set(
-		    e, ERR_USAGE, "%s is missing; see: domicile %s --help", c->operands, c->words);
+		    e, ERR_USAGE, "%s is missing; see: domicile %s --help", missing, c->words);
 	for (unsigned i = 0; i < OPTIONS_MAX && c->options[i].name; i++)
 		if (c->options[i].is_needed && !a->values[i])
 			return err_set(e, ERR_USAGE, "--%s %s is missing; see: domicile %s --help",
@@ -236,6 +240,10 @@ no_command(int argc, const char *const *argv, const char *words, int used, struc
 {
 	const char *space = *words ? " " : "";
 
+	if (used < argc && argv[used][0] == '-')
+		return err_set(e, ERR_USAGE,
+		    "%.60s comes after the command; see: domicile %s%s--help", argv[used], words,
+		    space);
 	if (used < argc)
 		return err_set(e, ERR_USAGE,
 		    "there is no command '%s%s%.60s'; see: domicile %s%s--help", words, space,
