@@ -1,6 +1,7 @@
 /* cmd_account.c - `domicile account ...`. */
 #include "cli/commands.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -61,13 +62,25 @@ create_all(const struct args *a, uint64_t count, struct buf *out, struct err *e)
 	return buf_check(out, e);
 }
 
+/* Before anything is made: secrets that can't be written are lost, and so are those written over. */
+static int
+reserve_output(const char *path, struct err *e)
+{
+	_cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	return fd < 0 ? err_errno(e, errno, "%s", path) : 0;
+}
+
 static int
 write_output(const struct args *a, struct buf *out, struct err *e)
 {
 	const char *path = arg_text(a, "output");
 
-	if (!out->len)
+	if (!out->len) {
+		if (path)
+			unlink(path);
 		return 0;
+	}
 	if (arg_flag(a, "json"))
 		buf_add_str(out, "]\n");
 	if (buf_check(out, e) < 0)
@@ -88,7 +101,8 @@ cmd_account_create(const struct args *a, struct err *e)
 	uint64_t count;
 	int rc;
 
-	if (arg_u64(a, "count", 1, 1, COUNT_MAX, &count, e) < 0)
+	if (arg_u64(a, "count", 1, 1, COUNT_MAX, &count, e) < 0 ||
+	    (arg_text(a, "output") && reserve_output(arg_text(a, "output"), e) < 0))
 		return -1;
 	rc = create_all(a, count, &out, &why);
 	if (write_output(a, &out, e) < 0)

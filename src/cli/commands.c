@@ -189,7 +189,7 @@ const struct command commands[] = {
 	        { "country", "CC", "where the person lives, such as IN", true },
 	        { "grant", "LIST", "services granted: files,backup (none)" },
 	        { "count", "N", "how many (1)" },
-	        { "output", "FILE", "write there instead, readable by you only" },
+	        { "output", "FILE", "write into this new file instead, readable by you only" },
 	        JSON,
 	    },
 	},

@@ -273,6 +273,18 @@ def test_many_accounts_are_made_and_listed_in_pieces(node, tmp_path):
     assert listed == {a[0] for a in made}
 
 
+def test_secrets_are_never_written_over_or_made_for_a_file_that_can_not_be(node, tmp_path):
+    path = tmp_path / "accounts"
+    path.write_text("the only copy")
+    create = ["account", "create", "--country", "LA", "--output"]
+    node.cli(*create, path, code=EXISTS)
+    node.cli(*create, tmp_path / "none" / "accounts", code=MISSING)
+    assert path.read_text() == "the only copy"
+    node.cli(*create, tmp_path / "new", "--grant", "photos", code=BAD)
+    assert not os.path.exists(tmp_path / "new")
+    assert node.json("account", "list", "--country", "LA") == []
+
+
 def test_a_service_that_was_not_granted_is_refused(node):
     account = node.json("account", "create", "--country", "CN", "--grant", "backup")[0]
     client = node.client(account)
