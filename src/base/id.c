@@ -80,7 +80,8 @@ services_parse(const char *list, unsigned *mask, struct err *e)
 			word += strspn(word, " ");
 			n = strcspn(word, ", ");
 			if (!find_service(word, n, SERVICE_FILES, &s))
-				return err_set(e, ERR_BAD, "no such service: '%.*s'",
+				return err_set(e, ERR_BAD,
+				    "no such service: '%.*s'; there are files and backup",
 				    (int)(n < 40 ? n : 40), word);
 			found |= BIT(s);
 			word += n;

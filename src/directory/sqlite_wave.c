@@ -338,6 +338,8 @@ set_in_transaction(struct conn *c, const char *id, enum wave_state to, struct er
 
 	if (wave_read(c, id, &w, &num, e) < 0)
 		return -1;
+	if (to == w.state)
+		return err_set(e, ERR_STALE, "wave %s is %s already", w.id, wave_state_name(to));
 	if (!(steps[to].from & BIT(w.state)))
 		return err_set(e, ERR_STALE, "wave %s is %s and can't be %s", w.id,
 		    wave_state_name(w.state), wave_state_name(to));

@@ -86,7 +86,7 @@ set_state(struct request *r, json_t *in, enum wave_state to, json_t **out, struc
 	if (find_wave(r, in, &w, NULL, e) < 0)
 		return -1;
 	if (directory_wave_set(r->node->directory, w.id, to, e) < 0)
-		return err_add(e, "wave %s", w.id);
+		return -1;
 	log_info("wave.set", r->id, "wave=%s from=%s to=%s state=%s", w.id, w.from, w.to,
 	    wave_state_name(to));
 	nudge(r, &w);
@@ -201,7 +201,9 @@ parse_states(json_t *states, unsigned *mask, struct err *e)
 		while (i < ITEM_STATES && (!word || strcmp(word, item_state_name(i)) != 0))
 			i++;
 		if (i == ITEM_STATES)
-			return err_set(e, ERR_BAD, "'%.40s' is no state", word ? word : "?");
+			return err_set(e, ERR_BAD,
+			    "'%.40s' is no state; see: domicile wave items --help",
+			    word ? word : "?");
 		*mask |= BIT(i);
 	}
 	return 0;

@@ -557,10 +557,11 @@ def test_a_wave_is_planned_dry_and_for_real_and_cancelled(two, tmp_path):
     assert status["state"] == "planned" and status["accounts"] == 8 and status["items"]["waiting"] == 8
     assert len(first.json("wave", "items", wave)) == 8
     first.cli("wave", "plan", "--from", "cn-bj", "--to", "sg", "--countries", "IN", code=EXISTS)
-    first.cli("wave", "pause", wave, code=STALE)
+    assert "is planned and can't be paused" in first.cli("wave", "pause", wave, code=STALE)
     first.cli("wave", "cancel", wave)
     assert first.json("wave", "status", wave)["state"] == "cancelled"
     first.cli("wave", "run", wave, code=STALE)
+    assert first.cli("wave", "cancel", wave, code=STALE) == f"domicile: wave {wave} is cancelled already\n"
     first.cli("wave", "watch", wave, code=1)
     one = first.create("IN")[0]["account"]
     path = tmp_path / "list"
