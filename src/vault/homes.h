@@ -146,7 +146,8 @@ int homes_delay_writes(
 void homes_open_writes(struct homes *h, const struct account_id *id);
 /* Whether that delay is not over yet. */
 bool homes_is_delaying(struct homes *h, const struct account_id *id);
-/* Space writes of an account at least PACE_US apart (0: none); for a writer that outruns its move. */
+/* Space writes of an account at least PACE_US apart (0: none); for a writer that outruns its move. One that
+ * has waited for half of hold_ms goes in at once: it may meet a fence next. */
 void homes_pace(struct homes *h, const struct account_id *id, uint64_t pace_us);
 /* Requests of any kind that are inside: erasure waits until it is 0. */
 unsigned homes_inside(struct homes *h, const struct account_id *id);

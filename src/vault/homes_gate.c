@@ -174,7 +174,7 @@ may_read_fenced(const struct entry *x)
 
 /* model: t_delay_over */
 static bool
-may_write(struct entry *x)
+may_write(struct entry *x, bool is_owed)
 {
 	uint64_t now_ns;
 
@@ -188,7 +188,7 @@ may_write(struct entry *x)
 	x->write_from_ms = 0;
 	if (!x->pace_us)
 		return true;
-	if (now_ns < x->pace_write_ns)
+	if (now_ns < x->pace_write_ns && !is_owed)
 		return false;
 	x->pace_write_ns = now_ns + x->pace_us * 1000;
 	return true;
@@ -196,7 +196,7 @@ may_write(struct entry *x)
 
 /* model: c_enter_s, c_enter_d */
 static enum enter_answer
-decide(struct entry *x, enum enter_how how)
+decide(struct entry *x, enum enter_how how, bool is_owed)
 {
 	/* Elsewhere it may be resumed without our hearing of it: the home decides. */
 	if (x->home.is_suspended && how != ENTER_OPERATOR && x->home.state != HOME_MOVED &&
@@ -208,7 +208,7 @@ decide(struct entry *x, enum enter_how how)
 			return ENTER_GO;
 		if (how == ENTER_UPLOAD)
 			return x->is_fencing ? ENTER_WAIT : ENTER_GO;
-		return may_write(x) ? ENTER_GO : ENTER_WAIT;
+		return may_write(x, is_owed) ? ENTER_GO : ENTER_WAIT;
 	case HOME_FENCED:
 		return how == ENTER_READ && may_read_fenced(x) ? ENTER_GO : ENTER_WAIT;
 	case HOME_CREATING:
@@ -243,7 +243,7 @@ homes_enter(struct homes *h, const struct account_id *id, enum enter_how how,
 		return -1;
 	}
 	touch(s, x);
-	*answer = decide(x, how);
+	*answer = decide(x, how, w && w->until_ms && gate_owed_ms(h, w) <= host_mono_ms());
 	pass->home = x->home;
 	pass->how = how == ENTER_OPERATOR ? ENTER_WRITE : how; /* a fence waits for it, too */
 	pass->entry = NULL;

@@ -33,6 +33,18 @@ opens_ns(const struct entry *x)
 	return 0;
 }
 
+bool
+gate_is_paced(const struct entry *x)
+{
+	return x->home.state == HOME_HERE && !x->is_fencing && !x->write_from_ms && x->pace_us;
+}
+
+uint64_t
+gate_owed_ms(const struct homes *h, const struct home_wait *w)
+{
+	return w->until_ms - h->c.hold_ms / 2;
+}
+
 static void
 timer_poke(struct homes *h, uint64_t due_ns)
 {
@@ -47,12 +59,13 @@ timer_poke(struct homes *h, uint64_t due_ns)
 void
 gate_add_waiter(struct homes *h, struct stripe *s, struct entry *x, struct home_wait *w)
 {
-	uint64_t due_ns = opens_ns(x);
+	uint64_t due_ns = opens_ns(x), call_ms;
 
 	if (!w->until_ms)
 		w->until_ms = host_mono_ms() + h->c.hold_ms;
-	if (w->until_ms * 1000000 < due_ns)
-		due_ns = w->until_ms * 1000000;
+	call_ms = gate_is_paced(x) ? gate_owed_ms(h, w) : w->until_ms;
+	if (call_ms * 1000000 < due_ns)
+		due_ns = call_ms * 1000000;
 	if (!x->first) {
 		x->next_waited = s->waited;
 		x->prev_waited = &s->waited;
@@ -159,17 +172,19 @@ homes_enter_wait(struct homes *h, const struct account_id *id, enum enter_how ho
 
 /* --- the timer --- */
 
-/* Those at X whose time is over onto LATE. */
+/* Those at X whose time is over, or will be within EARLY_MS, onto LATE. */
 static void
-take_late(
-    struct homes *h, struct entry *x, uint64_t now_ms, struct home_wait **late, uint64_t *due_ns)
+take_late(struct homes *h, struct entry *x, uint64_t now_ms, uint64_t early_ms,
+    struct home_wait **late, uint64_t *due_ns)
 {
 	struct home_wait **at = &x->first, *w;
 
 	while ((w = *at)) {
-		if (w->until_ms > now_ms) {
-			if (w->until_ms * 1000000 < *due_ns)
-				*due_ns = w->until_ms * 1000000;
+		uint64_t call_ms = w->until_ms - early_ms;
+
+		if (call_ms > now_ms) {
+			if (call_ms * 1000000 < *due_ns)
+				*due_ns = call_ms * 1000000;
 			at = &w->next;
 			continue;
 		}
@@ -232,7 +247,10 @@ timer_pass(struct homes *h)
 		pthread_mutex_lock(&s->lock);
 		for (struct entry *x = s->waited, *next; x; x = next) {
 			next = x->next_waited;
-			take_late(h, x, now_ns / 1000000, &late, &due_ns);
+			take_late(h, x, now_ns / 1000000, 0, &late, &due_ns);
+			if (x->first && gate_is_paced(x))
+				take_late(
+				    h, x, now_ns / 1000000, h->c.hold_ms / 2, &ready, &due_ns);
 			if (x->first)
 				take_ready(h, x, now_ns, &ready, &due_ns);
 		}

@@ -397,6 +397,47 @@ paced_writes_are_spaced_and_all_come_in(void **state)
 	place_close(&p);
 }
 
+static void *
+one_paced_write(void *arg)
+{
+	struct place *p = ((void **)arg)[0];
+	const struct home *h = ((void **)arg)[1];
+	enum enter_answer answer;
+	struct home_pass pass;
+	struct err e;
+
+	if (homes_enter_wait(p->homes, &h->account, ENTER_WRITE, &answer, &pass, &e) < 0)
+		return p;
+	homes_leave(p->homes, &pass);
+	return NULL;
+}
+
+/* However many there are: all are slowed down, none of them fails for it. */
+static void
+no_write_waits_longer_for_its_turn_than_half_the_time_it_has(void **state)
+{
+	struct place p;
+	struct home h;
+	void *args[] = { &p, &h }, *failed;
+	pthread_t t[8];
+	uint64_t start;
+
+	(void)state;
+	place_open(&p);
+	h = make_here(&p);
+	reopen(&p, 2000, 1000);
+	homes_pace(p.homes, &h.account, 60000000);
+	start = host_mono_ms();
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		CHECK(!pthread_create(&t[i], NULL, one_paced_write, args));
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		pthread_join(t[i], &failed);
+		CHECK(!failed);
+	}
+	CHECK(host_mono_ms() - start >= 900);
+	place_close(&p);
+}
+
 /* --- fencing --- */
 
 static void
@@ -681,6 +722,7 @@ main(void)
 		cmocka_unit_test(waiters_are_called_once_when_the_gate_opens_or_time_is_over),
 		cmocka_unit_test(delayed_writes_wait_for_the_clock_or_the_word),
 		cmocka_unit_test(paced_writes_are_spaced_and_all_come_in),
+		cmocka_unit_test(no_write_waits_longer_for_its_turn_than_half_the_time_it_has),
 		cmocka_unit_test(a_fence_waits_for_writes_and_is_put_back_when_they_do_not_end),
 		cmocka_unit_test(a_fence_that_can_not_be_written_leaves_everything_as_it_was),
 		cmocka_unit_test(an_account_that_is_being_fenced_takes_no_other_change),
