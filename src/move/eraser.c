@@ -99,14 +99,24 @@ rescan(struct mover *m, uint64_t *next_ms)
 	*next_ms = host_mono_ms() + RETRY_MS;
 }
 
+/* With the mover locked. */
+static struct erasing *
+find(struct mover *m, const struct account_id *id)
+{
+	struct erasing *x;
+
+	for (x = m->to_erase; x && !account_equal(&x->record.account, id); x = x->next)
+		;
+	return x;
+}
+
 bool
 eraser_peek(struct mover *m, const struct account_id *id, struct erase_record *out)
 {
 	struct erasing *x;
 
 	pthread_mutex_lock(&m->lock);
-	for (x = m->to_erase; x && !account_equal(&x->record.account, id); x = x->next)
-		;
+	x = find(m, id);
 	if (x)
 		*out = x->record;
 	pthread_mutex_unlock(&m->lock);
@@ -117,10 +127,13 @@ int
 eraser_has(struct mover *m, const struct account_id *id, struct err *e)
 {
 	_cleanup_buf_ struct buf v = BUF_INIT(4096);
-	struct erase_record listed;
+	bool is_listed;
 
 	/* Asked first: what is finished leaves the store, then the list. */
-	if (eraser_peek(m, id, &listed))
+	pthread_mutex_lock(&m->lock);
+	is_listed = find(m, id) != NULL;
+	pthread_mutex_unlock(&m->lock);
+	if (is_listed)
 		return 1;
 	return region_get(m->node->engine, REGION_ERASE, id->b, ACCOUNT_ID_BYTES, &v, e);
 }
