@@ -334,7 +334,8 @@ is_put_back(struct mover *m, const struct move_record *r, struct err *e)
 }
 
 /* A prepared arrival of before a restart or a failed flush: are its pages what was promised? If not,
- * the directory is told that this attempt is over before the arrival is dropped. */
+ * the directory is told that this attempt is over before the arrival is dropped. Nothing is read of one that the
+ * directory has decided on: it may be large, and others, fenced among them, wait for this thread. */
 static int
 look_at_pages(struct mover *m, const struct move_record *r, struct swap *s, struct err *e)
 {
@@ -343,7 +344,8 @@ look_at_pages(struct mover *m, const struct move_record *r, struct swap *s, stru
 
 	if (directory_find(m->node->directory, &r->account, 1, &row, e) < 0)
 		return -1;
-	if (row.epoch != r->epoch || verify_arrival(m->node, r->statement, &bad) == 0)
+	if (row.epoch != r->epoch || row.attempt != r->attempt ||
+	    verify_arrival(m->node, r->statement, &bad) == 0)
 		return 0;
 	if (bad.kind != ERR_FORGED && bad.kind != ERR_MISSING)
 		return err_set(e, bad.kind, "%s", bad.text);
@@ -552,11 +554,11 @@ resolver_count(struct mover *m)
 	return n;
 }
 
-/* Take out everything that is due. */
+/* Take out everything that is due; last, those that may have to be read first (look_at_pages). */
 static struct settle *
 take_due(struct mover *m)
 {
-	struct settle *due = NULL, **p = &m->to_settle;
+	struct settle *due = NULL, *prepared = NULL, **end = &due, **p = &m->to_settle;
 	uint64_t now = host_mono_ms();
 
 	while (*p) {
@@ -567,9 +569,15 @@ take_due(struct mover *m)
 			continue;
 		}
 		*p = s->next;
-		s->next = due;
-		due = s;
+		if (s->record.state == MOVE_PREPARED) {
+			s->next = prepared;
+			prepared = s;
+		} else {
+			*end = s;
+			end = &s->next;
+		}
 	}
+	*end = prepared;
 	return due;
 }
 

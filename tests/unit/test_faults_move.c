@@ -194,6 +194,33 @@ the_end_of_a_lease_leaves_the_record_of_another_move(void **state)
 	CHECK(pair_settles(p) && has_no_record(s, REGION_MOVE, &id));
 }
 
+/* Its old home has taken it back while this region was away. */
+static void
+an_arrival_that_the_directory_has_decided_on_is_not_read(void **state)
+{
+	struct pair *p = *state;
+	struct fault *to = &p->sides[TO].shaky.fault;
+	struct chunks *chunks = p->sides[TO].store.chunks;
+	struct account_id id = new_account(p);
+	struct err e = { 0 };
+	uint64_t epoch;
+	bool is_decided;
+
+	fault_set(to, FAULT_FAIL, 2, true, 0); /* from the swap on */
+	CHECK(!pair_move(p, &id, &e));
+	for (int i = 0; i < 20000 && state_at(&p->sides[FROM], &id, &epoch) != HOME_HERE; i++)
+		usleep(1000);
+	CHECK(state_at(&p->sides[TO], &id, &epoch) == HOME_PREPARED);
+	chunks_fault_set(chunks, FAULT_FAIL, 1, true);
+	fault_set(to, FAULT_NONE, 0, false, 0);
+	for (int i = 0; i < 20000 && state_at(&p->sides[TO], &id, &epoch) != HOME_NONE; i++)
+		usleep(1000);
+	is_decided = state_at(&p->sides[TO], &id, &epoch) == HOME_NONE;
+	chunks_fault_set(chunks, FAULT_NONE, 0, false);
+	CHECK(is_decided && pair_settles(p));
+	CHECK(!check_account(&(struct fault_turn){ 0 }, p, &id));
+}
+
 /* A flush that failed may have left the record of the fence, and the account comes back meanwhile. */
 static void
 a_move_that_is_written_again_leaves_the_record_of_another_move(void **state)
@@ -243,6 +270,7 @@ main(void)
 		TEST(a_wave_ends_whose_account_was_removed_before_its_old_home_knew),
 		TEST(a_unit_that_is_refused_leaves_the_record_of_the_other_move),
 		TEST(the_end_of_a_lease_leaves_the_record_of_another_move),
+		TEST(an_arrival_that_the_directory_has_decided_on_is_not_read),
 		TEST(a_move_that_is_written_again_leaves_the_record_of_another_move),
 		TEST(what_is_still_being_erased_does_not_arrive),
 	};
