@@ -62,6 +62,15 @@ open_read(struct span p, uint32_t *unit, char wave[static WAVE_ID_SIZE],
 }
 
 void
+text_read(struct reader *r, char *out, size_t size)
+{
+	read_str(r, out, size);
+	for (; *out; out++)
+		if (*out < ' ' || *out > '~')
+			*out = '?';
+}
+
+void
 verdicts_put(struct buf *b, uint32_t unit, const struct verdict *v, size_t n)
 {
 	put_u32(b, unit);
@@ -82,7 +91,7 @@ verdicts_read(struct reader *r, uint32_t unit, struct verdict *out, size_t n, st
 		return err_set(e, ERR_PEER, "verdicts on another unit");
 	for (size_t i = 0; i < n; i++) {
 		out[i].kind = read_u8(r);
-		read_str(r, out[i].text, sizeof out[i].text);
+		text_read(r, out[i].text, sizeof out[i].text);
 		if (out[i].kind >= ERR_KINDS)
 			r->failed = true;
 	}

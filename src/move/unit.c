@@ -198,7 +198,7 @@ unit_receive(struct unit *u, enum frame_type want, uint64_t wait_ms, size_t n, s
 	if (type == FRAME_FAILED) {
 		char text[WAVE_REASON_SIZE];
 
-		read_str(&r, text, sizeof text);
+		text_read(&r, text, sizeof text);
 		return err_set(e, ERR_PEER, "%s: %s", u->to, r.failed ? "gave up" : text);
 	}
 	if (type != want)

@@ -158,6 +158,23 @@ a_region_that_is_struck_gets_nothing_more(void **state)
 	CHECK(!is_moving(from, &id) && state_of(from, &id) == HOME_HERE);
 }
 
+/* Its words go into the directory, as JSON: what is no text would keep the whole wave from being told of. */
+static void
+what_a_destination_says_is_text(void **state)
+{
+	struct verdict said[] = { { ERR_CANCELLED, "no\xff\xfe\n\x1b[2Jspace\x7f" } }, heard[1];
+	_cleanup_buf_ struct buf b = BUF_INIT(1024);
+	struct reader r;
+	struct err e = { 0 };
+
+	(void)state;
+	verdicts_put(&b, 7, said, 1);
+	r = READER(b.data, b.len);
+	CHECK_OK(verdicts_read(&r, 7, heard, 1, &e), &e);
+	CHECK(heard[0].kind == ERR_CANCELLED);
+	CHECK_STR(heard[0].text, "no????[2Jspace?");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -168,6 +185,7 @@ main(void)
 		TEST(a_stream_that_carried_an_account_does_not_keep_it),
 		TEST(who_opens_an_account_anew_ends_the_stream_that_had_it),
 		TEST(a_region_that_is_struck_gets_nothing_more),
+		TEST(what_a_destination_says_is_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
