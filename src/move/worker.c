@@ -40,21 +40,26 @@ spend_bytes(struct job *j, uint64_t bytes)
 }
 
 static bool
+may_go_on(const struct job *j)
+{
+	return !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held) &&
+	    !atomic_load(&j->mover->is_stopping);
+}
+
+static bool
 go_on(void *arg, uint64_t bytes)
 {
 	struct job *j = arg;
 	uint64_t due_ns = spend_bytes(j, bytes);
 
-	while (j->wave.bytes_per_s && !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held) &&
-	    !atomic_load(&j->mover->is_stopping)) {
+	while (j->wave.bytes_per_s && may_go_on(j)) {
 		uint64_t now = host_mono_ns();
 
 		if (due_ns <= now + 20000000)
 			break;
 		usleep(due_ns - now > 100000000 ? 100000 : (useconds_t)((due_ns - now) / 1000));
 	}
-	return !atomic_load(&j->is_cancelled) && !atomic_load(&j->is_held) &&
-	    !atomic_load(&j->mover->is_stopping);
+	return may_go_on(j);
 }
 
 /* With the job locked. */
@@ -148,21 +153,22 @@ report_unit(struct job *j, struct unit *u, const struct queued *x)
 {
 	for (size_t i = 0; i < u->n; i++) {
 		struct unit_account *a = &u->accounts[i];
+		/* A pause is no try. What the other side calls its refusal does not matter. */
+		bool is_held_back = a->verdict.kind == ERR_CANCELLED && !may_go_on(j);
 		struct wave_item item = { .account = a->opening.account,
 			.bytes = a->bytes,
 			.pause_us = a->pause_us,
 			.held = a->held };
 
-		item.tries = tries_of(x, u->n, &item.account) +
-		    (a->verdict.kind != ERR_CANCELLED); /* a pause is no try */
+		item.tries = tries_of(x, u->n, &item.account) + !is_held_back;
 		if (a->has_left || a->state == MOVE_MOVED) {
 			job_report_left(j, &item);
 			continue;
 		}
-		if (a->verdict.kind == ERR_CANCELLED)
-			item.state = atomic_load(&j->is_cancelled) ? ITEM_CANCELLED : ITEM_WAITING;
-		else if (a->state == MOVE_FENCED)
+		if (a->state == MOVE_FENCED)
 			item.state = ITEM_MOVING; /* the resolver reports */
+		else if (is_held_back)
+			item.state = atomic_load(&j->is_cancelled) ? ITEM_CANCELLED : ITEM_WAITING;
 		else if (a->is_removed)
 			item.state = ITEM_CANCELLED;
 		else
