@@ -6,12 +6,14 @@
 #include "cli/commands.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/fs.h"
@@ -56,7 +58,8 @@ struct restoring {
 	struct manifest m;
 	char part[PATH_MAX]; /* STORE/restoring */
 	struct progress progress;
-	bool brings_directory;
+	bool brings_directory,
+	    has_directory; /* the second: one that was broken off has brought it */
 };
 
 static int
@@ -105,7 +108,8 @@ check_directory(struct restoring *r, struct err *e)
 
 	if (is_asked && !*path)
 		return err_set(e, ERR_USAGE, "--with-directory: this node does not serve it");
-	if (is_asked && access(path, F_OK) == 0)
+	r->has_directory = is_asked && backup_is_directory(&r->m, path);
+	if (is_asked && !r->has_directory && access(path, F_OK) == 0)
 		return err_set(e, ERR_EXISTS,
 		    "%s is there: it is newer than the backup's, go without --with-directory",
 		    path);
@@ -118,6 +122,20 @@ check_directory(struct restoring *r, struct err *e)
 		    path);
 	r->brings_directory = is_asked;
 	return 0;
+}
+
+/* Two at once would each remove what the other gathers, and put it in place. */
+static int
+lock_store(const struct restoring *r, int *fd, struct err *e)
+{
+	*fd = open(r->conf->store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0)
+		return err_errno(e, errno, "%s", r->conf->store);
+	if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return errno == EWOULDBLOCK
+	    ? err_set(e, ERR_BUSY, "another restore into %s is under way", r->conf->store)
+	    : err_errno(e, errno, "%s", r->conf->store);
 }
 
 /* All that can be known before anything is touched. */
@@ -207,11 +225,13 @@ put_in_place(struct restoring *r, const char *name, struct err *e)
 static int
 restore(struct restoring *r, struct err *e)
 {
-	if (check_all(r, e) < 0 || fs_mkdir(r->conf->store, 0700, e) < 0 ||
-	    path_in(r->conf->store, STORE_RESTORING, r->part, e) < 0 || remove_part(r, e) < 0 ||
-	    gather(r, e) < 0)
+	_cleanup_(fd_closep) int lock = -1;
+
+	if (fs_mkdir(r->conf->store, 0700, e) < 0 || lock_store(r, &lock, e) < 0 ||
+	    check_all(r, e) < 0 || path_in(r->conf->store, STORE_RESTORING, r->part, e) < 0 ||
+	    remove_part(r, e) < 0 || gather(r, e) < 0)
 		return -1;
-	if (r->brings_directory &&
+	if (r->brings_directory && !r->has_directory &&
 	    backup_restore_directory(arg_operand(r->args, 0), &r->m, r->conf->directory, e) < 0)
 		return -1;
 	if (put_in_place(r, "chunks", e) < 0)

@@ -150,7 +150,9 @@ int backup_check_keys(const char *folder, const struct manifest *m, struct keys 
 must_check
 int backup_restore(const char *folder, const struct manifest *m, struct engine *engine,
     struct chunks *chunks, backup_go_on_fn *go_on, void *arg, struct err *e);
-/* The copy of the directory, into the new file TO. */
+/* Whether the file at PATH is the copy of the directory, bit by bit. */
+bool backup_is_directory(const struct manifest *m, const char *path);
+/* It, into the new file TO. */
 must_check
 int backup_restore_directory(
     const char *folder, const struct manifest *m, const char *to, struct err *e);

@@ -406,6 +406,18 @@ backup_restore(const char *folder, const struct manifest *m, struct engine *engi
 	return rc;
 }
 
+bool
+backup_is_directory(const struct manifest *m, const char *path)
+{
+	_cleanup_buf_ struct buf all = BUF_INIT(0);
+	uint8_t digest[SHA256_BYTES];
+
+	if (!m->has_directory || fs_read(path, m->directory.bytes, &all, NULL) < 0)
+		return false;
+	sha256(all.data, all.len, digest);
+	return memcmp(digest, m->directory.digest, sizeof(digest)) == 0;
+}
+
 int
 backup_restore_directory(
     const char *folder, const struct manifest *m, const char *to, struct err *e)

@@ -191,9 +191,15 @@ def test_a_region_loses_its_store(regions, tmp_path):
                 dict(os.environ, DOMICILE_STOP_AT=step), tmp_path / "restore.log")
         code, _, why = command("serve", "--config", sg.config)
         assert code == 9 and "broken off" in why
-    code, out, why = command("region", "restore", folder, "--config", sg.config)
-    assert code == 0, why
-    assert "7 accounts" in out
+    # Only one at a time.
+    with subprocess.Popen([DOMICILE, "region", "restore", folder, "--config", sg.config], stdout=subprocess.PIPE, text=True,
+                          env=dict(os.environ, DOMICILE_STOP_AT="restore.gathered")) as first:
+        wait_for(lambda: is_stopped(first.pid), lambda: "it does not come to the step")
+        second = command("region", "restore", folder, "--config", sg.config)
+        first.send_signal(signal.SIGCONT)
+        out = first.communicate(timeout=60)[0]
+    assert second[0] == 9 and "another restore" in second[2], second
+    assert first.returncode == 0 and "7 accounts" in out
 
     # The comparison with the directory is killed, and waits for a directory that is away.
     start_kill(sg, "reconcile.page")
@@ -312,7 +318,12 @@ def test_the_directory_comes_back_with_the_store_and_erases_nothing(tmp_path):
         f.unlink()
     code, _, why = command("region", "restore", folder, "--config", bj.config)
     assert code == 5 and "--with-directory" in why
-    assert command("region", "restore", folder, "--config", bj.config, "--with-directory")[0] == 0
+    # Broken off when the directory is there, and the store not yet: it is repeated as it was, and is the backup's still.
+    kill_at([DOMICILE, "region", "restore", str(folder), "--config", str(bj.config), "--with-directory"],
+            dict(os.environ, DOMICILE_STOP_AT="restore.chunks"), tmp_path / "restore.log")
+    assert (bj.folder / "cn-bj" / "directory.sqlite").exists()
+    code, _, why = command("region", "restore", folder, "--config", bj.config, "--with-directory")
+    assert code == 0, why
     bj.start()
     report = json.loads(bj.command("region", "reconciled", "--json"))
     assert report["directory_back"] and report["here"] == 2 and report["unknown"] == 0, report
