@@ -12,6 +12,7 @@
 #define CONNECT_MS  5000
 #define AGAIN_MS    500
 #define REST_MAX_MS 60000
+#define PING_MAX_MS (SILENCE_MAX_MS / 4)
 #define COMPACT_MS  200 /* between two questions whether it has compacted */
 #define WAIT_MS     20  /* for something to ship */
 #define SETTLE_MS   100 /* what nobody waits for is made durable after that */
@@ -365,6 +366,15 @@ copy(struct standby *s, struct err *e)
 
 /* --- following --- */
 
+/* The lease has to be renewed, and the line known to be there. */
+static bool
+is_ping_due(const struct standby *s)
+{
+	uint64_t every_ms = s->c.lease_ms / 4 < PING_MAX_MS ? s->c.lease_ms / 4 : PING_MAX_MS;
+
+	return host_mono_ms() - s->last_answer_ms >= every_ms;
+}
+
 static void
 wait_for_work(struct standby *s)
 {
@@ -429,7 +439,7 @@ ask_wanted(struct standby *s, struct err *e)
 static int
 idle(struct standby *s, struct err *e)
 {
-	if (host_mono_ms() - s->last_answer_ms >= s->c.lease_ms / 4) {
+	if (is_ping_due(s)) {
 		buf_clear(&s->out);
 		if (tell(s, SHIP_PING, e) < 0)
 			return -1;
@@ -521,8 +531,7 @@ rest(struct standby *s, struct err *e)
 		if (atomic_load(&s->is_stopping))
 			return err_set(e, ERR_CANCELLED, "shutting down");
 		buf_clear(&s->out);
-		if (host_mono_ms() - s->last_answer_ms >= s->c.lease_ms / 4 &&
-		    ship_ask(s, SHIP_PING, SHIP_ACK, &answer, e) < 0)
+		if (is_ping_due(s) && ship_ask(s, SHIP_PING, SHIP_ACK, &answer, e) < 0)
 			return -1;
 		look_at_tail(s);
 		pause_a_little();

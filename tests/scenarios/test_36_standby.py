@@ -315,6 +315,21 @@ def test_a_node_that_stood_still_answers_nothing_when_it_wakes(pair):
     p.standby.client(account).put_object(Bucket="photos", Key="new", Body=b"new")
 
 
+def test_an_idle_line_is_not_given_up_with_a_long_lease(pair):
+    p = pair()
+    conf = p.region.config.read_text()
+    p.region.config.write_text(conf.replace(f"standby_lease = {int(LEASE * 1000)}ms", "standby_lease = 600s"))
+    p.region.start()
+    p.standby.follow()
+    wait_shipped(p.region)
+    heard = [0]
+
+    def is_heard_again():
+        heard.append(status(p.standby)["follows"]["heard_ms"])
+        return heard[-1] < heard[-2] and heard[-2] > 5000
+    wait_until(is_heard_again, "the standby hears nothing", 50)
+
+
 def test_with_standby_wait_nothing_acknowledged_is_lost(pair):
     p = pair(standby_wait="yes")
     account, writer = begin(p)
