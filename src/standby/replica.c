@@ -284,8 +284,9 @@ replica_needs(struct replica *r, const struct ship_chunk *c, struct err *e)
 	    chunks_read(r->chunks, in, 0, head, sizeof(head), &why) == 0 &&
 	    memcmp(head, c->head, sizeof(head)) == 0;
 	chunks_close_in(r->chunks, in);
+	/* One that was left by a stream that ended may have a name that is not durable yet. */
 	if (is_same)
-		return 0;
+		return chunks_sync(r->chunks, &c->vault, e);
 	/* Its account has been away meanwhile, and came back under another key. */
 	return chunks_remove(r->chunks, &c->vault, &c->name, e) < 0 ? -1 : 1;
 }
