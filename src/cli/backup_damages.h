@@ -2,8 +2,8 @@
 #pragma once
 #include <jansson.h>
 
-/* IT is a manifest_json. A line each to stdout: account, service, "header" or "chunk"; or account, "to" and another,
- * "missing". */
+/* IT is a manifest_json. A line each to stdout: account, service, "header" or "chunk"; or account, "to"
+ * and another, "missing". */
 void backup_damages_print(json_t *it);
 /* The exit code of a command that is done: 0, or that of damage. */
 int backup_damages_exit(json_t *it);

@@ -4,8 +4,9 @@
 
 struct serving;
 
-/* Everything up to the listeners; confines the process (confine.h) before the first thread. When it returns, requests are answered. ERR_BAD: configuration;
- * ERR_DENIED: keys that others can read; ERR_BUSY: another process has the store. */
+/* Everything up to the listeners; confines the process (confine.h) before the first thread. When it
+ * returns, requests are answered. ERR_BAD: configuration; ERR_DENIED: keys that others can read;
+ * ERR_BUSY: another process has the store. */
 must_check
 struct serving *serving_open(const char *config, struct err *e);
 /* Requests that are inside may end, then all is closed. NULL is fine. */

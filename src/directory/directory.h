@@ -218,11 +218,11 @@ struct directory *directory_client(
 void directory_use_term(struct directory *d, const struct region_term *t);
 
 /* The serving side: carry out call OP ("find", "swap", ...) with ARGUMENTS from region CALLER and make
- * the JSON ANSWER. A swap to a new home is only taken from that home, a cancellation from either
- * side, that is any region, since only the two know; a region that has a term is
- * neither told nor given anything without it (ERR_STALE); rows are added, removed and suspended by their home; a
- * wave's items are updated by its source (ERR_DENIED). MAY_OPERATE: CALLER may also plan and change
- * waves that leave other regions. */
+ * the JSON ANSWER. A swap to a new home is only taken from that home, a cancellation from either side,
+ * that is any region, since only the two know; a region that has a term is neither told nor given
+ * anything without it (ERR_STALE); rows are added, removed and suspended by their home; a wave's items
+ * are updated by its source (ERR_DENIED). MAY_OPERATE: CALLER may also plan and change waves that leave
+ * other regions. */
 must_check
 int directory_serve(struct directory *d, const char *caller, bool may_operate, const char *op,
     json_t *arguments, json_t **answer, struct err *e);

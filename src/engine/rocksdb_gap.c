@@ -1,9 +1,10 @@
 /* rocksdb_gap.c - going on behind records that can't be read.
  *
- * A block that can't be read ends an iteration, and every seek that needs it fails. Only the block knows which
- * keys it has, so the first key behind it is searched for: by steps that double until a seek succeeds, then by
- * halving. Where several such blocks lie near each other, readable records between them may be passed over: they
- * are part of the gap. The iterator sees the same instant all the time.
+ * A block that can't be read ends an iteration, and every seek that needs it fails. Only the block
+ * knows which keys it has, so the first key behind it is searched for: by steps that double until a
+ * seek succeeds, then by halving. Where several such blocks lie near each other, readable records
+ * between them may be passed over: they are part of the gap. The iterator sees the same instant all the
+ * time.
  */
 #include "engine/rocksdb_private.h"
 

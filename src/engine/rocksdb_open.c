@@ -4,10 +4,11 @@
  * closes it and opens it again (with the gate held alone). When the disk is too full for that it
  * is opened for reading only, and a write tries again from time to time.
  *
- * Damage. A compaction that meets a block whose checksum is wrong makes RocksDB refuse every write, and so
- * would the next one after a reopen. Without compactions nothing needs that block but those who ask for
- * what it holds, so from then on there are none: writes and all other reads go on, no record that can
- * be read is given up, and tables pile up (RocksDB does not hold writes up for their number while compactions are off).
+ * Damage. A compaction that meets a block whose checksum is wrong makes RocksDB refuse every write, and
+ * so would the next one after a reopen. Without compactions nothing needs that block but those who ask
+ * for what it holds, so from then on there are none: writes and all other reads go on, no record that
+ * can be read is given up, and tables pile up (RocksDB does not hold writes up for their number while
+ * compactions are off).
  */
 #include "base/fs.h"
 #include "base/host.h"
@@ -128,10 +129,11 @@ rocks_shut(struct rocks *r)
 	r->db = NULL;
 }
 
-/* RocksDB syncs each entry of its MANIFEST before it acts on it, so one that a power cut tore in unsynced bytes was never
- * acted on. But such a one can't be told from one that rotted later: without that, what was flushed since is missing and
- * what a compaction dropped is back. RocksDB's own way (best_efforts_recovery) leaves the log unread, and with it what
- * was acknowledged. So nothing is guessed. */
+/* RocksDB syncs each entry of its MANIFEST before it acts on it, so one that a power cut tore in
+ * unsynced bytes was never acted on. But such a one can't be told from one that rotted later: without
+ * that, what was flushed since is missing and what a compaction dropped is back. RocksDB's own way
+ * (best_efforts_recovery) leaves the log unread, and with it what was acknowledged. So nothing is
+ * guessed. */
 static int
 cant_open(struct err *e, char *text)
 {

@@ -124,9 +124,9 @@ int rocks_write(struct rocks *r, rocksdb_writebatch_t *batch, enum engine_when w
 
 /* Whether RocksDB's TEXT says that what is stored can't be read, rather than that this could not be done now. */
 bool rocks_is_unreadable(const char *text);
-/* The iterator AT has met, behind the record LAST (length 0: before the first), what can't be read. 0: now it can, and
- * AT is at the record behind; 1: records of vaults up to TO were passed over, and AT is at the first behind them, or
- * *IS_END: there is none. Either way *E says what was met. */
+/* The iterator AT has met, behind the record LAST (length 0: before the first), what can't be read. 0:
+ * now it can, and AT is at the record behind; 1: records of vaults up to TO were passed over, and AT is
+ * at the first behind them, or *IS_END: there is none. Either way *E says what was met. */
 must_check
 int rocks_pass_gap(rocksdb_iterator_t *at, const struct full_key *last, struct vault_id *to,
     bool *is_end, struct err *e);

@@ -19,16 +19,17 @@ struct tail_state {
 struct engine_tail_ops {
 	int (*state)(struct engine *g, struct tail_state *out, struct err *e);
 	/* Append whole groups to OUT, the first one beginning with change FROM, until there are about
-	 * WANT bytes (0: one group). *NEXT: the number after the last one that was read; FROM if there is none yet.
-	 * ERR_MISSING: they are not kept any more (or FROM is not where a group begins). */
+	 * WANT bytes (0: one group). *NEXT: the number after the last one that was read; FROM if there
+	 * is none yet. ERR_MISSING: they are not kept any more (or FROM is not where a group begins). */
 	int (*read)(struct engine *g, uint64_t from, size_t want, struct buf *out, uint64_t *next,
 	    struct err *e);
 	/* Changes below UPTO are safe elsewhere, and those below FROM need not be kept. To be called from
 	 * time to time even if nothing has changed, since it is also when too many kept ones are thrown
 	 * away. */
 	int (*taken)(struct engine *g, uint64_t upto, uint64_t from, struct err *e);
-	/* Append records as puts, in order, those behind *AFTER (as the last call left it; empty: from the
-	 * first), until there are about WANT bytes. 1: there are more; 0: that was the last. ERR_FORGED: one can't be read. */
+	/* Append records as puts, in order, those behind *AFTER (as the last call left it; empty: from
+	 * the first), until there are about WANT bytes. 1: there are more; 0: that was the last.
+	 * ERR_FORGED: one can't be read. */
 	int (*copy)(
 	    struct engine *g, struct buf *after, size_t want, struct buf *out, struct err *e);
 	/* Carry out CHANGES, of many vaults, as one atomic apply with ENGINE_LATER. ERR_BAD. */

@@ -72,8 +72,8 @@ struct tls {
 	const char *cert, *key, *trust; /* PEM; NULL: none */
 };
 
-/* What a head is refused for by ourselves, with a better answer, has to fit, and its list of headers; and an answer's
- * head may be as large as one. */
+/* What a head is refused for by ourselves, with a better answer, has to fit, and its list of headers;
+ * and an answer's head may be as large as one. */
 static size_t
 pool_bytes(const struct listener *l)
 {

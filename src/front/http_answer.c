@@ -1,7 +1,8 @@
 /* From struct request to an MHD response.
  *
- * A body in memory is sent from where it is: the request outlives its sending. A body that is read is asked for block by
- * block on the HTTP thread; when there is none yet the connection is suspended until response_more.
+ * A body in memory is sent from where it is: the request outlives its sending. A body that is read is
+ * asked for block by block on the HTTP thread; when there is none yet the connection is suspended until
+ * response_more.
  */
 #include "front/http_internal.h"
 

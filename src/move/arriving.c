@@ -1,6 +1,6 @@
-/* What arriving moves hold in memory, over all streams: a bound of its own, so that moves and users can't starve
- * each other. Nobody waits for it: a stream that finds it used up ends, what it brought is given up, and its
- * source puts these accounts off and tries again.
+/* What arriving moves hold in memory, over all streams: a bound of its own, so that moves and users
+ * can't starve each other. Nobody waits for it: a stream that finds it used up ends, what it brought is
+ * given up, and its source puts these accounts off and tries again.
  */
 #include <assert.h>
 

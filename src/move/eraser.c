@@ -364,7 +364,8 @@ unlink_done(struct mover *m, struct erasing **x, size_t n)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* Their waves are told once they are off the list: whoever still finds one there (job_report_left) counts on it. */
+/* Their waves are told once they are off the list: whoever still finds one there (job_report_left)
+ * counts on it. */
 static void
 end_done(struct mover *m, struct erasing **x, size_t n)
 {

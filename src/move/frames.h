@@ -60,8 +60,8 @@ must_check
 int open_read(struct span p, uint32_t *unit, char wave[static WAVE_ID_SIZE],
     struct opening out[static UNIT_MAX], size_t *n, struct err *e);
 
-/* The other region's words for a person: what is not printable ASCII becomes '?', since they go into the directory
- * as text. */
+/* The other region's words for a person: what is not printable ASCII becomes '?', since they go into
+ * the directory as text. */
 void text_read(struct reader *r, char *out, size_t size);
 
 /* Verdicts, in the order of the accounts of OPEN (or of SEAL's statements). */

@@ -133,8 +133,8 @@ struct unit {
  * lowered to as many of the first as fit. Returns -1 if the stream is not to be used again. */
 #define UNIT_BYTES ((uint64_t)24 << 20)
 int unit_run(struct unit *u, struct err *e);
-/* Exports and buffers go, and the resolver has what is fenced. After the unit's wave was told of that, since the
- * resolver tells it how that ends. */
+/* Exports and buffers go, and the resolver has what is fenced. After the unit's wave was told of that,
+ * since the resolver tells it how that ends. */
 void unit_release(struct unit *u);
 
 /* --- target.c: the receiving side --- */
@@ -147,8 +147,9 @@ must_check
 int move_store(struct region_batch *b, const struct move_record *r, struct err *e);
 /* How long writes of an arrival wait for its old home: the longer of the two regions' leases. */
 uint64_t move_lease_ms(const struct mover *m, const struct move_record *r);
-/* Let the resolver settle the account: a fenced one of ours, a prepared arrival, or (copying, arriving) a
- * move whose giving up could not be written. False: there is no memory; it finds the record in the store, later. */
+/* Let the resolver settle the account: a fenced one of ours, a prepared arrival, or (copying, arriving)
+ * a move whose giving up could not be written. False: there is no memory; it finds the record in the
+ * store, later. */
 bool resolver_add(struct mover *m, const struct move_record *r);
 void *resolver_run(void *mover);
 void resolver_free(struct mover *m); /* what was not settled; every thread has ended */
@@ -177,8 +178,9 @@ int target_record_given_up(
 void eraser_add(struct mover *m, const struct erase_record *r);
 void *eraser_run(void *mover);
 void eraser_free(struct mover *m); /* what was not erased; every thread has ended */
-/* Whether the account still has an erasure to be finished here, also where the store has lost its record for now:
- * it can't arrive before. While there is one, the wave that it names is told of its end later. 1, 0, -1. */
+/* Whether the account still has an erasure to be finished here, also where the store has lost its
+ * record for now: it can't arrive before. While there is one, the wave that it names is told of its end
+ * later. 1, 0, -1. */
 must_check
 int eraser_has(struct mover *m, const struct account_id *id, struct err *e);
 

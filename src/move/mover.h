@@ -63,8 +63,9 @@ int mover_check_record(uint8_t kind, struct span key, struct span value, struct 
 must_check
 int mover_erase_leftover(
     struct node *n, const struct account_id *id, unsigned services, struct err *e);
-/* For whoever removes accounts (struct node, set_removed): stores COUNT of H and B, durably when this returns, and with
- * them that what the accounts have left in the files is to be compacted away, which a restart goes on with. */
+/* For whoever removes accounts (struct node, set_removed): stores COUNT of H and B, durably when this
+ * returns, and with them that what the accounts have left in the files is to be compacted away, which a
+ * restart goes on with. */
 must_check
 int mover_removed(
     struct node *n, const struct home *h, size_t count, struct region_batch *b, struct err *e);

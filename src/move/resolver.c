@@ -334,8 +334,9 @@ is_put_back(struct mover *m, const struct move_record *r, struct err *e)
 }
 
 /* A prepared arrival of before a restart or a failed flush: are its pages what was promised? If not,
- * the directory is told that this attempt is over before the arrival is dropped. Nothing is read of one that the
- * directory has decided on: it may be large, and others, fenced among them, wait for this thread. */
+ * the directory is told that this attempt is over before the arrival is dropped. Nothing is read of one
+ * that the directory has decided on: it may be large, and others, fenced among them, wait for this
+ * thread. */
 static int
 look_at_pages(struct mover *m, const struct move_record *r, struct swap *s, struct err *e)
 {

@@ -1,5 +1,5 @@
-/* One worker of a wave's job: takes accounts from its queue within the wave's rates, and moves them in units over a
- * stream of its own (DESIGN.md 8).
+/* One worker of a wave's job: takes accounts from its queue within the wave's rates, and moves them in
+ * units over a stream of its own (DESIGN.md 8).
  */
 #include <string.h>
 #include <unistd.h>
@@ -100,8 +100,8 @@ note_state(struct job *j, const struct queued *x, enum item_state state)
 	job_note(j, &item);
 }
 
-/* The next unit's accounts: up to UNIT_MAX cold ones or a single busy one. At no time is one neither in the queue
- * nor told to be moving, so that the job does not read it again. */
+/* The next unit's accounts: up to UNIT_MAX cold ones or a single busy one. At no time is one neither in
+ * the queue nor told to be moving, so that the job does not read it again. */
 static size_t
 take_unit(struct job *j, struct queued out[static UNIT_MAX], bool *is_single)
 {

@@ -39,16 +39,17 @@ uint32_t keys_oldest(struct keys *k);
 /* How many generations there are: more than one while vaults are wrapped anew. */
 unsigned keys_count(struct keys *k);
 
-/* Choose GENERATION, unless it is there, without using it: it lies beside the file (keys_file_aside), together with all
- * others, until keys_add. DIGEST tells it from any other, and nothing of it. Again: the same. */
+/* Choose GENERATION, unless it is there, without using it: it lies beside the file (keys_file_aside),
+ * together with all others, until keys_add. DIGEST tells it from any other, and nothing of it. Again:
+ * the same. */
 must_check
 int keys_plan(
     struct keys *k, uint32_t generation, uint8_t digest[static SHA256_BYTES], struct err *e);
 /* Whether that generation is there. */
 bool keys_has(struct keys *k, const uint8_t digest[static SHA256_BYTES]);
-/* Make GENERATION, as it was planned if it was, unless the newest is that already. It is durable in the file before anything is wrapped
- * with it; when this returns, nothing is wrapped with an older one any more (keys_hold). ERR_FULL, ERR_IO,
- * ERR_DENIED, ...: the file and the keys are as they were. */
+/* Make GENERATION, as it was planned if it was, unless the newest is that already. It is durable in the
+ * file before anything is wrapped with it; when this returns, nothing is wrapped with an older one any
+ * more (keys_hold). ERR_FULL, ERR_IO, ERR_DENIED, ...: the file and the keys are as they were. */
 must_check
 int keys_add(struct keys *k, uint32_t generation, struct err *e);
 /* Destroy every generation but the newest: in the file, whose old bytes are overwritten in place, and in

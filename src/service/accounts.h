@@ -24,11 +24,11 @@ int accounts_create_here(struct node *n, const char *country, unsigned services,
 
 /* What the directory knows and what the home knows, which is asked if it is another region. Nothing
  * personal. JSON { "account", "country", "home", "epoch", "attempt", "suspended", and from the home
- * "state", "reason" (held and lost ones), "services": "files,backup", "vaults": [{ "service", "pages", "version", "objects", "bytes" }],
- * "quota": [{ "service" ("all": together), "bytes", "objects" (null: no limit) }],
- * "rate": { "requests_per_s", "burst" } if there is one,
- * "applications": [{ "key", "last_used_ms" }] if any has acted for it; or
- * "home_error" }. Objects and bytes as in struct files_usage. ERR_MISSING. */
+ * "state", "reason" (held and lost ones), "services": "files,backup", "vaults": [{ "service", "pages",
+ * "version", "objects", "bytes" }], "quota": [{ "service" ("all": together), "bytes", "objects" (null:
+ * no limit) }], "rate": { "requests_per_s", "burst" } if there is one, "applications": [{ "key",
+ * "last_used_ms" }] if any has acted for it; or "home_error" }. Objects and bytes as in struct
+ * files_usage. ERR_MISSING. */
 must_check
 int accounts_show(struct node *n, const struct account_id *id, json_t **out, struct err *e);
 /* A suspended account is refused every request; its data stays and can be moved. Asks the home. */

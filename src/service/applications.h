@@ -46,8 +46,8 @@ int application_signing_key(struct applications *a, const char *access_key, cons
     struct application_grant *grant, struct err *e);
 /* Whether accounts of COUNTRY are among those it was granted for. */
 bool application_has_country(const struct application_grant *g, const char *country);
-/* Count a request, in a metric of the key's; and have the account's profile say when that was, about: written soon,
- * at most once an hour. */
+/* Count a request, in a metric of the key's; and have the account's profile say when that was, about:
+ * written soon, at most once an hour. */
 void application_used(struct applications *a, const char *access_key, const struct account_id *id);
 /* [{ "key", "last_used_ms" }] of an account that lives here. */
 must_check
@@ -66,13 +66,14 @@ int applications_create(struct applications *a, const struct application_grant *
 must_check
 int applications_list(struct applications *a, json_t **out, struct err *e);
 /* Here, durably and at once, and at every other region. OUT: { "revoked", "regions": { name: "revoked",
- * "unknown" or why it could not be told } }; those ask by themselves later. A key that is unknown here is revoked
- * elsewhere all the same; ERR_MISSING: no region that answered knows it. */
+ * "unknown" or why it could not be told } }; those ask by themselves later. A key that is unknown here
+ * is revoked elsewhere all the same; ERR_MISSING: no region that answered knows it. */
 must_check
 int applications_revoke(struct applications *a, const char *key, json_t **out, struct err *e);
 
-/* Take a key out of this region's list that has expired, or was revoked APPLICATION_KEPT_MS ago: until then other
- * regions may still have to learn of that here. Durable when it returns. ERR_MISSING; ERR_STALE: it is too early. */
+/* Take a key out of this region's list that has expired, or was revoked APPLICATION_KEPT_MS ago: until
+ * then other regions may still have to learn of that here. Durable when it returns. ERR_MISSING;
+ * ERR_STALE: it is too early. */
 #define APPLICATION_KEPT_MS ((uint64_t)30 * 86400000)
 must_check
 int applications_remove(struct applications *a, const char *key, struct err *e);

@@ -1,8 +1,9 @@
 /* applications_record.c - application keys as they lie in the store.
  *
- * A record of the region (vault/region.h): REGION_APPLICATION and the key's 16 bytes; the value is JSON: "name",
- * "services", "countries", "read_only", "created_ms", "expires_ms", and "secret", wrapped by the region key as
- * the data key of a vault would be (sealed/keys.h), in hexadecimal; or "revoked_ms" and no secret.
+ * A record of the region (vault/region.h): REGION_APPLICATION and the key's 16 bytes; the value is
+ * JSON: "name", "services", "countries", "read_only", "created_ms", "expires_ms", and "secret", wrapped
+ * by the region key as the data key of a vault would be (sealed/keys.h), in hexadecimal; or
+ * "revoked_ms" and no secret.
  */
 #include "service/applications_internal.h"
 

@@ -1,8 +1,9 @@
 /* applications_use.c - when an application last acted for an account, so that its owner can be told.
  *
- * It lies in the account's profile, in `meta` under "application:KEY", and moves with it: the wall clock's
- * milliseconds, written at most once an hour for an account and a key, soon after the use and without keeping the
- * request. What could not be written (the account is moving, the disk is full) is written after the next use.
+ * It lies in the account's profile, in `meta` under "application:KEY", and moves with it: the wall
+ * clock's milliseconds, written at most once an hour for an account and a key, soon after the use and
+ * without keeping the request. What could not be written (the account is moving, the disk is full) is
+ * written after the next use.
  */
 #include "service/applications_internal.h"
 

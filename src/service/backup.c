@@ -137,8 +137,8 @@ writing_note_damage(struct writing *w, const struct backup_damage *d)
 	return true;
 }
 
-/* The oldest and newest generation of the region key that the vaults need. A malformed header says nothing of that,
- * and is its own account's trouble. */
+/* The oldest and newest generation of the region key that the vaults need. A malformed header says
+ * nothing of that, and is its own account's trouble. */
 static int
 note_key(
     struct writing *w, const struct vault_id *id, struct span key, struct span value, struct err *e)

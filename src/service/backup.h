@@ -14,21 +14,22 @@
  * records end at keys whose hash says so: what did not change makes the same run, which is named by its
  * digest and so is there already. Everything is read at each backup, but only what is new is written.
  *
- * A sealed chunk never changes, but one whose account was away has come back under its name and another key: its
- * first bytes, a nonce, tell. Those that go meanwhile stay until all are copied (chunks_hold), except those of vaults
- * that are erased meanwhile: these are gone. The directory is copied last, so that an account whose record
- * was seen has its row, unless it was removed.
+ * A sealed chunk never changes, but one whose account was away has come back under its name and another
+ * key: its first bytes, a nonce, tell. Those that go meanwhile stay until all are copied (chunks_hold),
+ * except those of vaults that are erased meanwhile: these are gone. The directory is copied last, so
+ * that an account whose record was seen has its row, unless it was removed.
  *
- * Damage of the folder is not built on: a run or list that is not what its name says is written anew, and where a list
- * of the backup before can't be read, the one before that is used, or all chunks are copied. The bytes of chunks that
- * are there are looked at by backup_verify alone.
+ * Damage of the folder is not built on: a run or list that is not what its name says is written anew,
+ * and where a list of the backup before can't be read, the one before that is used, or all chunks are
+ * copied. The bytes of chunks that are there are looked at by backup_verify alone.
  *
- * Damage of the store ends no backup, and is named in the manifest. A vault whose header is malformed is in it as
- * it is. Records that can't be read are missing, and with them the backup is incomplete: it is restored only by
- * who says so, and does not push the newest complete one out of the folder. Chunks are all in it, also those of
- * vaults whose records are missing, except those that can't be read and that the backup before does not have: with
- * them content of a vault is missing, which no older generation has either, and the backup is not incomplete. What
- * the bytes of a chunk are worth is not looked at: that takes the vault's keys, and is for the scrub.
+ * Damage of the store ends no backup, and is named in the manifest. A vault whose header is malformed
+ * is in it as it is. Records that can't be read are missing, and with them the backup is incomplete: it
+ * is restored only by who says so, and does not push the newest complete one out of the folder. Chunks
+ * are all in it, also those of vaults whose records are missing, except those that can't be read and
+ * that the backup before does not have: with them content of a vault is missing, which no older
+ * generation has either, and the backup is not incomplete. What the bytes of a chunk are worth is not
+ * looked at: that takes the vault's keys, and is for the scrub.
  *
  * Region key, sign key and TLS keys are not in it. Neither is anything that was erased before it began.
  */
@@ -65,9 +66,9 @@ struct backup_object {
 	uint64_t bytes;
 };
 
-/* What was damaged in the store: the header of vault ID is malformed; or records are missing, of some or all
- * accounts from that of ID to TO, both included (the region's own, vault/region.h, are those of account zero); or
- * chunks of vault ID. */
+/* What was damaged in the store: the header of vault ID is malformed; or records are missing, of some
+ * or all accounts from that of ID to TO, both included (the region's own, vault/region.h, are those of
+ * account zero); or chunks of vault ID. */
 struct backup_damage {
 	enum backup_damage_kind { BACKUP_HEADER, BACKUP_MISSING, BACKUP_CHUNK } kind;
 	struct vault_id id;

@@ -71,8 +71,8 @@ is_other(struct writing *w, const struct chunk_entry *c, const char *path)
 	return is;
 }
 
-/* A sealed chunk never changes: one that the backup before has stays as it is there, and C becomes that, even if the
- * store's is of another length by now. */
+/* A sealed chunk never changes: one that the backup before has stays as it is there, and C becomes
+ * that, even if the store's is of another length by now. */
 static bool
 is_known(struct writing *w, struct chunk_entry *c)
 {

@@ -15,7 +15,8 @@
 
 void backup_object_path(
     const char *folder, const uint8_t digest[static SHA256_BYTES], char out[static BACKUP_PATH]);
-/* A chunk that has been away comes back under its name and another key: the second of a name has its digest there. */
+/* A chunk that has been away comes back under its name and another key: the second of a name has its
+ * digest there. */
 void backup_chunk_path(
     const char *folder, const struct chunk_entry *c, char out[static BACKUP_PATH]);
 /* For C, which begins with HEAD and is in no list: beside another sealing of it, in place of what a broken-off
@@ -39,7 +40,7 @@ int backup_folder_fill(const char *folder, struct err *e);
 
 /* --- backup_prune.c --- */
 
-/* Keep the newest KEEP manifests, the newest complete one if it is not among them, and what they need; remove all
- * else of ours. */
+/* Keep the newest KEEP manifests, the newest complete one if it is not among them, and what they need;
+ * remove all else of ours. */
 must_check
 int backup_prune(const char *folder, unsigned keep, struct err *e);

@@ -1,8 +1,9 @@
 /* expire.h - what is due under the lifecycle rules of one vault goes, a piece at a time.
  *
- * A step looks at one bucket and a thousand rows at most, within one transaction that reads the rules, finds what is due
- * and removes it: a rule that was taken back removes nothing any more, and what was written a moment ago is
- * judged as it is. What is locked stays. Where it is lives in memory: who begins anew finds the rest.
+ * A step looks at one bucket and a thousand rows at most, within one transaction that reads the rules,
+ * finds what is due and removes it: a rule that was taken back removes nothing any more, and what was
+ * written a moment ago is judged as it is. What is locked stays. Where it is lives in memory: who
+ * begins anew finds the rest.
  */
 #pragma once
 #include "service/files.h"

@@ -374,13 +374,13 @@ struct part_info {
 	char etag[64];
 	char line[FILES_LINE_SIZE]; /* "name: value" as upload_line said, or "" */
 };
-/* PARTS as the client lists them (ascending, etags without quotes; a line, if there is one, has to be the
- * part's). HEADERS: what the object shall have, NULL: those that the upload began with. ERR_BAD: an order
- * or a part that is not there, or too small (5 MiB but the last): text says which, REASON gets S3's code
- * ("InvalidPartOrder", "InvalidPart", "EntityTooSmall"; "NoSuchKey" with ERR_MISSING for if_match).
- * Completing again with the same parts gives the same answer and looks at no condition; the version and
- * the headers of *OUT (that are not told the first time) are of the object if it is still there. The caller frees *OUT with
- * object_info_free. */
+/* PARTS as the client lists them (ascending, etags without quotes; a line, if there is one, has to be
+ * the part's). HEADERS: what the object shall have, NULL: those that the upload began with. ERR_BAD: an
+ * order or a part that is not there, or too small (5 MiB but the last): text says which, REASON gets
+ * S3's code ("InvalidPartOrder", "InvalidPart", "EntityTooSmall"; "NoSuchKey" with ERR_MISSING for
+ * if_match). Completing again with the same parts gives the same answer and looks at no condition; the
+ * version and the headers of *OUT (that are not told the first time) are of the object if it is still
+ * there. The caller frees *OUT with object_info_free. */
 must_check
 int multipart_complete(struct files *f, const char *bucket, const char *key, const char *upload_id,
     const struct part_info *parts, size_t n, const struct files_condition *c, const char *headers,
@@ -392,8 +392,8 @@ struct multipart_about {
 	struct buf headers;       /* those that it began with are appended */
 	struct multipart_end end; /* as things are now */
 };
-/* Parts > AFTER in order, at most MAX; returns how many, -1. *MORE: there are others, never with a MAX of 0. ABOUT
- * may be NULL. ERR_MISSING: no such bucket, or upload. */
+/* Parts > AFTER in order, at most MAX; returns how many, -1. *MORE: there are others, never with a MAX
+ * of 0. ABOUT may be NULL. ERR_MISSING: no such bucket, or upload. */
 must_check
 int multipart_parts(struct files *f, const char *bucket, const char *key, const char *upload_id,
     unsigned after, unsigned max, struct part_info *out, bool *more, struct multipart_about *about,

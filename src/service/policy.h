@@ -1,7 +1,8 @@
 /* policy.h - for each jurisdiction, where its accounts may live, and how requests from elsewhere go.
  *
  * From the regions file, sections [policy XX]:  regions = in-mum, sg   (in order of preference)
- * transit = proxy | redirect,  quota_bytes, quota_objects = a number or none.  [policy *] is for the countries that have none of their own.
+ * transit = proxy | redirect,  quota_bytes, quota_objects = a number or none.  [policy *] is for the
+ * countries that have none of their own.
  * Replaced as a whole on reload. Any thread.
  */
 #pragma once

@@ -27,8 +27,9 @@ must_check
 struct rotation *rotation_start(const struct rotation_config *c, struct err *e);
 void rotation_stop(struct rotation *r); /* NULL is fine */
 
-/* Whether K is the region key that opens the store of G, which nobody serves: some vaults are tried, and one that is
- * damaged is passed over. ERR_MISSING: a generation that K does not have; ERR_FORGED: another region key. */
+/* Whether K is the region key that opens the store of G, which nobody serves: some vaults are tried,
+ * and one that is damaged is passed over. ERR_MISSING: a generation that K does not have; ERR_FORGED:
+ * another region key. */
 must_check
 int rotation_check_keys(struct engine *g, struct keys *k, struct err *e);
 

@@ -47,7 +47,7 @@ must_check
 int scrub_status(struct scrub *s, json_t **out, struct err *e);
 /* Bring its gauges up to date. NULL is fine. */
 void scrub_measure(struct scrub *s);
-/* JSON list of what is damaged now: { "account", "service", "kind", "number", "chunk", "row", "part", "since_ms", "why" };
- * of account ONLY if that is not NULL. */
+/* JSON list of what is damaged now: { "account", "service", "kind", "number", "chunk", "row", "part",
+ * "since_ms", "why" }; of account ONLY if that is not NULL. */
 must_check
 int scrub_list(struct scrub *s, const struct account_id *only, json_t **out, struct err *e);

@@ -504,8 +504,8 @@ pause_a_little(void)
 	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 }
 
-/* A copy, or going on, that began at BEGAN_MS and came to nothing: what keeps it from that, such as damage of this
- * store, is seldom over in a moment. */
+/* A copy, or going on, that began at BEGAN_MS and came to nothing: what keeps it from that, such as
+ * damage of this store, is seldom over in a moment. */
 static void
 put_off(struct standby *s, uint64_t began_ms, const struct err *why)
 {
@@ -521,7 +521,8 @@ put_off(struct standby *s, uint64_t began_ms, const struct err *why)
 		s->rest_until_ms = now_ms + (now_ms - began_ms);
 }
 
-/* The standby goes on saying that nothing was promoted. What it has is not looked at: it may be of another store. */
+/* The standby goes on saying that nothing was promoted. What it has is not looked at: it may be of
+ * another store. */
 static int
 rest(struct standby *s, struct err *e)
 {

@@ -68,9 +68,9 @@ int standby_refuse(const struct standby *s, struct err *e);
  * files that they were in. ERR_BUSY if it takes too long: ask again. Nothing to wait for without one. */
 must_check
 int standby_gone(struct standby *s, struct err *e);
-/* Whether the standby keeps the generation of the region key with DIGEST (sealed/keys.h), so that, promoted, it could
- * open what is wrapped with it. ERR_DENIED: it does not; ERR_BUSY: it does not say. One caller at a time. Nothing to
- * be asked without one. */
+/* Whether the standby keeps the generation of the region key with DIGEST (sealed/keys.h), so that,
+ * promoted, it could open what is wrapped with it. ERR_DENIED: it does not; ERR_BUSY: it does not say.
+ * One caller at a time. Nothing to be asked without one. */
 must_check
 int standby_has_key(struct standby *s, const uint8_t digest[static SHA256_BYTES], struct err *e);
 void standby_state(struct standby *s, struct standby_state *out);

@@ -99,7 +99,8 @@ struct home_pass {
 };
 
 /* Here goes on; fenced reads until its lease is over; creating and prepared wait; moved and arriving
- * are served by the other side; none and removing are unknown. W may be NULL: then ENTER_WAIT comes without a call. -1 with *E only if the record can't be read (ERR_FORGED: it is damaged). */
+ * are served by the other side; none and removing are unknown. W may be NULL: then ENTER_WAIT comes
+ * without a call. -1 with *E only if the record can't be read (ERR_FORGED: it is damaged). */
 must_check
 int homes_enter(struct homes *h, const struct account_id *id, enum enter_how how,
     enum enter_answer *answer, struct home_pass *pass, struct home_wait *w, struct err *e);

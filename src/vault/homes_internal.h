@@ -82,7 +82,8 @@ void gate_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t until_ns
 void gate_add_waiter(struct homes *h, struct stripe *s, struct entry *x, struct home_wait *w);
 /* Whether it is only the pace that writes of X wait for. Lock held. */
 bool gate_is_paced(const struct entry *x);
-/* From when on W waits for its turn among paced writes no more: a move slows a writer down, and fails no request. */
+/* From when on W waits for its turn among paced writes no more: a move slows a writer down, and fails
+ * no request. */
 uint64_t gate_owed_ms(const struct homes *h, const struct home_wait *w);
 /* Take out everyone who waits at X. Lock held; call them with gate_call afterwards. */
 struct home_wait *gate_take_waiters(struct homes *h, struct entry *x);

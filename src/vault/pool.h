@@ -54,8 +54,9 @@ void pool_evict(struct pool *p, const struct vault_id *id);
 /* Milliseconds since the last commit by this process if the vault is open, else UINT64_MAX. */
 uint64_t pool_idle_ms(struct pool *p, const struct vault_id *id);
 size_t pool_count(struct pool *p);
-/* Remove chunk files that a crash left behind, as the keeper does after a vault's first opening: no row can refer to them and nobody is writing them.
- * *REMOVED is added to. Does nothing while the vault is held. ERR_MISSING: no such vault. */
+/* Remove chunk files that a crash left behind, as the keeper does after a vault's first opening: no row
+ * can refer to them and nobody is writing them. *REMOVED is added to. Does nothing while the vault is
+ * held. ERR_MISSING: no such vault. */
 must_check
 int pool_sweep(struct pool *p, const struct vault_id *id, uint64_t *removed, struct err *e);
 

@@ -78,8 +78,8 @@ must_check
 int transfer_destroy_key(
     struct pool *p, struct engine *g, const struct vault_id *id, struct err *e);
 /* Erase a vault: destroy its key and flush (unless that was done), then every record, then every chunk.
- * *RECORDS and *CHUNKS are added to, as far as they could be read. The caller flushes. Repeatable; nothing there is
- * fine. */
+ * *RECORDS and *CHUNKS are added to, as far as they could be read. The caller flushes. Repeatable;
+ * nothing there is fine. */
 must_check
 int transfer_erase(struct pool *p, struct engine *g, struct flusher *f, struct chunks *c,
     const struct vault_id *id, uint64_t *records, uint64_t *chunk_count, struct err *e);

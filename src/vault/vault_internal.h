@@ -131,8 +131,8 @@ int schema_fits(sqlite3 *db, const struct schema_rows *rows, int *rc);
 must_check
 int vault_connect(struct vault *v, struct err *e);
 void vault_disconnect(struct vault *v);
-/* Whether V is as it was when it was given back last: what was asked of it was in the memo. Then there is nothing to
- * settle, checkpoint or measure, and none of that memory has to be fetched. */
+/* Whether V is as it was when it was given back last: what was asked of it was in the memo. Then there
+ * is nothing to settle, checkpoint or measure, and none of that memory has to be fetched. */
 bool vault_is_untouched(const struct vault *v);
 /* Back to no transaction, no statement in use. */
 void vault_settle(struct vault *v);

@@ -1,4 +1,5 @@
-/* rocksdb_fixture.h - the RocksDB engine in a folder of a test's, and this program run again as another process.
+/* rocksdb_fixture.h - the RocksDB engine in a folder of a test's, and this program run again as another
+ * process.
  *
  * RocksDB's threads do not survive a fork, so whatever needs another process runs the program again with a
  * role as its first argument.

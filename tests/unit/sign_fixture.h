@@ -1,5 +1,5 @@
-/* sign_fixture.h - requests to be signed as AWS's published examples are: by that key, at that time. The request is
- * a list here: these definitions are taken instead of the library's.
+/* sign_fixture.h - requests to be signed as AWS's published examples are: by that key, at that time.
+ * The request is a list here: these definitions are taken instead of the library's.
  */
 #ifndef SIGN_FIXTURE_H
 #define SIGN_FIXTURE_H

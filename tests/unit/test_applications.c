@@ -1,4 +1,5 @@
-/* Application keys: what they were granted for, and that a revoked one is dead, also after a start and a rotation. */
+/* Application keys: what they were granted for, and that a revoked one is dead, also after a start and
+ * a rotation. */
 #include "service_fixture.h"
 
 #include <sys/random.h>

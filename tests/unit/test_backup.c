@@ -1,5 +1,5 @@
-/* A backup's folder: what is written is read again, only what is new is written, what was erased is not in it, and what
- * is of another key, or in use, is refused.
+/* A backup's folder: what is written is read again, only what is new is written, what was erased is not
+ * in it, and what is of another key, or in use, is refused.
  */
 #include "backup_fixture.h"
 

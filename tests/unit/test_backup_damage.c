@@ -269,8 +269,8 @@ check_left_out(const struct manifest *m, const struct files *f, uint64_t has)
 	CHECK(account_equal(&m->damages[0].id.account, &f->account));
 }
 
-/* Each call that reads chunks fails in turn: the second one counts, the third lists the vault's, then they are opened
- * and read. Only the first, of all vaults, is worth more than one account. */
+/* Each call that reads chunks fails in turn: the second one counts, the third lists the vault's, then
+ * they are opened and read. Only the first, of all vaults, is worth more than one account. */
 static void
 a_chunk_that_cannot_be_read_is_left_out_and_named(void **state)
 {

@@ -1,5 +1,5 @@
-/* The wall clock is set wrong, and right again, while a region runs: nothing that a promise rests on goes by it.
- * (What is locked until a time: test_files_lock.c.)
+/* The wall clock is set wrong, and right again, while a region runs: nothing that a promise rests on
+ * goes by it. (What is locked until a time: test_files_lock.c.)
  */
 #include "move_fixture.h"
 

@@ -1,5 +1,6 @@
-/* Whatever call of engine or chunks fails under it, a change of versions, markers or locks happens wholly or not
- * at all: no version is lost or comes twice, and nothing is ever there without the lock that it asked for.
+/* Whatever call of engine or chunks fails under it, a change of versions, markers or locks happens
+ * wholly or not at all: no version is lost or comes twice, and nothing is ever there without the lock
+ * that it asked for.
  */
 #include "fault_fixture.h"
 

@@ -1,5 +1,5 @@
-/* Whatever allocation of ours fails during a move, on either side, nothing of it is forgotten: without a restart the
- * account has one home again and is whole there, and the other side keeps nothing.
+/* Whatever allocation of ours fails during a move, on either side, nothing of it is forgotten: without
+ * a restart the account has one home again and is whole there, and the other side keeps nothing.
  */
 #include "alloc_fault.h"
 #include "move_account.h"

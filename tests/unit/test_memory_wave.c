@@ -1,5 +1,5 @@
-/* Whatever allocation of ours fails while a region works off a wave, the wave ends, without a restart, and its account is
- * at its new home.
+/* Whatever allocation of ours fails while a region works off a wave, the wave ends, without a restart,
+ * and its account is at its new home.
  */
 #include "alloc_fault.h"
 #include "move_account.h"

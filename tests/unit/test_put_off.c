@@ -1,5 +1,5 @@
-/* What a wave puts off is tried again after a wait that grows, at once when its operator says so, and given up in the
- * end: no wave stays open for ever.
+/* What a wave puts off is tried again after a wait that grows, at once when its operator says so, and
+ * given up in the end: no wave stays open for ever.
  */
 #include "move_account.h"
 

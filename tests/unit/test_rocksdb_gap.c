@@ -1,5 +1,5 @@
-/* Bytes of the RocksDB engine's tables are changed, and all its records are read: what the damaged blocks did not have
- * is given, and the rest lies in the gaps that are told.
+/* Bytes of the RocksDB engine's tables are changed, and all its records are read: what the damaged
+ * blocks did not have is given, and the rest lies in the gaps that are told.
  */
 #include "base/frame.h"
 #include "engine/engine.h"

@@ -338,7 +338,8 @@ a_torn_key_file_is_never_used_and_the_other_is_whole(void **state)
 	store_close(&s);
 }
 
-/* What a standby's operator copies before it is used is what is used, also after a restart and with another try. */
+/* What a standby's operator copies before it is used is what is used, also after a restart and with
+ * another try. */
 static void
 a_planned_key_is_used_for_nothing_and_then_is_the_one(void **state)
 {

@@ -1,4 +1,5 @@
-/* Strangers at the listener of streams keep no region out, however many of them there are and wherever they are. */
+/* Strangers at the listener of streams keep no region out, however many of them there are and wherever
+ * they are. */
 #include "fleet.h"
 
 #include "base/host.h"
