@@ -227,9 +227,10 @@ restore(struct restoring *r, struct err *e)
 {
 	_cleanup_(fd_closep) int lock = -1;
 
-	if (fs_mkdir(r->conf->store, 0700, e) < 0 || lock_store(r, &lock, e) < 0 ||
-	    check_all(r, e) < 0 || path_in(r->conf->store, STORE_RESTORING, r->part, e) < 0 ||
-	    remove_part(r, e) < 0 || gather(r, e) < 0)
+	if (check_all(r, e) < 0 || fs_mkdir(r->conf->store, 0700, e) < 0 ||
+	    lock_store(r, &lock, e) < 0 || check_empty(r, e) < 0 || /* one may have ended since */
+	    path_in(r->conf->store, STORE_RESTORING, r->part, e) < 0 || remove_part(r, e) < 0 ||
+	    gather(r, e) < 0)
 		return -1;
 	if (r->brings_directory && !r->has_directory &&
 	    backup_restore_directory(arg_operand(r->args, 0), &r->m, r->conf->directory, e) < 0)
