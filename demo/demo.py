@@ -396,6 +396,8 @@ def main():
     report.out.update(ok=problem is None, seconds=round(time.monotonic() - report.start, 1), problem=problem)
     if problem or not made or options.keep:
         report.out["folder"] = options.dir
+    if options.keep and demo:
+        report.out["pids"] = demo.world.pids()
     if options.json:
         print(json.dumps(report.out, indent=1))
     elif problem:
@@ -405,6 +407,7 @@ def main():
     if options.keep and demo:
         report.say(f"left running; folder {options.dir}; try: {DOMICILE} directory status --config "
                    f"{options.dir}/cn-bj/region.conf")
+        report.say(f"end it: kill {' '.join(map(str, report.out['pids']))}")
     elif made and not problem:
         shutil.rmtree(options.dir, ignore_errors=True)
     return 1 if problem else 0

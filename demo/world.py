@@ -64,7 +64,7 @@ class Region:
 
     def start(self, **environment):
         with open(os.path.join(self.dir, "log"), "ab") as log:
-            self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.conf], stderr=log,
+            self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.conf], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env={**unit_environment(), **os.environ, **environment})
         for _ in range(600):
             if self.process.poll() is not None:
@@ -156,8 +156,14 @@ class World:
         for i, market in enumerate(MARKETS):
             self.relays[region.name, market] = ("127.0.0.1", port + i)
             pairs.append(f"127.0.0.1:{port + i}=127.0.0.1:{region.s3[1]}:{RTT_MS[region.name][market]}")
-        process = subprocess.Popen([RELAY, *pairs], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        with open(os.path.join(region.dir, "relay.log"), "ab") as log:
+            process = subprocess.Popen([RELAY, *pairs], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self.relay_processes.append(process)
+
+    def pids(self):
+        """Of all that runs."""
+        return [p.pid for p in [r.process for r in self.regions.values()] + self.relay_processes
+                if p and p.poll() is None]
 
     def stop(self):
         for region in self.regions.values():
