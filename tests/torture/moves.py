@@ -145,9 +145,20 @@ def reason_of(node, wave):
     return f"{wave['id']} from {wave['from']} to {wave['to']} {items} {[r['reason'] for r in status['reasons']]}"
 
 
+def cancel(node, wave):
+    try:
+        node.cli("wave", "cancel", wave["id"])
+    except Failure:         # it has just ended
+        pass
+
+
 def settle(cluster, patience, say):
-    """Wait until no wave is under way; half the time as they are, then cancelled. Those that did not end."""
+    """Wait until no wave is under way; half the time as they are, then cancelled; one that may only be slow is at once.
+    Those that did not end."""
     node, end, is_cancelled = cluster.nodes[REGIONS[0]], time.monotonic() + patience, False
+    for wave in all_waves(cluster):
+        if wave["bytes_per_s"] and wave["state"] not in ENDED + ("planned",):
+            cancel(node, wave)
     while True:
         left = [w for w in all_waves(cluster) if w["state"] not in ENDED + ("planned",)]
         for wave in left if not is_cancelled else ():
@@ -160,10 +171,7 @@ def settle(cluster, patience, say):
             say(f"{len(left)} waves are cancelled, since they did not end: " +
                 ", ".join(reason_of(node, wave) for wave in left))
             for wave in left:
-                try:
-                    node.cli("wave", "cancel", wave["id"])
-                except Failure:         # it has just ended
-                    pass
+                cancel(node, wave)
         time.sleep(0.3)
 
 

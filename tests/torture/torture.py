@@ -142,21 +142,22 @@ def run(cluster, args, report):
         thread.join(30)
     say("all is healed; waiting for the waves to end")
     monkey.heal()
-    for which in remover.finish():
-        report.violation("gone", f"{accounts[which]['account']} can't be removed")
     for what in monkey.violations:
         report.violation("runs", what)
     report.figures.update(seconds=round(seconds), accounts=len(accounts), faults=dict(monkey.injected),
-                          gave_up=len(monkey.gave_up), removed=len(remover.removed), torn=monkey.torn,
+                          gave_up=len(monkey.gave_up), torn=monkey.torn,
                           disks=monkey.disk_counts(), waves=sum(m.planned for m in movers),
                           waves_cancelled=sum(m.cancelled for m in movers))
     check(cluster, accounts, people, quiet, report, remover, monkey.rotten)
 
 
 def check(cluster, accounts, people, quiet, report, remover, rotten):
-    checks = Checks(cluster, accounts, report, remover.removed, rotten.struck)
     for wave in moves.settle(cluster, 60, say):
         report.violation("waves", f"a wave did not end: {wave}")
+    for which in remover.finish():          # now that none is moving
+        report.violation("gone", f"{accounts[which]['account']} can't be removed")
+    report.figures["removed"] = len(remover.removed)
+    checks = Checks(cluster, accounts, report, remover.removed, rotten.struck)
     say("reading everything by every region")
     checks.abort_uploads()
     last = os.path.join(cluster.dir, "history-last.jsonl")
