@@ -126,3 +126,39 @@ add_record(void *arg, const struct vault_id *id, struct span key, struct span va
 	buf_add(arg, value.data, value.len);
 	return 0;
 }
+
+/* A backup, in a store of its own. */
+struct restored {
+	struct engine *engine;
+	struct chunks *chunks;
+};
+
+static inline void
+restore(struct place *p, struct manifest *m, struct restored *r)
+{
+	struct err e = { 0 };
+
+	r->engine = engine_rocksdb(check_path(p->region.store.dir, "other"), 8 << 20, 8 << 20, &e);
+	r->chunks = chunks_file(check_path(p->region.store.dir, "other-chunks"), 0, &e);
+	CHECK(r->engine && r->chunks);
+	CHECK_OK(backup_restore(p->folder, m, r->engine, r->chunks, NULL, NULL, &e), &e);
+}
+
+/* Whether it has the records that the region has. */
+static inline bool
+has_same_records(struct place *p, struct restored *r)
+{
+	_cleanup_buf_ struct buf before = BUF_INIT(0), after = BUF_INIT(0);
+	struct err e = { 0 };
+
+	CHECK_OK(engine_each(p->region.node.engine, add_record, NULL, &before, &e), &e);
+	CHECK_OK(engine_each(r->engine, add_record, NULL, &after, &e), &e);
+	return before.len == after.len && memcmp(before.data, after.data, after.len) == 0;
+}
+
+static inline void
+restored_close(struct restored *r)
+{
+	engine_close(r->engine);
+	chunks_close(r->chunks);
+}

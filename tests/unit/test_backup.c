@@ -37,12 +37,10 @@ add_bytes(void *arg, const struct vault_id *id, const struct chunk_name *name, u
 static void
 what_is_put_back_is_what_there_was(void **state)
 {
-	_cleanup_buf_ struct buf before = BUF_INIT(0), after = BUF_INIT(0);
 	uint64_t chunks_before = 0, chunks_after = 0;
 	struct manifest m = { 0 };
+	struct restored r;
 	struct err e = { 0 };
-	struct engine *engine;
-	struct chunks *chunks;
 	struct place p;
 	int64_t n;
 
@@ -54,20 +52,14 @@ what_is_put_back_is_what_there_was(void **state)
 	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
 	CHECK(m.accounts == 2 && m.vaults == 6 && m.chunks >= 2 && m.key_oldest == 1);
 	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
-	engine = engine_rocksdb(check_path(p.region.store.dir, "other"), 8 << 20, 8 << 20, &e);
-	chunks = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
-	CHECK(engine && chunks);
-	CHECK_OK(backup_restore(p.folder, &m, engine, chunks, NULL, NULL, &e), &e);
+	restore(&p, &m, &r);
 
-	CHECK_OK(engine_each(p.region.node.engine, add_record, NULL, &before, &e), &e);
-	CHECK_OK(engine_each(engine, add_record, NULL, &after, &e), &e);
-	CHECK(before.len == after.len && memcmp(before.data, after.data, after.len) == 0);
+	CHECK(has_same_records(&p, &r));
 	CHECK_OK(chunks_list(p.region.node.chunks, NULL, add_bytes, &chunks_before, &e), &e);
-	CHECK_OK(chunks_list(chunks, NULL, add_bytes, &chunks_after, &e), &e);
+	CHECK_OK(chunks_list(r.chunks, NULL, add_bytes, &chunks_after, &e), &e);
 	CHECK(chunks_before && chunks_before == chunks_after);
 	manifest_free(&m);
-	engine_close(engine);
-	chunks_close(chunks);
+	restored_close(&r);
 	place_close(&p);
 }
 
@@ -173,10 +165,10 @@ a_chunk_that_came_back_under_another_key_is_written_anew(void **state)
 {
 	_cleanup_manifest_ struct manifest m = { 0 };
 	_cleanup_(freep) uint8_t *bytes = NULL;
-	struct engine *engine;
 	struct one_chunk one;
 	struct chunk_out *out;
-	struct chunks *c, *restored;
+	struct restored r;
+	struct chunks *c;
 	struct err e = { 0 };
 	struct place p;
 	int64_t n;
@@ -195,17 +187,13 @@ a_chunk_that_came_back_under_another_key_is_written_anew(void **state)
 	CHECK_OK(chunks_finish(c, out, &e), &e);
 	back_up(&p, 2, &n);
 	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
-	engine = engine_rocksdb(check_path(p.region.store.dir, "other"), 8 << 20, 8 << 20, &e);
-	restored = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
-	CHECK(engine && restored);
-	CHECK_OK(backup_restore(p.folder, &m, engine, restored, NULL, NULL, &e), &e);
-	CHECK(first_byte(restored, &one) == bytes[0]);
-	engine_close(engine);
+	restore(&p, &m, &r);
+	CHECK(first_byte(r.chunks, &one) == bytes[0]);
 	manifest_free(&m); /* and the one before has its own still */
 	CHECK_OK(backup_manifest(p.folder, 1, &m, &e), &e);
 	CHECK_OK(backup_verify(p.folder, &m, NULL, NULL, &e), &e);
 	CHECK(verify(&p) == ERR_NONE);
-	chunks_close(restored);
+	restored_close(&r);
 	place_close(&p);
 }
 

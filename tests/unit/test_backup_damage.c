@@ -53,12 +53,10 @@ damage_headers(struct place *p, struct vault_id ids[static 3])
 static void
 a_malformed_header_is_kept_and_named(void **state)
 {
-	_cleanup_buf_ struct buf before = BUF_INIT(0), after = BUF_INIT(0);
 	_cleanup_manifest_ struct manifest m = { 0 };
 	struct vault_id ids[3];
+	struct restored r;
 	struct err e = { 0 };
-	struct engine *engine;
-	struct chunks *chunks;
 	struct place p;
 	int64_t n;
 	json_t *j;
@@ -80,15 +78,9 @@ a_malformed_header_is_kept_and_named(void **state)
 	json_decref(j);
 
 	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
-	engine = engine_rocksdb(check_path(p.region.store.dir, "other"), 8 << 20, 8 << 20, &e);
-	chunks = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
-	CHECK(engine && chunks);
-	CHECK_OK(backup_restore(p.folder, &m, engine, chunks, NULL, NULL, &e), &e);
-	CHECK_OK(engine_each(p.region.node.engine, add_record, NULL, &before, &e), &e);
-	CHECK_OK(engine_each(engine, add_record, NULL, &after, &e), &e);
-	CHECK(before.len == after.len && memcmp(before.data, after.data, after.len) == 0);
-	engine_close(engine);
-	chunks_close(chunks);
+	restore(&p, &m, &r);
+	CHECK(has_same_records(&p, &r));
+	restored_close(&r);
 	place_close(&p);
 }
 
