@@ -329,6 +329,21 @@ pair_close(struct pair *p)
 	host_replace(NULL);
 }
 
+/* The pair is a test's *STATE. */
+static inline int
+pair_setup(void **state)
+{
+	*state = pair_open();
+	return 0;
+}
+
+static inline int
+pair_teardown(void **state)
+{
+	pair_close(*state);
+	return 0;
+}
+
 /* One side's process ends and another begins; with IS_CUT nothing is left that was not durable. */
 static inline void
 pair_reboot(struct pair *p, unsigned which, bool is_cut)

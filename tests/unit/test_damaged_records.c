@@ -5,20 +5,6 @@
 
 static const char damaged[] = "what is this";
 
-static int
-setup(void **state)
-{
-	*state = pair_open();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	pair_close(*state);
-	return 0;
-}
-
 static struct account_id
 new_account(struct side *s)
 {
@@ -140,7 +126,7 @@ a_damaged_record_of_a_move_keeps_nothing_from_being_served(void **state)
 	CHECK(has_record(s, REGION_MOVE, &id) && has_record(s, REGION_ERASE, &other));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
 
 int
 main(void)

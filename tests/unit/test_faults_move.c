@@ -3,20 +3,6 @@
  */
 #include "move_account.h"
 
-static int
-setup(void **state)
-{
-	*state = pair_open();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	pair_close(*state);
-	return 0;
-}
-
 /* --- faults of a store --- */
 
 static void
@@ -258,7 +244,7 @@ what_is_still_being_erased_does_not_arrive(void **state)
 	CHECK(!pair_move(p, &id, &e) && strstr(e.text, "erasing"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
 
 int
 main(void)

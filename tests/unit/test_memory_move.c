@@ -4,20 +4,6 @@
 #include "alloc_fault.h"
 #include "move_account.h"
 
-static int
-setup(void **state)
-{
-	*state = pair_open();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	pair_close(*state);
-	return 0;
-}
-
 static struct alloc_turn turn;
 
 /* MOVE arms TURN: every eleventh allocation from there on fails in turn, the erasure's that follows too. */
@@ -116,7 +102,7 @@ an_interrupted_move_without_memory_leaves_one_whole_home(void **state)
 	try_moves(p, interrupted_move);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
 
 int
 main(void)

@@ -4,20 +4,6 @@
 #include "alloc_fault.h"
 #include "move_account.h"
 
-static int
-setup(void **state)
-{
-	*state = pair_open();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	pair_close(*state);
-	return 0;
-}
-
 static void
 a_wave_without_memory_ends(void **state)
 {
@@ -76,9 +62,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_wave_without_memory_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(
-		    an_item_whose_account_was_removed_ends, setup, teardown),
+		    a_wave_without_memory_ends, pair_setup, pair_teardown),
+		cmocka_unit_test_setup_teardown(
+		    an_item_whose_account_was_removed_ends, pair_setup, pair_teardown),
 	};
 	int failed;
 

@@ -5,20 +5,6 @@
 
 #include "base/refused.h"
 
-static int
-setup(void **state)
-{
-	*state = pair_open();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	pair_close(*state);
-	return 0;
-}
-
 static struct files
 new_account(struct pair *p, const uint8_t *content, size_t n)
 {
@@ -106,7 +92,7 @@ what_is_held_is_all_streams_together(void **state)
 	CHECK(holds(m, 0));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
 
 int
 main(void)

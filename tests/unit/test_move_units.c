@@ -1,20 +1,6 @@
 /* Units of a move end: what one had is free for the next, over whichever stream that comes. */
 #include "move_fixture.h"
 
-static int
-setup(void **state)
-{
-	*state = pair_open();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	pair_close(*state);
-	return 0;
-}
-
 static struct account_id
 new_account(struct pair *p)
 {
@@ -175,7 +161,7 @@ what_a_destination_says_is_text(void **state)
 	CHECK_STR(heard[0].text, "no????[2Jspace?");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
 
 int
 main(void)

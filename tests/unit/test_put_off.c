@@ -6,20 +6,6 @@
 #define REFUSES "[policy *]\nregions = cn-bj\n"
 #define TAKES   "[policy *]\nregions = cn-bj, sg\n"
 
-static int
-setup(void **state)
-{
-	*state = pair_open();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	pair_close(*state);
-	return 0;
-}
-
 /* Whether the destination takes accounts; it answers at once either way. */
 static void
 set_policy(struct pair *p, const char *text)
@@ -181,7 +167,7 @@ what_was_put_off_does_not_wait_for_what_still_moves(void **state)
 	CHECK(w.state == WAVE_DONE && sums.items[ITEM_ERASED] == 2);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
 
 int
 main(void)
