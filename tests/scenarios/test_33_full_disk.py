@@ -2,6 +2,7 @@
 
 The store of one region lies on a small tmpfs, which only root can mount.
 """
+import errno
 import os
 import random
 import re
@@ -49,10 +50,27 @@ class SmallRegion(Region):
                 return int(line.split()[1])
         raise AssertionError(name)
 
+    def wait_noticed(self, word, timeout=30):
+        """Until the node has noticed that there is no space ("low") or some ("room"), for records and for chunks. It
+        looks at each disk now and then, not for every request."""
+        end = time.monotonic() + timeout
+        while True:
+            self.asked("healthz")
+            seen = {what: said for said, what in re.findall(r" disk\.(low|room) what=(\w+)", self.logged())}
+            if seen == {"records": word, "chunks": word}:
+                break
+            assert time.monotonic() < end, seen
+            time.sleep(0.05)
+        assert f'"full":{"true" if word == "low" else "false"}' in self.asked("healthz")
+
     def ballast(self, keep=0):
         """Take all space but KEEP bytes, from outside."""
         with open(os.path.join(self.store, "ballast"), "wb") as f:
-            os.posix_fallocate(f.fileno(), 0, self.free() - keep)
+            while True:
+                try:
+                    return os.posix_fallocate(f.fileno(), 0, self.free() - keep)
+                except OSError as e:        # the node has just taken some of it
+                    assert e.errno == errno.ENOSPC
 
     def drop_ballast(self):
         os.remove(os.path.join(self.store, "ballast"))
@@ -142,7 +160,7 @@ def test_a_full_disk_is_named_in_the_answer(world, size):
     user = User(world, region, account_of(region))
     user.put("/files/a", 10)
     region.ballast()
-    time.sleep(0.1)                         # how much is left is not looked at for every write
+    region.wait_noticed("low")
     status, body = user.client.request("PUT", "/files/b", bytes(size))
     assert status in (503, 507) and b"space" in body
 
@@ -186,7 +204,7 @@ def test_deletes_and_erasures_go_on_where_other_programs_took_every_byte(world, 
     region.ballast()
     if anew:
         region.start()
-    time.sleep(0.1)                         # how much is left is not looked at for every write
+    region.wait_noticed("low")
     assert user.put("/files/d", 10)
     user.delete(2)
     other.delete(2)
@@ -245,14 +263,14 @@ def test_reads_go_on_on_a_disk_without_any_space_and_writes_once_there_is_some(w
         status, body = user.client.request("PUT", "/files/b", b"x")
         assert status == 507 and b"InsufficientStorage" in body
         user.check()
-    assert '"full":true' in region.asked("healthz")
+    region.wait_noticed("low")
     assert region.metric('domicile_refused_total{why="disk"}') == 3
     assert region.metric("domicile_store_free_bytes") == 0
     region.drop_ballast()
     for user in users:
         user.put_soon("/files/b", 10)
         user.check()
-    assert '"full":false' in region.asked("healthz")
+    region.wait_noticed("room")
     assert region.metric("domicile_store_free_bytes") > 0
     assert region.logged().count("disk.low") == 2       # once of records, once of chunks
     assert region.logged().count("disk.room") == 2
