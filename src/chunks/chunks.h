@@ -57,12 +57,13 @@ struct chunks_ops {
 	/* Remove every chunk of the vault, unfinished ones included, durably. None is fine. */
 	int (*drop)(struct chunks *c, const struct vault_id *id, struct err *e);
 	/* The chunks of one vault, or of all if ID is NULL, in no order. Unfinished ones left by a
-	 * crash are removed when the store is opened, but in a folder that can't be read. */
+	 * crash are removed when the store is opened, but in a folder that can't be read. Of all, a folder
+	 * of several vaults that can't be read fails it only when those of the others are through. */
 	int (*list)(struct chunks *c, const struct vault_id *id, chunks_list_fn *fn, void *arg,
 	    struct err *e);
 	/* Bytes that chunks may still take; 0: they are answered ERR_FULL. UINT64_MAX: no bound. */
 	uint64_t (*room)(struct chunks *c);
-	/* Every vault that may have chunks, unfinished ones included, in no order. */
+	/* Every vault that may have chunks, unfinished ones included, in no order; fails like list of all. */
 	int (*vaults)(struct chunks *c, chunks_vault_fn *fn, void *arg, struct err *e);
 	void (*close)(struct chunks *c);
 };

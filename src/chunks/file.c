@@ -126,6 +126,16 @@ is_part(const char *text)
 	return strlen(text) == NAME_CHARS + strlen(PART) && strcmp(text + NAME_CHARS, PART) == 0;
 }
 
+/* That a file may not be opened is this node's trouble: it is nobody's who asked for a chunk. */
+static int
+chunk_errno(struct err *e, int errnum, const char *what)
+{
+	err_errno(e, errnum, "%s", what);
+	if (e && e->kind == ERR_DENIED)
+		e->kind = ERR_IO;
+	return -1;
+}
+
 /* Walking */
 
 static void
@@ -141,7 +151,7 @@ open_dir(const char *path, DIR **out, struct err *e)
 {
 	*out = opendir(path);
 	if (!*out && errno != ENOENT)
-		return err_errno(e, errno, "open a chunk folder");
+		return chunk_errno(e, errno, "open a chunk folder");
 	return 0;
 }
 
@@ -154,33 +164,46 @@ next_entry(DIR *d, const struct dirent **entry, struct err *e)
 		*entry = readdir(d);
 	} while (*entry && (!strcmp((*entry)->d_name, ".") || !strcmp((*entry)->d_name, "..")));
 	if (!*entry && errno)
-		return err_errno(e, errno, "read a chunk folder");
+		return chunk_errno(e, errno, "read a chunk folder");
 	return *entry != NULL;
 }
 
 typedef int vault_fn(struct file_chunks *f, const struct vault_id *id, void *arg, struct err *e);
 
-/* FN for every vault that has a folder. 1 from FN ends the walk. */
+/* FN for every vault of the group, until it returns something else than 0. *WHY the group's folder can't be
+ * read, if so. */
+static int
+each_of_group(
+    struct file_chunks *f, unsigned first, vault_fn *fn, void *arg, struct err *why, struct err *e)
+{
+	_cleanup_(dir_closep) DIR *d = NULL;
+	const struct dirent *entry;
+	char path[PATH_SIZE];
+	struct vault_id id;
+	int rc = 0, more;
+
+	group_path(f, first, path);
+	more = open_dir(path, &d, why);
+	while (rc == 0 && d && (more = next_entry(d, &entry, why)) > 0)
+		if (parse_vault(entry->d_name, &id) && id.account.b[0] == first)
+			rc = fn(f, &id, arg, e);
+	if (more < 0)
+		err_add(why, "group %02x", first);
+	return rc;
+}
+
+/* FN for every vault that has a folder. 1 from FN ends the walk. A group that can't be read does not, but
+ * fails it in the end. */
 static int
 each_vault(struct file_chunks *f, vault_fn *fn, void *arg, struct err *e)
 {
-	int rc = 0, more = 0;
+	struct err why = { 0 };
+	int rc = 0;
 
-	for (unsigned first = 0; first < GROUPS && rc == 0; first++) {
-		_cleanup_(dir_closep) DIR *d = NULL;
-		const struct dirent *entry;
-		char path[PATH_SIZE];
-		struct vault_id id;
-
-		group_path(f, first, path);
-		if (open_dir(path, &d, e) < 0)
-			return -1;
-		while (rc == 0 && d && (more = next_entry(d, &entry, e)) > 0)
-			if (parse_vault(entry->d_name, &id) && id.account.b[0] == first)
-				rc = fn(f, &id, arg, e);
-		if (d && more < 0)
-			rc = -1;
-	}
+	for (unsigned first = 0; first < GROUPS && rc == 0; first++)
+		rc = each_of_group(f, first, fn, arg, &why, e);
+	if (rc == 0 && why.kind != ERR_NONE)
+		return err_set(e, why.kind, "%s", why.text);
 	return rc;
 }
 
@@ -232,7 +255,7 @@ file_begin(
 	why = errno;
 	pthread_mutex_unlock(o->group);
 	if (o->fd < 0) {
-		err_errno(e, why, "begin a chunk");
+		chunk_errno(e, why, "begin a chunk");
 		return NULL;
 	}
 	return take(&o);
@@ -292,13 +315,13 @@ file_finish(struct chunk_out *o, struct err *e)
 	int rc, why;
 
 	if (fdatasync(o->fd) < 0)
-		return err_errno(e, errno, "finish a chunk");
+		return chunk_errno(e, errno, "finish a chunk");
 	pthread_mutex_lock(o->group);
 	rc = rename_new(o->part, o->path);
 	why = errno;
 	pthread_mutex_unlock(o->group);
 	if (rc < 0)
-		return err_errno(e, why, "finish a chunk");
+		return chunk_errno(e, why, "finish a chunk");
 	close(o->fd);
 	free(take(&unfinished));
 	return 0;
@@ -312,7 +335,7 @@ sync_if_there(const char *path, struct err *e)
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	if (fd < 0 || fsync(fd) < 0)
-		return err_errno(e, errno, "sync a chunk folder");
+		return chunk_errno(e, errno, "sync a chunk folder");
 	return 0;
 }
 
@@ -356,7 +379,7 @@ file_open(struct chunks *c, const struct vault_id *id, const struct chunk_name *
 	chunk_path(file_of(c), id, name, "", path);
 	i->fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (i->fd < 0 || fstat(i->fd, &st) < 0) {
-		err_errno(e, errno, "open a chunk");
+		chunk_errno(e, errno, "open a chunk");
 		return NULL;
 	}
 	i->bytes = (uint64_t)st.st_size;
@@ -376,7 +399,7 @@ file_read(struct chunk_in *i, uint64_t offset, void *out, size_t n, struct err *
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return err_errno(e, errno, "read a chunk");
+			return chunk_errno(e, errno, "read a chunk");
 		if (got == 0) /* it shrank meanwhile: not by us */
 			return err_set(e, ERR_FORGED, "a chunk is shorter than it should be");
 		at += got;
@@ -419,7 +442,7 @@ file_remove(
 		return 0;
 	chunk_path(file_of(c), id, name, "", path);
 	if (unlink(path) < 0 && errno != ENOENT)
-		return err_errno(e, errno, "remove a chunk");
+		return chunk_errno(e, errno, "remove a chunk");
 	return 0;
 }
 
@@ -485,7 +508,7 @@ empty_dir(DIR *d, bool only_parts, struct err *e)
 		if (only_parts && !is_part(entry->d_name))
 			continue;
 		if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
-			return err_errno(e, errno, "remove a chunk");
+			return chunk_errno(e, errno, "remove a chunk");
 	}
 	return more;
 }
@@ -503,7 +526,7 @@ drop_folder(const char *path, struct err *e)
 	if (empty_dir(d, false, e) < 0)
 		return -1;
 	if (fsync(dirfd(d)) < 0 || rmdir(path) < 0)
-		return err_errno(e, errno, "remove chunks");
+		return chunk_errno(e, errno, "remove chunks");
 	return 0;
 }
 
@@ -550,7 +573,7 @@ list_vault(struct file_chunks *f, const struct vault_id *id, void *arg, struct e
 			continue;
 		if (fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 			if (errno != ENOENT) /* it was removed meanwhile */
-				return err_errno(e, errno, "look at a chunk");
+				return chunk_errno(e, errno, "look at a chunk");
 			continue;
 		}
 		if (S_ISREG(st.st_mode))
@@ -649,7 +672,7 @@ make_groups(struct file_chunks *f, struct err *e)
 	return any_new ? fs_sync_dir(f->root, e) : 0;
 }
 
-/* Nobody writes yet: what is unfinished is left from a crash. A folder that can't be read costs its own vault. */
+/* Nobody writes yet: what is unfinished is left from a crash. A folder that can't be read costs its own vaults. */
 static int
 remove_parts(struct file_chunks *f, const struct vault_id *id, void *arg, struct err *e)
 {
@@ -671,6 +694,7 @@ chunks_file(const char *path, uint64_t keep_bytes, struct err *e)
 {
 	_cleanup_(chunks_closep) struct chunks *c = NULL;
 	struct file_chunks *f;
+	struct err why;
 
 	if (strlen(path) > PATH_SIZE - 128) {
 		err_set(e, ERR_BAD, "the chunk folder's path is too long");
@@ -692,7 +716,9 @@ chunks_file(const char *path, uint64_t keep_bytes, struct err *e)
 		pthread_mutex_init(&f->groups[i], NULL);
 	pthread_mutex_init(&f->hold_lock, NULL);
 	c = &f->chunks;
-	if (make_groups(f, e) < 0 || each_vault(f, remove_parts, NULL, e) < 0)
+	if (make_groups(f, e) < 0)
 		return NULL;
+	if (each_vault(f, remove_parts, NULL, &why) < 0)
+		log_error("chunk.folder", NULL, "%s", why.text);
 	return take(&c);
 }

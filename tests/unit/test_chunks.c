@@ -8,15 +8,18 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 
 static const struct vault_id mara = { { { 0xab, 1, 2, 3 } }, SERVICE_FILES };
 static const struct vault_id mara_backup = { { { 0xab, 1, 2, 3 } }, SERVICE_BACKUP };
 static const struct vault_id theo = { { { 0x00 } }, 255 };
+static const struct vault_id zoe = { { { 0xfe } }, SERVICE_FILES };
 static const struct chunk_name one = { { 0x11 } };
 static const struct chunk_name two = { { 0x22 } };
 
 #define MARA_FOLDER "c/ab/ab010203000000000000000000000000.2"
+#define NOBODY      65534
 #define ONE_FILE    "11000000000000000000000000000000"
 
 static bool is_wrapped;
@@ -201,6 +204,13 @@ a_chunk_has_a_ceiling(void **state)
 	CHECK(listed(c, &mara, "ab.2/11=5242880 ") == 1);
 	free(big);
 	chunks_close(c);
+}
+
+static int
+count_vault(void *arg, const struct vault_id *id, struct err *e)
+{
+	++*(unsigned *)arg;
+	return 0;
 }
 
 static void
@@ -481,26 +491,61 @@ what_was_held_before_a_drop_is_not_what_comes_after(void **state)
 	chunks_close(c);
 }
 
-/* A link to itself in place of a folder: opening it fails, whoever asks. */
+/* A link to itself in place of a folder, of a vault or of a group: opening it fails, whoever asks. */
 static void
-a_folder_that_cannot_be_read_costs_its_own_vault(void **state)
+a_folder_that_cannot_be_read_costs_its_own_vaults(void **state)
 {
-	_cleanup_buf_ struct buf found = BUF_INIT(0);
+	static const char *const spoiled[] = { MARA_FOLDER, "c/ab" };
+	struct err e = { 0 };
+
+	for (unsigned i = 0; i < ARRAY_LEN(spoiled); i++) {
+		_cleanup_buf_ struct buf found = BUF_INIT(0);
+		struct chunks *c = must_open(*state);
+		char folder[600], aside[600];
+
+		if (!i) {
+			must_put(c, &mara, &one, "hello");
+			must_put(c, &theo, &two, "world");
+			must_put(c, &zoe, &two, "there");
+		}
+		chunks_close(c);
+		snprintf(folder, sizeof folder, "%s", check_path(*state, spoiled[i]));
+		snprintf(aside, sizeof aside, "%s", check_path(*state, "aside"));
+		CHECK(rename(folder, aside) == 0 && symlink(folder, folder) == 0);
+
+		c = must_open(*state);
+		CHECK(has(c, &theo, &two, "world") && has(c, &zoe, &two, "there"));
+		CHECK(listed(c, &theo, "/22=5 ") == 1);
+		CHECK(chunks_list(c, &mara, note_chunk, &found, &e) < 0 && e.kind == ERR_IO);
+		CHECK(chunks_drop(c, &mara, &e) < 0 && e.kind == ERR_IO);
+		if (i) {
+			unsigned n = 0;
+
+			CHECK(chunks_vaults(c, count_vault, &n, &e) < 0 && e.kind == ERR_IO &&
+			    n == 2);
+		}
+		chunks_close(c);
+		CHECK(unlink(folder) == 0 && rename(aside, folder) == 0);
+	}
+}
+
+/* Whoever asks is not told that it is not his. */
+static void
+a_folder_that_may_not_be_read_is_this_nodes_trouble(void **state)
+{
 	struct chunks *c = must_open(*state);
 	struct err e = { 0 };
-	char folder[600];
 
 	must_put(c, &mara, &one, "hello");
-	must_put(c, &theo, &two, "world");
-	chunks_close(c);
-	snprintf(folder, sizeof folder, "%s", check_path(*state, MARA_FOLDER));
-	CHECK(rename(folder, check_path(*state, "aside")) == 0 && symlink(folder, folder) == 0);
-
-	c = must_open(*state);
-	CHECK(has(c, &theo, &two, "world"));
-	CHECK(listed(c, &theo, "/22=5 ") == 1);
-	CHECK(chunks_list(c, &mara, note_chunk, &found, &e) < 0 && e.kind == ERR_IO);
-	CHECK(chunks_drop(c, &mara, &e) < 0 && e.kind == ERR_IO);
+	CHECK(chmod(check_path(*state, MARA_FOLDER), 0) == 0);
+	if (getuid() == 0) /* of this thread alone */
+		setfsuid(NOBODY);
+	CHECK(!chunks_open(c, &mara, &one, &e) && e.kind == ERR_IO);
+	CHECK(!chunks_begin(c, &mara, &two, &e) && e.kind == ERR_IO);
+	if (getuid() == 0)
+		setfsuid(0);
+	CHECK(chmod(check_path(*state, MARA_FOLDER), 0700) == 0);
+	CHECK(has(c, &mara, &one, "hello"));
 	chunks_close(c);
 }
 
@@ -539,7 +584,8 @@ main(void)
 		TWICE(a_dropped_vault_leaves_no_folder),
 		TWICE(unfinished_chunks_are_removed_on_opening),
 		TWICE(what_was_held_before_a_drop_is_not_what_comes_after),
-		TEST(a_folder_that_cannot_be_read_costs_its_own_vault),
+		TEST(a_folder_that_cannot_be_read_costs_its_own_vaults),
+		TEST(a_folder_that_may_not_be_read_is_this_nodes_trouble),
 		TWICE(a_list_has_only_finished_chunks),
 		TWICE(no_path_leads_outside),
 		TWICE(drops_and_writers_get_along),
