@@ -165,6 +165,15 @@ note_key(
 	return 0;
 }
 
+static void
+note_chunks(struct writing *w, const struct vault_id *id)
+{
+	struct buf *all = &w->with_chunks;
+
+	if (all->len < sizeof(*id) || memcmp(all->data + all->len - sizeof(*id), id, sizeof(*id)))
+		buf_add(all, id, sizeof(*id));
+}
+
 static int
 keep_record(void *arg, const struct vault_id *id, struct span key, struct span value, struct err *e)
 {
@@ -177,6 +186,8 @@ keep_record(void *arg, const struct vault_id *id, struct span key, struct span v
 		return -1;
 	if (id->service != SERVICE_REGION && memcmp(id, &w->last, sizeof(*id)) != 0)
 		w->m.vaults++;
+	if (transfer_is_chunk(id, key))
+		note_chunks(w, id);
 	w->last = *id;
 	w->m.accounts += id->service == SERVICE_REGION && key.data[0] == REGION_HOME;
 	change_add(&w->run, &c);
@@ -308,6 +319,7 @@ writing_free(struct writing *w)
 	buf_free(&w->known);
 	buf_free(&w->list);
 	buf_free(&w->names);
+	buf_free(&w->with_chunks);
 	free(w->copying);
 	if (w->lock_fd >= 0)
 		close(w->lock_fd);

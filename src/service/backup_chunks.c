@@ -303,6 +303,23 @@ count_all(struct writing *w, const struct vault_id *ids, size_t n)
 	atomic_store(&w->b->chunks_total, total);
 }
 
+/* Of folders that can't be read, those vaults whose records say that they have chunks. */
+static int
+list_vaults(struct writing *w, struct buf *all, struct err *e)
+{
+	struct err why = { 0 };
+
+	if (chunks_vaults(w->b->node->chunks, note_vault, all, &why) < 0) {
+		if (why.kind != ERR_IO)
+			return err_set(e, why.kind, "%s", why.text);
+		log_error("backup.chunks", NULL, "%s", why.text);
+		if (buf_check(&w->with_chunks, e) < 0)
+			return -1;
+		buf_add(all, w->with_chunks.data, w->with_chunks.len);
+	}
+	return buf_check(all, e);
+}
+
 int
 writing_chunks(struct writing *w, struct err *e)
 {
@@ -310,7 +327,7 @@ writing_chunks(struct writing *w, struct err *e)
 	struct vault_id *ids;
 	size_t n;
 
-	if (chunks_vaults(w->b->node->chunks, note_vault, &all, e) < 0 || buf_check(&all, e) < 0)
+	if (list_vaults(w, &all, e) < 0)
 		return -1;
 	ids = (void *)all.data;
 	n = all.len / sizeof(*ids);
@@ -320,6 +337,8 @@ writing_chunks(struct writing *w, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		unsigned group = ids[i].account.b[0];
 
+		if (i && vault_order(&ids[i - 1], &ids[i]) == 0)
+			continue;
 		if (((!i || group != w->group) && begin_group(w, group, e) < 0) ||
 		    keep_vault(w, &ids[i], e) < 0)
 			return -1;

@@ -39,6 +39,7 @@ struct writing {
 	struct buf damages;     /* of struct backup_damage, likewise */
 	struct buf run;         /* the records of the next run */
 	struct vault_id last;   /* of the vault before */
+	struct buf with_chunks; /* of struct vault_id: those whose records say so */
 	uint32_t key_oldest;    /* generation of the region key that a header may name */
 
 	/* The chunks of one group: what there was before, and what there is. */

@@ -97,6 +97,13 @@ transfer_is_gone(struct engine *g, struct chunks *c, const struct vault_id *id, 
 	return 0;
 }
 
+bool
+transfer_is_chunk(const struct vault_id *id, struct span key)
+{
+	return id->service != SERVICE_REGION && key.len == 1 + CHUNK_NAME_BYTES &&
+	    key.data[0] == 'C';
+}
+
 int
 transfer_key_of(struct keys *k, const struct vault_id *id, struct span key, struct span value,
     uint32_t *generation, struct err *e)

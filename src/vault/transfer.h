@@ -87,6 +87,8 @@ int transfer_erase(struct pool *p, struct engine *g, struct flusher *f, struct c
 must_check
 int transfer_is_gone(struct engine *g, struct chunks *c, const struct vault_id *id, struct err *e);
 
+/* Whether a record as it lies in the engine is the entry of a chunk that its vault has. */
+bool transfer_is_chunk(const struct vault_id *id, struct span key);
 /* Of a record as it lies in the engine: 1 if it is a vault's header, and then which generation of the region
  * key wraps its key, and, if K is not NULL, that K unwraps it; 0 if it is another record. ERR_FORGED: it is of
  * another region key, or damaged. ERR_MISSING: that generation is destroyed. */
