@@ -504,6 +504,7 @@ inspect_vault(
     const struct inspector *in, const struct vault_id *id, struct inspection *out, struct err *e)
 {
 	_cleanup_(job_free) struct job j = { .in = in, .id = id, .out = out, .known = BUF_INIT(0) };
+	struct err why = { 0 };
 
 	*out = (struct inspection){ .unnamed = BUF_INIT(0) };
 	if (surely(&j, look_at_records, e) < 0)
@@ -518,7 +519,10 @@ inspect_vault(
 	/* With entries missing, files would look like strays that are not. */
 	if (has_kind(&out->damages, DAMAGE_ENTRY))
 		return 0;
-	return chunks_list(in->pool->c.chunks, id, file_in, &j, e);
+	/* A folder that can't be read: what should be in it is damaged already. */
+	if (chunks_list(in->pool->c.chunks, id, file_in, &j, &why) < 0 && why.kind != ERR_IO)
+		return err_set(e, why.kind, "%s", why.text);
+	return 0;
 }
 
 /* --- entries that no row names --- */

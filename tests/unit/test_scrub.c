@@ -219,6 +219,26 @@ a_pass_reaches_every_account(void **state)
 	CHECK(status("accounts") == 1 && status("chunks") == 1);
 }
 
+/* A link to itself in place of the folder of the first one's chunks. */
+static void
+a_folder_that_cannot_be_read_ends_no_pass(void **state)
+{
+	char text[ACCOUNT_TEXT_SIZE], folder[600], aside[620];
+
+	(void)state;
+	account_text(&f[0].account, text);
+	snprintf(
+	    folder, sizeof(folder), "%s/chunks/%.2s/%s.%d", r.store.dir, text, text, SERVICE_FILES);
+	snprintf(aside, sizeof(aside), "%s.aside", folder);
+	CHECK(rename(folder, aside) == 0 && symlink(folder, folder) == 0);
+	pass(NULL);
+	json_decref(only_finding(&f[0].account, "chunk"));
+	CHECK(status("accounts") == ARRAY_LEN(f));
+	CHECK(unlink(folder) == 0 && rename(aside, folder) == 0);
+	pass(NULL);
+	CHECK(count_findings() == 0);
+}
+
 static void
 damage_is_told_kept_over_a_restart_and_gone_when_whole(void **state)
 {
@@ -720,6 +740,7 @@ main(void)
 #define IT(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		IT(a_pass_reaches_every_account),
+		IT(a_folder_that_cannot_be_read_ends_no_pass),
 		IT(damage_is_told_kept_over_a_restart_and_gone_when_whole),
 		IT(damage_goes_with_its_account),
 		IT(an_account_that_is_moving_is_skipped_and_not_reported),
