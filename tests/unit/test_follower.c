@@ -8,8 +8,10 @@
 #include "standby/frames.h"
 #include "standby/marker.h"
 
+#include <limits.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #define WAIT_MS 30000
@@ -17,6 +19,25 @@
 static const struct vault_id mara = { { { 0x10 } }, SERVICE_FILES };
 static bool may_mount;              /* in a namespace of our own */
 static _Atomic uint64_t forward_ms; /* the clock, by hand */
+
+/* Folders, and how often they were synced. */
+static struct {
+	char path[700];
+	atomic_uint n;
+} synced[2];
+
+/* In place of the C library's, for all of this program. */
+int
+fsync(int fd)
+{
+	char link[40], path[PATH_MAX] = "";
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (readlink(link, path, sizeof(path) - 1) > 0)
+		for (size_t i = 0; i < ARRAY_LEN(synced); i++)
+			synced[i].n += strcmp(path, synced[i].path) == 0;
+	return (int)syscall(SYS_fsync, fd);
+}
 
 static uint64_t
 mono_ns(void)
@@ -303,6 +324,38 @@ a_key_is_said_to_be_there_when_it_is(void **state)
 	pair_close(&p);
 }
 
+/* A stream that ended between a chunk's last byte and the syncing of its folders has left it like this. */
+static void
+a_chunk_that_is_there_is_said_to_be_so_when_its_name_is_durable(void **state)
+{
+	struct ship_chunk c = { .vault = mara, .bytes = 16 };
+	char account[ACCOUNT_TEXT_SIZE], name[2 * CHUNK_NAME_BYTES + 1], path[800];
+	struct err e = { 0 };
+	struct span needs;
+	struct pair p;
+
+	account_text(&mara.account, account);
+	snprintf(synced[0].path, sizeof(synced[0].path), "%s/store/chunks/10", (char *)*state);
+	snprintf(synced[1].path, sizeof(synced[1].path), "%s/store/chunks/10/%s.%u", (char *)*state,
+	    account, mara.service);
+	pair_open(&p, *state);
+	memcpy(c.head, "sealed, sixteen!", CHUNK_HEAD_BYTES);
+	host_random(c.name.b, sizeof(c.name.b));
+	hex_text(c.name.b, sizeof(c.name.b), name);
+	snprintf(path, sizeof(path), "%s/%s", synced[1].path, name);
+	CHECK_OK(fs_mkdir(synced[1].path, 0700, &e), &e);
+	CHECK_OK(fs_write(path, "sealed, sixteen!", 16, 0600, &e), &e);
+	for (size_t i = 0; i < ARRAY_LEN(synced); i++)
+		synced[i].n = 0;
+
+	buf_clear(&p.out);
+	ship_chunk_add(&p.out, &c, true);
+	needs = ask(&p, SHIP_HAVE, SHIP_NEED);
+	CHECK(needs.len == 1 && needs.data[0] == 0);
+	CHECK(synced[0].n && synced[1].n);
+	pair_close(&p);
+}
+
 #define TEST_IN_DIR(name) cmocka_unit_test_setup_teardown(name, check_dir_setup, check_dir_teardown)
 
 int
@@ -313,6 +366,7 @@ main(void)
 		TEST_IN_DIR(a_chunk_that_stays_is_not_said_to_be_gone),
 		TEST_IN_DIR(a_store_that_takes_anothers_place_is_not_compacted),
 		TEST_IN_DIR(a_key_is_said_to_be_there_when_it_is),
+		TEST_IN_DIR(a_chunk_that_is_there_is_said_to_be_so_when_its_name_is_durable),
 	};
 	int failed;
 
