@@ -233,7 +233,7 @@ fault_check_vault(const struct fault_turn *t, struct store *s, const struct vaul
 	CHECK_TURN_OK(t, sealed ? sealed_verify(sealed, &e) : -1, &e);
 	sealed_close(sealed);
 	pool_give(v);
-	for (int i = 0; i < 5000 && !is_clean; i++) {
+	for (int i = 0; i < 30000 && !is_clean; i++) {
 		CHECK_TURN_OK(t, pool_sweep(s->pool, id, &removed, &e), &e);
 		is_clean = fault_no_orphan(s, id);
 		if (!is_clean) /* the keeper removes what was dropped */

@@ -205,7 +205,7 @@ count_one_chunk(void *arg, const struct vault_id *id, const struct chunk_name *n
 	return 0;
 }
 
-/* Chunk files of an account's vault, once those that were dropped are removed: SHOULD, within 5 s. */
+/* Chunk files of an account's vault, once those that were dropped are removed: SHOULD, within 30 s. */
 static inline bool
 chunks_become(struct files *f, enum service s, size_t should)
 {
@@ -214,7 +214,7 @@ chunks_become(struct files *f, enum service s, size_t should)
 	size_t n;
 
 	CHECK_OK(flusher_wait(f->node->flusher, f->ticket, &e), &e);
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 3000; i++) {
 		n = 0;
 		CHECK_OK(chunks_list(f->node->chunks, &id, count_one_chunk, &n, &e), &e);
 		if (n == should)

@@ -408,7 +408,7 @@ last_used(struct bench *b, const struct account_id *id, const char *key)
 	struct err e = { 0 };
 	uint64_t found = 0;
 
-	for (int i = 0; !found && i < 500; i++) {
+	for (int i = 0; !found && i < 3000; i++) {
 		json_t *shown = NULL, *one;
 		size_t at;
 
@@ -465,7 +465,7 @@ an_account_is_told_of_its_applications_and_written_to_once_an_hour(void **state)
 	CHECK(version_of(b, &c[0].account) == version);
 	ahead_ms = 61 * 60000;
 	application_used(b->apps, key[0], &c[0].account);
-	for (int i = 0; i < 500 && last_used(b, &c[0].account, key[0]) == first; i++)
+	for (int i = 0; i < 3000 && last_used(b, &c[0].account, key[0]) == first; i++)
 		usleep(10000);
 	CHECK(last_used(b, &c[0].account, key[0]) > first);
 	ahead_ms = 0;
@@ -486,7 +486,7 @@ a_use_that_could_not_be_written_is_written_after_the_next(void **state)
 	region_account(&b->region, BIT(SERVICE_FILES), &c);
 	CHECK_OK(accounts_suspend(&b->region.node, &c.account, true, &e), &e);
 	application_used(b->apps, key, &c.account);
-	for (int i = 0; is_due && i < 500; i++) {
+	for (int i = 0; is_due && i < 3000; i++) {
 		usleep(10000);
 		pthread_mutex_lock(&b->apps->lock);
 		is_due = application_is_due(b->apps->notes);

@@ -58,7 +58,7 @@ must_be_served(struct side *s, const struct account_id *id)
 	struct err e = { 0 };
 	int r = -1;
 
-	for (int i = 0; i < 5000 && r < 0; i++) {
+	for (int i = 0; i < 20000 && r < 0; i++) {
 		r = enter(s, id, ENTER_WRITE, &answer, &e);
 		if (r < 0 && e.kind != ERR_TIMEOUT)
 			break;

@@ -1,4 +1,5 @@
 /* Group commit: who is answered when, and what a failed flush means. */
+#include "base/host.h"
 #include "base/log.h"
 #include "engine/flusher.h"
 #include "check.h"
@@ -102,14 +103,14 @@ a_flush_that_began_before_does_not_count(void **state)
 	struct fixture *x = *state;
 	struct note first = { .wait.done = note_done, .x = x };
 	struct err e = { 0 };
-	uint64_t before = flusher_ticket(x->f), during;
+	uint64_t before = flusher_ticket(x->f), during = before + 1;
 
+	first.other = during;
 	engine_fault_set(x->g, FAULT_DELAY, 1, false, true, 60);
 	flusher_notify(x->f, before, &first.wait);
 	while (flusher_ticket(x->f) == before)
 		usleep(500);
-	during = first.other = flusher_ticket(x->f);
-	CHECK(during > before);
+	CHECK(flusher_ticket(x->f) == during);
 	CHECK_OK(flusher_wait(x->f, during, &e), &e);
 	CHECK(atomic_load(&first.is_done) && !first.failed && !first.other_durable);
 	CHECK(flusher_is_durable(x->f, during));
@@ -175,18 +176,21 @@ a_slow_disk_means_fewer_flushes(void **state)
 {
 	struct fixture *x = *state;
 	struct note notes[50];
-	uint64_t before = flusher_ticket(x->f);
+	uint64_t before = flusher_ticket(x->f), began_ms, meanwhile;
 	struct err e = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(notes); i++)
 		notes[i] = (struct note){ .wait.done = note_done, .x = x };
 	engine_fault_set(x->g, FAULT_DELAY, 1, false, true, 20);
+	began_ms = host_mono_ms();
 	for (size_t i = 0; i < ARRAY_LEN(notes); i++)
 		flusher_notify(x->f, flusher_ticket(x->f), &notes[i].wait);
+	meanwhile = (host_mono_ms() - began_ms) /
+	    20; /* some, if the machine was busy with other things */
 	CHECK_OK(flusher_wait(x->f, flusher_ticket(x->f), &e), &e);
 	for (size_t i = 0; i < ARRAY_LEN(notes); i++)
 		CHECK(atomic_load(&notes[i].is_done) && !notes[i].failed);
-	CHECK(flusher_ticket(x->f) - before <= 4);
+	CHECK(flusher_ticket(x->f) - before <= 4 + meanwhile);
 }
 
 static void

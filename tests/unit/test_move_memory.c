@@ -36,7 +36,7 @@ is_at(struct side *s, const struct account_id *id)
 static bool
 holds(struct mover *m, uint64_t held)
 {
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < 30000; i++) {
 		if (atomic_load(&m->arriving_bytes) == held)
 			return true;
 		usleep(1000);

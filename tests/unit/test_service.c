@@ -760,6 +760,7 @@ routes_ask_the_directory_once(void **state)
 	struct account_credentials c[5];
 	struct placement p;
 	struct account_id nobody;
+	uint64_t began_ms;
 	struct err e = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
@@ -779,11 +780,14 @@ routes_ask_the_directory_once(void **state)
 		CHECK_OK(routes_find(n->routes, &c[i].account, true, &p, &e), &e);
 	CHECK(routes_find(n->routes, &c[0].account, false, &p, &e) < 0);
 
-	account_random(&nobody);
-	b->shaky.finds = 0;
-	CHECK(routes_find(n->routes, &nobody, true, &p, &e) < 0 && e.kind == ERR_MISSING);
-	CHECK(routes_find(n->routes, &nobody, false, &p, &e) < 0 && e.kind == ERR_MISSING);
-	CHECK(b->shaky.finds == 1);
+	do { /* known for a second; so once more if this machine took that long */
+		account_random(&nobody);
+		b->shaky.finds = 0;
+		began_ms = host_mono_ms();
+		CHECK(routes_find(n->routes, &nobody, true, &p, &e) < 0 && e.kind == ERR_MISSING);
+		CHECK(routes_find(n->routes, &nobody, false, &p, &e) < 0);
+	} while (e.kind == ERR_BUSY && host_mono_ms() - began_ms >= 1000);
+	CHECK(e.kind == ERR_MISSING && b->shaky.finds == 1);
 	usleep(1100000);
 	CHECK(routes_find(n->routes, &nobody, false, &p, &e) < 0 && e.kind == ERR_BUSY);
 	b->shaky.find_fails = true;

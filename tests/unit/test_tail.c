@@ -271,7 +271,7 @@ what_is_not_kept_is_missing_and_a_copy_makes_up_for_it(void **state)
 
 	engine_close(p->from);
 	p->from = open_from(p->dir, 1 << 20);
-	for (unsigned i = 0; i < 30 && follow(p) != ERR_MISSING; i++) {
+	for (unsigned i = 0; i < 100 && follow(p) != ERR_MISSING; i++) {
 		p->at = 1;
 		change_a_lot(p->from, i, 20000);
 		flush(p->from);
