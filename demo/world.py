@@ -66,7 +66,7 @@ class Region:
         with open(os.path.join(self.dir, "log"), "ab") as log:
             self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.conf], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env={**unit_environment(), **os.environ, **environment})
-        for _ in range(600):
+        for _ in range(2400):
             if self.process.poll() is not None:
                 raise Failure(f"{self.name} ended at once; see {self.dir}/log")
             try:
@@ -80,7 +80,7 @@ class Region:
         with open(os.path.join(self.dir, "log"), errors="replace") as f:
             return f.read()
 
-    def wait_stopped(self, timeout=30):
+    def wait_stopped(self, timeout=60):
         """Until the process has stopped itself (SIGSTOP) at a step."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -97,8 +97,14 @@ class Region:
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)
 
-    def reload(self):
+    def reload(self, timeout=60):
+        """Have region.conf and regions.conf read again, and wait until they were."""
+        before, end = self.logged().count(" info reload "), time.monotonic() + timeout
         self.process.send_signal(signal.SIGHUP)
+        while self.logged().count(" info reload ") == before:
+            if time.monotonic() > end:
+                raise Failure(f"{self.name} did not read its files again; see {self.dir}/log")
+            time.sleep(0.02)
 
     def stop(self):
         if self.process and self.process.poll() is None:

@@ -29,14 +29,20 @@ def run(*words):
     return done.stdout
 
 
+given_ports = set()
+
+
 def free_ports(n):
-    """The first of N ports in a row that nobody uses."""
+    """The first of N ports in a row that nobody uses, nor has been given: a node may be down for a while."""
     while True:
         base = random.randrange(20000, 30000)
-        held = []
+        ports, held = range(base, base + n), []
+        if given_ports.intersection(ports):
+            continue
         try:
-            for port in range(base, base + n):
+            for port in ports:
                 held.append(socket.create_server(("127.0.0.1", port)))
+            given_ports.update(ports)
             return base
         except OSError:
             continue
@@ -45,10 +51,24 @@ def free_ports(n):
                 one.close()
 
 
+def wait_until(true, what="it did not come about", seconds=60):
+    """Until TRUE() is; WHAT, a text or a function, tells that it never was."""
+    until = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < until, what() if callable(what) else what
+        time.sleep(0.05)
+    return found
+
+
+def files_below(folder):
+    """All that are there now; folders may come and go meanwhile."""
+    return [pathlib.Path(where, name) for where, _, names in os.walk(folder) for name in names]
+
+
 def contents(folder):
     """(path, content) of every file below FOLDER, but for zeros at the end of one: a store's ballast is 64 MiB of them,
     and looking for many things in it takes long."""
-    for path in pathlib.Path(folder).rglob("*"):
+    for path in files_below(folder):
         try:
             if path.is_file():
                 yield path, path.read_bytes().rstrip(b"\0") + b"\0"
@@ -72,7 +92,7 @@ class Region:
         run(DOMICILE, "region", "init", self.folder / name, "--region", name, "--jurisdiction", jurisdiction,
             "--ca", self.folder / "ca", "--port-base", self.port, "--s3-plain", *directory, *options)
         if beside:
-            beside.process.send_signal(signal.SIGHUP)       # to read regions.conf again
+            beside.reload()
         self.url = f"https://127.0.0.1:{self.port}"
         self.plain_port = self.port + 4
 
@@ -81,12 +101,19 @@ class Region:
             before = log.tell()
             self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.config], stderr=log,
                                             stdin=subprocess.DEVNULL)
-        for _ in range(1200):
+        def is_ready():                                         # every listener is there
             assert self.process.poll() is None, self.log()
-            if b" info ready " in self.log_path().read_bytes()[before:]:    # every listener is there
-                return self
-            time.sleep(0.05)
-        raise AssertionError(self.log())
+            return b" info ready " in self.log_path().read_bytes()[before:]
+        wait_until(is_ready, self.log, 120)
+        return self
+
+    def reload(self):
+        """Have region.conf and regions.conf read again, and wait until they were."""
+        def times():
+            return self.log_path().read_text(errors="replace").count(" info reload ")
+        before = times()
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: times() > before, self.log)
 
     def stop(self, how=signal.SIGTERM):
         if self.process is None:
@@ -133,13 +160,18 @@ class Region:
         self.command("wave", "run", wave)
         return wave
 
+    def wait_home(self, account, name):
+        wait_until(lambda: self.home(account) == name, self.log)
+
     def wait_wave(self, wave):
-        for _ in range(600):
-            status = json.loads(self.command("wave", "status", wave, "--json"))
-            if status["state"] == "done":
-                return status
-            time.sleep(0.1)
-        raise AssertionError(f"{status}\n{self.log()}")
+        """Until it is done; what was put off rests longer each time."""
+        status = {}
+
+        def is_done():
+            status.update(json.loads(self.command("wave", "status", wave, "--json")))
+            return status["state"] == "done"
+        wait_until(is_done, lambda: f"{status}\n{self.log()}", 180)
+        return status
 
     def is_up(self):
         return self.process is not None and self.process.poll() is None

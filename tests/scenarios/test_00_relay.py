@@ -54,19 +54,19 @@ class Relay:
 
     def order(self, line):
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(5)
+            control.settimeout(60)
             control.connect(self.path)
             control.sendall(line.encode() + b"\n")
             return control.makefile().readline().strip()
 
     def connect(self):
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def close(self):
         self.process.terminate()
-        assert self.process.wait(10) == 0
+        assert self.process.wait(60) == 0
         assert not os.path.exists(self.path)
 
 
@@ -91,9 +91,9 @@ def relay(echo, tmp_path):
 
 
 def receive(connection, size):
-    data = b""
+    data = bytearray()
     while len(data) < size:
-        part = connection.recv(size - len(data))
+        part = connection.recv(min(size - len(data), 1 << 20))
         assert part, "the stream ended early"
         data += part
     return data
@@ -106,22 +106,40 @@ def echo_ms(connection, text=b"hello"):
     return (time.monotonic() - began) * 1000
 
 
+def between(least_ms, most_ms, measure):
+    """It never takes less, and not always more: a busy machine adds to it, now and then."""
+    until = time.monotonic() + 60
+    while (took := measure()) >= most_ms:
+        assert time.monotonic() < until, took
+    assert took >= least_ms
+
+
 def test_without_a_delay_an_echo_is_quick(relay):
     with relay(0).connect() as connection:
-        assert min(echo_ms(connection) for _ in range(20)) < 20
+        between(0, 20, lambda: echo_ms(connection))
 
 
 def test_the_first_echo_takes_two_round_trips_and_the_next_one_each(relay):
-    with relay(100).connect() as connection:
-        assert 199 <= echo_ms(connection) < 400
+    line = relay(100)
+
+    def first():
+        with line.connect() as connection:
+            return echo_ms(connection)
+    between(199, 290, first)
+    with line.connect() as connection:
+        echo_ms(connection)
         for _ in range(3):
-            assert 99 <= echo_ms(connection) < 250
+            between(99, 190, lambda: echo_ms(connection))
 
 
 def test_a_connection_that_was_idle_pays_one_round_trip(relay):
-    with relay(60).connect() as connection:
-        time.sleep(0.1)
-        assert 59 <= echo_ms(connection) < 200
+    line = relay(60)
+
+    def idle():
+        with line.connect() as connection:
+            time.sleep(0.1)
+            return echo_ms(connection)
+    between(59, 115, idle)
 
 
 def test_the_delay_can_be_changed(relay):
@@ -129,9 +147,9 @@ def test_the_delay_can_be_changed(relay):
     with far.connect() as connection:
         assert far.order(f"delay {far.port} 80") == "ok"
         echo_ms(connection)
-        assert 79 <= echo_ms(connection) < 250
+        between(79, 155, lambda: echo_ms(connection))
         assert far.order(f"delay {far.port} 0") == "ok"
-        assert min(echo_ms(connection) for _ in range(20)) < 40
+        between(0, 40, lambda: echo_ms(connection))
 
 
 def test_fifty_megabytes_arrive_whole_and_faster_than_the_delay_alone_would_let_them(relay):
@@ -150,7 +168,7 @@ def test_fifty_megabytes_arrive_whole_and_faster_than_the_delay_alone_would_let_
             came.update(part)
         sender.join()
     assert came.digest() == hashlib.sha256(payload).digest()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60        # with windows of 64 KiB it were 80 s
 
 
 def test_the_answer_still_comes_after_the_end_of_the_question(relay):
@@ -191,15 +209,15 @@ def test_a_limit_holds_in_each_direction(relay):
     line = relay(0)
     assert line.order(f"limit {line.port} 1000000") == "ok"
     with line.connect() as connection:
+        began = time.monotonic()
         threading.Thread(target=connection.sendall, args=[bytes(500_000)], daemon=True).start()
-        began = time.monotonic()
         receive(connection, 500_000)
-        assert 0.4 < time.monotonic() - began < 2
+        assert 0.4 < time.monotonic() - began
         assert line.order(f"limit {line.port} 0") == "ok"
-        threading.Thread(target=connection.sendall, args=[bytes(5_000_000)], daemon=True).start()
         began = time.monotonic()
-        receive(connection, 5_000_000)
-        assert time.monotonic() - began < 2
+        threading.Thread(target=connection.sendall, args=[bytes(40_000_000)], daemon=True).start()
+        receive(connection, 40_000_000)
+        assert time.monotonic() - began < 35    # at the limit it were 40 s
 
 
 def test_a_reset_travels_to_the_other_side(tmp_path):
@@ -211,7 +229,7 @@ def test_a_reset_travels_to_the_other_side(tmp_path):
         assert receive(server, 1) == b"x"
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-        server.settimeout(5)
+        server.settimeout(60)
         with pytest.raises(ConnectionResetError):
             server.recv(1)
         server.close()
@@ -219,11 +237,11 @@ def test_a_reset_travels_to_the_other_side(tmp_path):
 
 
 def test_a_target_that_is_away_resets_the_client(relay):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        free_port = listener.getsockname()[1]
-    with relay(20, free_port).connect() as connection:
-        with pytest.raises(ConnectionResetError):
-            connection.recv(1)
+    with socket.socket() as away:
+        away.bind(("127.0.0.1", 0))             # and nobody listens
+        with relay(20, away.getsockname()[1]).connect() as connection:
+            with pytest.raises(ConnectionResetError):
+                connection.recv(1)
 
 
 def test_a_thousand_connections_at_once(relay):

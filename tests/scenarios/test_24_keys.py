@@ -1,14 +1,13 @@
 """Several access keys an account: what each may, and that a revoked or expired one is dead, wherever the account is."""
 import json
 import threading
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
 
-from domicile import DOMICILE, Region, run, tls_context
+from domicile import DOMICILE, Region, run, tls_context, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -128,18 +127,25 @@ def test_a_legal_hold_is_taken_away_with_an_unlimited_key_only(pair):
     limited.delete_object(**words)
 
 
+def usable_until_soon(home, account):
+    """A key that has been used, and its client; with more time on a machine that is too busy for little."""
+    for seconds in (2, 8, 30):
+        key = make_key(home, account, "--expires", f"+{seconds}s")
+        client = home.client(key)
+        try:
+            client.put_object(Bucket="photos", Key="k", Body=b"x")
+            return key, client
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "ExpiredToken" and seconds < 30
+
+
 def test_an_expired_key_and_its_links_are_refused(pair):
     home, _ = pair
     account = home.account("CN")
     home.client(account).create_bucket(Bucket="photos")
-    key = make_key(home, account, "--expires", "+2s")
-    client = home.client(key)
-    client.put_object(Bucket="photos", Key="k", Body=b"x")
+    key, client = usable_until_soon(home, account)
     link = client.generate_presigned_url("get_object", {"Bucket": "photos", "Key": "k"}, ExpiresIn=3600)
-    for _ in range(200):
-        if link_status(home, link) != 200:
-            break
-        time.sleep(0.05)
+    wait_until(lambda: link_status(home, link) != 200, "it does not expire")
     assert link_status(home, link) == 400
     assert refused(client.get_object, Bucket="photos", Key="k") == "ExpiredToken"
     assert keys_of(home, account)[key["access_key"]]["expired"]
@@ -193,7 +199,7 @@ def test_keys_move_with_their_account_and_are_revoked_while_it_moves(pair):
     thread = threading.Thread(target=revoke_all)
     thread.start()
     home.wait_wave(wave)
-    thread.join(60)
+    thread.join(180)
     assert not thread.is_alive() and not alive
     assert home.home(account) == other.name
     for region in pair:

@@ -3,13 +3,12 @@ import datetime
 import os
 import signal
 import subprocess
-import time
 import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
 
-from domicile import Region
+from domicile import Region, wait_until
 
 MIDNIGHT = datetime.datetime(2031, 4, 9, tzinfo=datetime.timezone.utc)
 
@@ -47,14 +46,6 @@ def refused(call, **words):
     with pytest.raises(ClientError) as why:
         call(Bucket="photos", **words)
     return why.value.response["ResponseMetadata"]["HTTPStatusCode"], why.value.response["Error"]["Code"]
-
-
-def wait_until(done, seconds=20):
-    for _ in range(seconds * 20):
-        if done():
-            return
-        time.sleep(0.05)
-    assert done()
 
 
 def keys(s3):

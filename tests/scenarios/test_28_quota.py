@@ -88,7 +88,7 @@ def test_a_large_body_is_refused_before_it_comes(pair):
     head = plain.signer().headers("PUT", "/photos/k", payload=hashlib.sha256(body).hexdigest(), Expect="100-continue")
     head["Content-Length"] = str(len(body))
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    answer = plain.raw(f"PUT /photos/k HTTP/1.1\r\n{lines}\r\n".encode(), 10)
+    answer = plain.raw(f"PUT /photos/k HTTP/1.1\r\n{lines}\r\n".encode(), 60)
     assert answer.startswith(b"HTTP/1.1 403 ") and code_of(answer) == "QuotaExceeded", answer
 
 
@@ -104,7 +104,7 @@ def test_rclone_says_why_and_goes_on_once_there_is_more(pair, tmp_path):
                RCLONE_CONFIG_HOME_SECRET_ACCESS_KEY=who["secret_key"])
 
     def rclone(*words):
-        return subprocess.run(["rclone", *words], env=env, capture_output=True, text=True, timeout=60)
+        return subprocess.run(["rclone", *words], env=env, capture_output=True, text=True, timeout=300)
 
     assert rclone("mkdir", "home:backup-pc").returncode == 0
     quota(region, who, "--service", "backup", "--bytes", "2MiB")

@@ -6,9 +6,7 @@ import http.client
 import json
 import random
 import re
-import signal
 import socket
-import time
 import urllib.parse
 
 import boto3
@@ -17,7 +15,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from domicile import Plain, Region, Signer, code_of, hmac_sha256, tls_context
+from domicile import Plain, Region, Signer, code_of, hmac_sha256, tls_context, wait_until
 
 MIB = 1 << 20
 PAGE = "https://app.example.com"
@@ -379,10 +377,7 @@ def test_a_form_beyond_the_quota_is_refused_before_its_file_has_come(region):
 
     before, slow = region.refused("quota"), SlowForm(region, s3, "k", bytes(2 * MIB))
     slow.send(0, 1)
-    for _ in range(600):
-        if region.refused("quota") > before:
-            break
-        time.sleep(0.05)
+    wait_until(lambda: region.refused("quota") > before, region.log)
     assert region.refused("quota") == before + 1
     slow.send(1, 10)
     status, body = slow.answer()
@@ -407,10 +402,7 @@ def test_pages_follow_a_move(tmp_path):
         for one in slow.values():
             one.send(0, 5)
         wave = home.wave_to(other)
-        for _ in range(600):
-            if home.home(account) == "sg":
-                break
-            time.sleep(0.05)
+        home.wait_home(account, "sg")
         for one in slow.values():
             one.send(5, 10)
             assert one.answer() == (204, b"")
@@ -489,12 +481,8 @@ def test_a_bucket_may_be_a_name(tmp_path, monkeypatch):
             assert request_to(plain, "s3.example.test.evil", "GET", "/k")[0] == 404
         regions = home.folder / "ca" / "regions.conf"
         regions.write_text(regions.read_text().replace("transit = proxy", "transit = redirect"))
-        other.process.send_signal(signal.SIGHUP)
-        for _ in range(100):
-            status, headers, _ = request_to(there, "photos.s3.example.test", "GET", "/a/b%20c")
-            if status == 307:
-                break
-            time.sleep(0.05)
+        other.reload()
+        status, headers, _ = request_to(there, "photos.s3.example.test", "GET", "/a/b%20c")
         assert (status, headers["Location"]) == (307, f"https://photos.s3.example.test:{home.port}/a/b%20c")
         assert request_to(there, there.host, "GET", "/photos/k")[1]["Location"] == f"{home.url}/photos/k"
     finally:

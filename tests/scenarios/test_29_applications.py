@@ -8,7 +8,7 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from domicile import Plain, Region, code_of
+from domicile import Plain, Region, code_of, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,10 @@ def test_an_application_acts_for_accounts_that_granted_its_service(pair):
     assert [line["status"] for line in lines if line["account"] == bare["account"]] == ["403"]
     assert not uses(other, key)
     assert "private-" not in home.log_path().read_text() + other.log_path().read_text()
-    for _ in range(100):                        # the owner can be told; also where it lives elsewhere
-        shown = json.loads(other.command("account", "show", accounts[0]["account"]))
-        if "applications" in shown:
-            break
-        time.sleep(0.05)
-    assert [a["key"] for a in shown["applications"]] == [key["access_key"]]
+    # The owner can be told; also where it lives elsewhere.
+    shown = wait_until(lambda: json.loads(other.command("account", "show", accounts[0]["account"])).get("applications"),
+                       "it was not noted")
+    assert [a["key"] for a in shown] == [key["access_key"]]
     assert "applications" not in json.loads(home.command("account", "show", home.account("CN")["account"]))
     listed = {k["key"]: k for k in json.loads(home.command("app", "key", "list", "--json"))}
     assert listed[key["access_key"]]["uses"] == len(lines)
@@ -97,15 +95,16 @@ def test_uses_are_logged_whatever_the_log_level(pair):
     account, key = home.account("CN"), grant(home)
     before = home.config.read_text()
     home.config.write_text(before + "log_level = error\n")
+    client = acting(home, key, account)
     try:
         home.process.send_signal(signal.SIGHUP)
         for used in range(1, 20):               # it is read again at some time soon
-            acting(home, key, account).list_buckets()
+            client.list_buckets()
             assert len(uses(home, key)) == used
             time.sleep(0.1)
     finally:
         home.config.write_text(before)
-        home.process.send_signal(signal.SIGHUP)
+        home.reload()
 
 
 def test_limits_of_an_application(pair):
@@ -222,10 +221,8 @@ def test_a_key_counts_where_it_was_granted_and_is_revoked_everywhere(pair, tmp_p
     told = home.command("app", "key", "revoke", key["access_key"])
     assert f"{home.name}\trevoked" in told and f"{other.name}\t" in told and f"{other.name}\trevoked" not in told
     other.start()
-    for _ in range(200):
-        if "revoked_ms" in next(k for k in json.loads(other.command("app", "key", "list", "--json")) if k["key"] == key["access_key"]):
-            break
-        time.sleep(0.1)
+    wait_until(lambda: "revoked_ms" in next(k for k in json.loads(other.command("app", "key", "list", "--json"))
+                                            if k["key"] == key["access_key"]), "it is not revoked")
     assert refused(acting(other, key, account).get_object, Bucket="photos", Key="k") == "InvalidAccessKeyId"
 
 

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from domicile import Region, free_ports
+from domicile import Region, free_ports, wait_until
 
 PAGE = b"""<!doctype html><title>page</title>
 <form id=form method=post enctype=multipart/form-data></form>
@@ -66,10 +66,10 @@ class Browser:
         self.session = ""
         options = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                             f"--user-data-dir={folder}"]}
-        for _ in range(200):
+        for _ in range(600):
             try:
                 made = self.call("POST", "", {"capabilities": {"alwaysMatch": {
-                    "acceptInsecureCerts": True, "goog:chromeOptions": options}}})
+                    "acceptInsecureCerts": True, "goog:chromeOptions": options, "timeouts": {"script": 120_000}}}})
                 break
             except ConnectionError:
                 time.sleep(0.1)
@@ -79,7 +79,7 @@ class Browser:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/session{self.session}{path}", method=method,
                                          data=json.dumps(body).encode() if body is not None else None)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=180) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as e:
             raise AssertionError(e.read().decode(errors="replace")[:1000]) from e
@@ -173,10 +173,7 @@ def test_a_form_uploads_and_goes_where_it_wants(browser, page, s3):
     post = s3.generate_presigned_post("shut", "forms/${filename}", Fields={"success_action_redirect": done},
                                       Conditions=[{"success_action_redirect": done}])
     browser.run("fill(arguments[0]); form.submit(); arguments[1]()", post)
-    for _ in range(100):
-        if browser.url().startswith(done):
-            break
-        time.sleep(0.1)
+    wait_until(lambda: browser.url().startswith(done), "it goes nowhere")
     key = "forms/café 1.txt"
     etag = s3.head_object(Bucket="shut", Key=key)["ETag"].replace('"', "%22")
     assert browser.url() == f"{done}?bucket=shut&key=forms%2Fcaf%C3%A9%201.txt&etag={etag}"
