@@ -4,6 +4,7 @@
  * that is busy elsewhere for a second.
  */
 #pragma once
+#include "clock.h"
 #include "fault_fixture.h"
 #include "fleet.h"
 
@@ -82,13 +83,7 @@ fast_wall_ms(void)
 	return fast.began_ms + atomic_load(&fast.passed_ms);
 }
 
-static inline void
-fast_random(void *out, size_t n)
-{
-	CHECK(getentropy(out, n) == 0);
-}
-
-static const struct host_ops fast_clock = { fast_wall_ms, fast_mono_ns, fast_random };
+static const struct host_ops fast_clock = { fast_wall_ms, fast_mono_ns, clock_random };
 
 /* --- the directory --- */
 

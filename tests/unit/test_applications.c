@@ -1,11 +1,8 @@
 /* Application keys: what they were granted for, and that a revoked one is dead, also after a start and
  * a rotation. */
+#include "clock.h"
 #include "service_fixture.h"
 
-#include <sys/random.h>
-#include <time.h>
-
-#include "base/host.h"
 #include "service/accounts_internal.h"
 #include "service/applications_internal.h"
 #include "vault/region.h"
@@ -38,6 +35,7 @@ setup(void **state)
 {
 	struct bench *b = calloc(1, sizeof(*b));
 
+	clock_ahead_ms = 0;
 	region_open(&b->region, false);
 	apps_open(b);
 	*state = b;
@@ -53,32 +51,6 @@ teardown(void **state)
 	region_close(&b->region);
 	free(b);
 	return 0;
-}
-
-static uint64_t ahead_ms;
-
-static uint64_t
-wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + ahead_ms;
-}
-
-static uint64_t
-mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void
-random_bytes(void *out, size_t n)
-{
-	CHECK(getrandom(out, n, 0) == (ssize_t)n);
 }
 
 static struct application_grant
@@ -260,32 +232,24 @@ a_key_of_another_region_is_the_same_here(void **state)
 static void
 a_key_ends(void **state)
 {
-	static const struct host_ops ops = { wall_ms, mono_ns, random_bytes };
 	struct bench *b = *state;
 	char key[APPLICATION_KEY_SIZE], secret[APPLICATION_SECRET_SIZE];
 
-	ahead_ms = 0;
-	host_replace(&ops);
 	make(b, key, secret);
 	check_works(b, key, secret);
-	ahead_ms = 61000;
+	clock_ahead_ms = 61000;
 	check_dead(b, key, ERR_DENIED);
-	ahead_ms = 0;
-	host_replace(NULL);
 }
 
 static void
 a_key_that_is_over_may_be_removed(void **state)
 {
-	static const struct host_ops ops = { wall_ms, mono_ns, random_bytes };
 	struct bench *b = *state;
 	char keys[3][APPLICATION_KEY_SIZE], secrets[3][APPLICATION_SECRET_SIZE];
 	struct application_grant g = grant();
 	struct err e = { 0 };
 	json_t *out;
 
-	ahead_ms = 0;
-	host_replace(&ops);
 	for (unsigned i = 0; i < 3; i++) {
 		keys[i][0] = secrets[i][0] = '\0';
 		g.expires_ms = host_wall_ms() + (i == 1 ? 60000 : 100 * APPLICATION_KEPT_MS);
@@ -295,11 +259,11 @@ a_key_that_is_over_may_be_removed(void **state)
 	json_decref(out);
 	for (unsigned i = 0; i < 3; i++)
 		CHECK(applications_remove(b->apps, keys[i], &e) < 0 && e.kind == ERR_STALE);
-	ahead_ms = 61000;
+	clock_ahead_ms = 61000;
 	CHECK_OK(applications_remove(b->apps, keys[1], &e), &e);
 	CHECK(applications_remove(b->apps, keys[1], &e) < 0 && e.kind == ERR_MISSING);
 	CHECK(applications_remove(b->apps, keys[0], &e) < 0 && e.kind == ERR_STALE);
-	ahead_ms = APPLICATION_KEPT_MS;
+	clock_ahead_ms = APPLICATION_KEPT_MS;
 	CHECK_OK(applications_remove(b->apps, keys[0], &e), &e);
 	for (unsigned round = 0; round < 2; round++) {
 		check_dead(b, keys[0], ERR_MISSING);
@@ -310,8 +274,6 @@ a_key_that_is_over_may_be_removed(void **state)
 		json_decref(out);
 		apps_restart(b);
 	}
-	ahead_ms = 0;
-	host_replace(NULL);
 }
 
 static void
@@ -440,36 +402,31 @@ version_of(struct bench *b, const struct account_id *id)
 static void
 an_account_is_told_of_its_applications_and_written_to_once_an_hour(void **state)
 {
-	static const struct host_ops ops = { wall_ms, mono_ns, random_bytes };
 	struct bench *b = *state;
 	char key[2][APPLICATION_KEY_SIZE], secret[APPLICATION_SECRET_SIZE];
 	struct account_credentials c[2];
 	uint64_t first, version;
 
-	ahead_ms = 0;
-	host_replace(&ops);
 	for (int i = 0; i < 2; i++) {
 		make(b, key[i], secret);
 		region_account(&b->region, BIT(SERVICE_FILES), &c[i]);
 	}
 	application_used(b->apps, key[0], &c[0].account);
 	first = last_used(b, &c[0].account, key[0]);
-	CHECK(first && first <= wall_ms());
+	CHECK(first && first <= clock_wall_ms());
 	version = version_of(b, &c[0].account);
-	ahead_ms = 50 * 60000;
+	clock_ahead_ms = 50 * 60000;
 	for (int i = 0; i < 100; i++)
 		application_used(b->apps, key[0], &c[0].account);
 	application_used(b->apps, key[1], &c[1].account);
 	CHECK(last_used(b, &c[1].account, key[1])); /* so the thread has been round */
 	CHECK(last_used(b, &c[0].account, key[0]) == first);
 	CHECK(version_of(b, &c[0].account) == version);
-	ahead_ms = 61 * 60000;
+	clock_ahead_ms = 61 * 60000;
 	application_used(b->apps, key[0], &c[0].account);
 	for (int i = 0; i < 3000 && last_used(b, &c[0].account, key[0]) == first; i++)
 		usleep(10000);
 	CHECK(last_used(b, &c[0].account, key[0]) > first);
-	ahead_ms = 0;
-	host_replace(NULL);
 }
 
 /* What an account that leaves had in memory goes with it, and a use that could not be written comes later. */
@@ -549,5 +506,6 @@ main(void)
 		TEST(a_damaged_record_is_left_out),
 	};
 
+	host_replace(&clock_ahead);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

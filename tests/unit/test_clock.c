@@ -18,7 +18,7 @@ jumping_wall_ms(void)
 static int
 setup(void **state)
 {
-	static const struct host_ops ops = { jumping_wall_ms, fast_mono_ns, fast_random };
+	static const struct host_ops ops = { jumping_wall_ms, fast_mono_ns, clock_random };
 
 	jump_ms = 0;
 	*state = pair_open_with(&ops);

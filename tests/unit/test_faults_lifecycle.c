@@ -1,5 +1,6 @@
 /* Whatever call of engine or chunks fails under it, what is due goes wholly or not at all, what is not due
  * stays, and what is left goes the next time. */
+#include "clock.h"
 #include "fault_fixture.h"
 
 #include "base/log.h"
@@ -9,31 +10,12 @@
 
 #define LARGE 70000
 
-static _Atomic uint64_t passed_ms;
 static uint8_t *old, *new;
-
-static uint64_t
-mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec + passed_ms * 1000000;
-}
 
 static uint64_t
 wall_ms(void)
 {
-	return 20000 * RULES_DAY_MS + passed_ms;
-}
-
-static void
-random_bytes(void *out, size_t n)
-{
-	uint8_t *b = out;
-
-	for (size_t i = 0; i < n; i++)
-		b[i] = (uint8_t)random();
+	return 20000 * RULES_DAY_MS + clock_ahead_ms;
 }
 
 static void
@@ -70,7 +52,7 @@ expire_later(struct files *f, struct err *e)
 
 	pthread_mutex_init(&l.lock, NULL);
 	host_cond_init(&l.changed);
-	passed_ms += RULES_DAY_MS;
+	clock_ahead_ms += RULES_DAY_MS;
 	r = lifecycle_round(&l, e);
 	pthread_cond_destroy(&l.changed);
 	pthread_mutex_destroy(&l.lock);
@@ -104,7 +86,7 @@ prepare_object(struct files *f)
 	object_info_free(&out);
 	put(f, "photos", "kept", new, LARGE);
 	set_rule(f, (struct rule){ .days = 1, .prefix = prefix, .tags = tag });
-	passed_ms += 3 * RULES_DAY_MS;
+	clock_ahead_ms += 3 * RULES_DAY_MS;
 }
 
 static bool
@@ -195,7 +177,7 @@ rules_never_come_without_their_record(void **state)
 int
 main(void)
 {
-	const struct host_ops clock = { wall_ms, mono_ns, random_bytes };
+	const struct host_ops clock = { wall_ms, clock_mono_ns, clock_random };
 	const struct CMUnitTest tests[] = {
 		FAULT_TEST(an_object_goes_wholly_or_stays),
 		FAULT_TEST(rules_never_come_without_their_record),

@@ -1,40 +1,16 @@
 /* test_files_lock.c - what is locked can't be removed, by nobody's request and by no clock. */
+#include "clock.h"
 #include "service_fixture.h"
-
-#include <time.h>
 
 #define DAY_MS ((uint64_t)24 * 3600 * 1000)
 
 static struct region region;
 static _Atomic int64_t put_forward_ms; /* the clock, by hand */
-static _Atomic uint64_t passed_ms;     /* time that went by */
-
-static uint64_t
-mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec + passed_ms * 1000000;
-}
 
 static uint64_t
 wall_ms(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + put_forward_ms) +
-	    passed_ms;
-}
-
-static void
-random_bytes(void *out, size_t n)
-{
-	uint8_t *b = out;
-
-	for (size_t i = 0; i < n; i++)
-		b[i] = (uint8_t)random();
+	return (uint64_t)((int64_t)clock_wall_ms() + put_forward_ms);
 }
 
 static struct files
@@ -163,9 +139,9 @@ a_clock_put_forward_unlocks_nothing_and_time_does(void **state)
 	put_forward_ms += (int64_t)(400 * DAY_MS);
 	CHECK(remove_version(&f, version, false) == ERR_DENIED);
 	put_forward_ms -= (int64_t)(400 * DAY_MS);
-	passed_ms += 2 * DAY_MS;
+	clock_ahead_ms += 2 * DAY_MS;
 	CHECK(remove_version(&f, version, false) == ERR_DENIED);
-	passed_ms += 2 * DAY_MS;
+	clock_ahead_ms += 2 * DAY_MS;
 	CHECK(remove_version(&f, version, false) == ERR_NONE);
 }
 
@@ -182,9 +158,9 @@ a_clock_put_back_shortens_no_retention(void **state)
 	put_forward_ms -= (int64_t)(400 * DAY_MS);
 	put_locked(&f, NULL, version);
 	put_forward_ms += (int64_t)(400 * DAY_MS); /* set right */
-	passed_ms += 2 * DAY_MS;
+	clock_ahead_ms += 2 * DAY_MS;
 	CHECK(remove_version(&f, version, false) == ERR_DENIED);
-	passed_ms += 2 * DAY_MS;
+	clock_ahead_ms += 2 * DAY_MS;
 	CHECK(remove_version(&f, version, false) == ERR_NONE);
 }
 
@@ -224,7 +200,7 @@ other_buckets_have_no_locks(void **state)
 int
 main(void)
 {
-	const struct host_ops clock = { wall_ms, mono_ns, random_bytes };
+	const struct host_ops clock = { wall_ms, clock_mono_ns, clock_random };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(retention_is_lengthened_by_anybody_and_shortened_by_few),
 		cmocka_unit_test(a_lock_outlives_overwriting_removing_and_its_bucket),

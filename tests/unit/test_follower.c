@@ -1,4 +1,5 @@
 /* What a standby says that it has done, it has done. The node that it follows is played here. */
+#include "clock.h"
 #include "fleet.h"
 
 #include "base/host.h"
@@ -17,8 +18,7 @@
 #define WAIT_MS 30000
 
 static const struct vault_id mara = { { { 0x10 } }, SERVICE_FILES };
-static bool may_mount;              /* in a namespace of our own */
-static _Atomic uint64_t forward_ms; /* the clock, by hand */
+static bool may_mount; /* in a namespace of our own */
 
 /* Folders, and how often they were synced. */
 static struct {
@@ -40,27 +40,9 @@ fsync(int fd)
 }
 
 static uint64_t
-mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec + forward_ms * 1000000;
-}
-
-static uint64_t
 wall_ms(void)
 {
 	return (uint64_t)time(NULL) * 1000;
-}
-
-static void
-random_bytes(void *out, size_t n)
-{
-	uint8_t *b = out;
-
-	for (size_t i = 0; i < n; i++)
-		b[i] = (uint8_t)random();
 }
 
 /* A standby, and the node's end of its stream. */
@@ -265,7 +247,7 @@ a_chunk_that_stays_is_not_said_to_be_gone(void **state)
 		        drops ? CHANGE_DROP : CHANGE_DELETE, mara, { key, sizeof(key) }, { 0 } });
 		for (int i = 0; i < 4; i++) {
 			CHECK(tell_number(&p, SHIP_COMPACT, p.next).compacted == 0);
-			forward_ms += 10000;
+			clock_ahead_ms += 10000;
 			if (i == 1) { /* a start begins anew, and owes it again */
 				stop(&p);
 				CHECK(start(&p) == p.next);
@@ -361,7 +343,7 @@ a_chunk_that_is_there_is_said_to_be_so_when_its_name_is_durable(void **state)
 int
 main(void)
 {
-	const struct host_ops clock = { wall_ms, mono_ns, random_bytes };
+	const struct host_ops clock = { wall_ms, clock_mono_ns, clock_random };
 	const struct CMUnitTest tests[] = {
 		TEST_IN_DIR(a_chunk_that_stays_is_not_said_to_be_gone),
 		TEST_IN_DIR(a_store_that_takes_anothers_place_is_not_compacted),

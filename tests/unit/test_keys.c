@@ -1,10 +1,7 @@
 /* Several access keys an account: what they are limited to, how long they work, and that a revoked one is dead. */
+#include "clock.h"
 #include "service_fixture.h"
 
-#include <sys/random.h>
-#include <time.h>
-
-#include "base/host.h"
 #include "service/accounts_internal.h"
 #include "service/gate.h"
 
@@ -13,6 +10,7 @@ setup(void **state)
 {
 	struct region *r = calloc(1, sizeof(*r));
 
+	clock_ahead_ms = 0;
 	region_open(r, false);
 	*state = r;
 	return 0;
@@ -24,33 +22,6 @@ teardown(void **state)
 	region_close(*state);
 	free(*state);
 	return 0;
-}
-
-/* The clock, which tests put forward. */
-static uint64_t ahead_ms;
-
-static uint64_t
-wall_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000 + ahead_ms;
-}
-
-static uint64_t
-mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void
-random_bytes(void *out, size_t n)
-{
-	CHECK(getrandom(out, n, 0) == (ssize_t)n);
 }
 
 /* A call; takes over what is put into IN besides the account. */
@@ -256,7 +227,6 @@ there_is_a_ceiling_of_keys(void **state)
 static void
 an_expired_key_is_refused_and_listed(void **state)
 {
-	static const struct host_ops ops = { wall_ms, mono_ns, random_bytes };
 	struct region *r = *state;
 	struct account_credentials c;
 	struct key_scope s;
@@ -264,13 +234,12 @@ an_expired_key_is_refused_and_listed(void **state)
 	struct err e;
 	json_t *out;
 
-	host_replace(&ops);
-	ahead_ms = 0;
 	region_account(r, ALL_SERVICES, &c);
-	make(r, &c.account, json_pack("{s:I}", "expires_ms", (json_int_t)wall_ms() + 60000), key);
+	make(r, &c.account, json_pack("{s:I}", "expires_ms", (json_int_t)clock_wall_ms() + 60000),
+	    key);
 	CHECK_OK(use(r, key, &s, &e), &e);
 	CHECK(!key_scope_is_limited(&s) && s.expires_ms);
-	ahead_ms = 61000;
+	clock_ahead_ms = 61000;
 	CHECK(use(r, key, &s, &e) < 0 && e.kind == ERR_DENIED);
 	access_forget(r->node.access, &c.account);
 	CHECK(use(r, key, &s, &e) < 0 && e.kind == ERR_DENIED);
@@ -278,8 +247,6 @@ an_expired_key_is_refused_and_listed(void **state)
 	CHECK(json_is_true(
 	    json_object_get(json_array_get(json_object_get(out, "keys"), 1), "expired")));
 	json_decref(out);
-	ahead_ms = 0;
-	host_replace(NULL);
 }
 
 /* Someone has the keys of an account: the operator suspends it, takes them back, and lets it work again. */
@@ -387,5 +354,6 @@ main(void)
 		TEST(what_can_not_be_a_key_is_refused),
 	};
 
+	host_replace(&clock_ahead);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

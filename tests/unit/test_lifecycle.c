@@ -1,7 +1,6 @@
 /* What a bucket's lifecycle rules say goes when its day has come, nothing else, and at the home alone. */
+#include "clock.h"
 #include "service_fixture.h"
-
-#include <time.h>
 
 #include "service/lifecycle_internal.h"
 #include "service/rules.h"
@@ -15,30 +14,11 @@
 static struct region region;
 static struct lifecycle lifecycle;
 static _Atomic int64_t put_forward_ms; /* the clock, by hand */
-static _Atomic uint64_t passed_ms;     /* time that went by */
-
-static uint64_t
-mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec + passed_ms * 1000000;
-}
 
 static uint64_t
 wall_ms(void)
 {
-	return BEGIN_MS + (uint64_t)((int64_t)passed_ms + put_forward_ms);
-}
-
-static void
-random_bytes(void *out, size_t n)
-{
-	uint8_t *b = out;
-
-	for (size_t i = 0; i < n; i++)
-		b[i] = (uint8_t)random();
+	return BEGIN_MS + (uint64_t)((int64_t)clock_ahead_ms + put_forward_ms);
 }
 
 /* --- rules --- */
@@ -87,7 +67,7 @@ pass_days(unsigned days)
 {
 	uint64_t now = host_wall_ms();
 
-	passed_ms += (now / DAY_MS + days) * DAY_MS - now;
+	clock_ahead_ms += (now / DAY_MS + days) * DAY_MS - now;
 }
 
 /* --- what is there --- */
@@ -216,10 +196,10 @@ an_object_goes_at_the_midnight_after_its_days(void **state)
 	look();
 	CHECK(is_there(&f, "photos", "k") && is_there(&f, "photos", "l"));
 	put(&f, "photos", "l", "new", 3);
-	passed_ms += DAY_MS - 1;
+	clock_ahead_ms += DAY_MS - 1;
 	look();
 	CHECK(is_there(&f, "photos", "k"));
-	passed_ms += 1;
+	clock_ahead_ms += 1;
 	look();
 	CHECK(!is_there(&f, "photos", "k") && is_there(&f, "photos", "l"));
 	CHECK(chunks_become(&f, SERVICE_FILES, 0));
@@ -680,7 +660,7 @@ a_key_may_have_any_number_of_versions(void **state)
 int
 main(void)
 {
-	const struct host_ops clock = { wall_ms, mono_ns, random_bytes };
+	const struct host_ops clock = { wall_ms, clock_mono_ns, clock_random };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_object_goes_at_the_midnight_after_its_days),
 		cmocka_unit_test(a_date_is_for_all_that_is_there_from_then_on),

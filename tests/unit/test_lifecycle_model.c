@@ -1,9 +1,8 @@
 /* Random rules over random histories, against a model that knows of versions, rules and midnights what S3's
  * documentation says, in the plainest form: lists, strings, the C library's calendar.
  */
+#include "clock.h"
 #include "service_fixture.h"
-
-#include <time.h>
 
 #include "base/log.h"
 #include "service/lifecycle_internal.h"
@@ -19,31 +18,12 @@
 
 static struct region region;
 static struct lifecycle lifecycle;
-static _Atomic uint64_t passed_ms;
 static uint64_t seed_now;
-
-static uint64_t
-mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec + passed_ms * 1000000;
-}
 
 static uint64_t
 wall_ms(void)
 {
-	return BEGIN_MS + passed_ms;
-}
-
-static void
-random_bytes(void *out, size_t n)
-{
-	uint8_t *b = out;
-
-	for (size_t i = 0; i < n; i++)
-		b[i] = (uint8_t)random();
+	return BEGIN_MS + clock_ahead_ms;
 }
 
 /* Not the one above, which other threads use as well. */
@@ -388,11 +368,11 @@ run_history(unsigned seed)
 				put_one(&f, k);
 			else
 				remove_one(&f, k);
-			passed_ms += 1 + below(DAY_MS / 4);
+			clock_ahead_ms += 1 + below(DAY_MS / 4);
 		}
 		/* Sometimes to the very midnight, or just before. */
-		passed_ms += below(3) ? below(2 * DAY_MS)
-		                      : DAY_MS - host_wall_ms() % DAY_MS - below(2);
+		clock_ahead_ms += below(3) ? below(2 * DAY_MS)
+		                           : DAY_MS - host_wall_ms() % DAY_MS - below(2);
 		look_at_both(&f);
 		compare(&f, seed, turn);
 	}
@@ -410,7 +390,7 @@ what_goes_is_what_the_rules_say(void **state)
 int
 main(void)
 {
-	const struct host_ops clock = { wall_ms, mono_ns, random_bytes };
+	const struct host_ops clock = { wall_ms, clock_mono_ns, clock_random };
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_goes_is_what_the_rules_say),
 	};
