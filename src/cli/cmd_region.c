@@ -206,6 +206,7 @@ add_limits(struct buf *out)
 	    "# engine_write_buffer = 16 MiB\n"
 	    "# hold = 30 s                # a request waits at most this long for a move to end\n"
 	    "# read_lease = 2 s           # an old home goes on reading this long while the move is settled\n"
+	    "# linger = 1 h               # a slow read or upload may go on this long after its account has moved\n"
 	    "# scrub = 7 d                # all that is kept is read again in about that time; or off\n"
 	    "# scrub_rate = 8 MiB         # and no faster than that a second\n"
 	    "# threads = 2                # of HTTP; as many as there are cores\n"

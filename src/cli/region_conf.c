@@ -142,6 +142,7 @@ read_limits(struct region_conf *c, struct err *e)
 	        &c->engine_write_buffer, e) < 0 ||
 	    conf_ms(f, "", "hold", 30000, 100, 600000, &c->hold_ms, e) < 0 ||
 	    conf_ms(f, "", "read_lease", 2000, 0, 60000, &c->read_lease_ms, e) < 0 ||
+	    conf_ms(f, "", "linger", 3600000, 1000, 86400000, &c->linger_ms, e) < 0 ||
 	    conf_count(f, "", "workers", 0, 4, 4096, &c->workers, e) < 0 ||
 	    conf_count(f, "", "threads", 0, 1, 256, &c->threads, e) < 0 ||
 	    conf_count(f, "", "connections", 0, 16, 1000000, &c->connections, e) < 0 ||

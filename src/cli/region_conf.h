@@ -32,7 +32,7 @@ struct region_conf {
 	uint64_t vaults_open, vaults_memory, engine_cache, engine_write_buffer;
 	struct quota_limit quota; /* of accounts that have none of their own */
 	uint64_t account_buckets; /* in each service; 0: any */
-	uint64_t hold_ms, read_lease_ms;
+	uint64_t hold_ms, read_lease_ms, linger_ms;
 	const char *standby; /* HOST:PORT of the standby's stream listener; NULL: none */
 	bool standby_waits;
 	uint64_t standby_lease_ms, standby_keep;

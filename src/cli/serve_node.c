@@ -201,6 +201,7 @@ open_vaults(struct serving *s, struct err *e)
 		.flusher = n->flusher,
 		.hold_ms = s->conf.hold_ms,
 		.read_lease_ms = s->conf.read_lease_ms,
+		.linger_ms = s->conf.linger_ms,
 	};
 
 	n->pool = pool_open(&pool, e);

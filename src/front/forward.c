@@ -34,7 +34,7 @@
 
 struct passing {
 	struct request *r;
-	struct upload *upload;
+	bool is_decoded; /* the body comes as it was meant, not as it was sent */
 	struct curl_slist *headers;
 	struct span collected;
 	bool is_collected; /* the body is in memory */
@@ -284,12 +284,10 @@ answer_bytes(char *from, size_t one, size_t n, void *arg)
 static ssize_t
 body_next(struct passing *p, char *to, size_t n, struct err *e)
 {
-	uint64_t held = p->upload ? upload_bytes(p->upload) : 0;
 	size_t left = p->collected.len - (size_t)p->sent;
 
 	if (!p->is_collected)
-		return p->sent < held ? upload_read(p->upload, p->sent, to, n, e)
-		                      : request_read(p->r, to, n, e);
+		return request_read(p->r, to, n, e);
 	n = n < left ? n : left;
 	if (n)
 		memcpy(to, p->collected.data + p->sent, n);
@@ -366,11 +364,11 @@ body_length(const struct passing *p)
 	struct request *r = p->r;
 	const char *sha = request_header(r, "x-amz-content-sha256");
 
-	if (p->upload && sha && !strncmp(sha, "STREAMING-", 10))
+	if (p->is_decoded && sha && !strncmp(sha, "STREAMING-", 10))
 		return number_or_unknown(request_header(r, "x-amz-decoded-content-length"));
-	if (!p->upload && p->is_collected)
+	if (p->is_collected)
 		return p->collected.len;
-	if (!p->upload && !has_request_body(r))
+	if (!p->is_decoded && !has_request_body(r))
 		return 0;
 	return request_length(r);
 }
@@ -430,7 +428,7 @@ copy_header(void *arg, const char *name, const char *value)
 	if (is_among(name, ours, ARRAY_LEN(ours)) || (is_hop && r->is_peer))
 		return;
 	if (!strncasecmp(name, "x-domicile-", 11) && strcasecmp(name, "x-domicile-account") != 0 &&
-	    (!r->is_peer || (c->p->upload && !is_of_hop)))
+	    (!r->is_peer || (c->p->is_decoded && !is_of_hop)))
 		return;
 	c->has_accept |= !strcasecmp(name, "accept");
 	c->failed |= *value ? add_line(c->p, "%s%s: %s", before, name, value)
@@ -455,7 +453,7 @@ make_headers(struct passing *p, struct err *e)
 	c.failed |= add_line(p, "x-domicile-hops: %d", (hops ? atoi(hops) : 0) + 1);
 	if (r->is_counted)
 		c.failed |= add_line(p, "x-domicile-counted: 1");
-	if (p->upload) {
+	if (p->is_decoded) {
 		c.failed |= add_line(p, "x-domicile-decoded: 1");
 		if (length) /* it may be signed, and what we send may be shorter */
 			c.failed |= add_line(p, "x-domicile-length: %s", length);
@@ -467,7 +465,7 @@ static void
 set_method(struct passing *p, CURL *easy)
 {
 	struct request *r = p->r;
-	bool has_body = p->upload || has_request_body(r);
+	bool has_body = p->is_decoded || has_request_body(r);
 
 	if (!strcmp(r->method, "HEAD")) {
 		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
@@ -566,7 +564,7 @@ handle_give(const struct peers *peers, const char *region, CURL *easy)
 /* --- all together --- */
 
 static struct passing *
-passing_new(struct request *r, struct upload *u, struct err *e)
+passing_new(struct request *r, bool is_decoded, struct err *e)
 {
 	struct passing *p = calloc(1, sizeof *p);
 
@@ -575,9 +573,9 @@ passing_new(struct request *r, struct upload *u, struct err *e)
 		return NULL;
 	}
 	p->r = r;
-	p->upload = u;
+	p->is_decoded = is_decoded;
 	p->collected = request_body(r);
-	p->is_collected = !u && p->collected.len;
+	p->is_collected = !is_decoded && p->collected.len;
 	p->to_send = body_length(p);
 	atomic_init(&p->refs, 1);
 	pthread_mutex_init(&p->lock, NULL);
@@ -614,7 +612,7 @@ perform(struct passing *p, const char *region, bool *was_sent, struct err *e)
 
 int
 forward_request(
-    struct request *r, const char *region, struct upload *u, bool *was_sent, struct err *e)
+    struct request *r, const char *region, bool is_decoded, bool *was_sent, struct err *e)
 {
 	struct peer_region known;
 	struct passing *p;
@@ -623,7 +621,7 @@ forward_request(
 	*was_sent = false;
 	if (!r->node->peers || !peers_find(r->node->peers, region, &known))
 		return err_set(e, ERR_PEER, "region %s is not known", region);
-	p = passing_new(r, u, e);
+	p = passing_new(r, is_decoded, e);
 	if (!p)
 		return -1;
 	rc = make_headers(p, e);

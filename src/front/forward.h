@@ -9,8 +9,6 @@
 #include <strings.h>
 #include "front/request.h"
 
-struct upload;
-
 /* Before the names of the client's headers that are about its connection only: "x-domicile-hop-expect". */
 #define FORWARD_HOP "x-domicile-hop-"
 
@@ -27,14 +25,13 @@ forward_is_hop(const char *name, size_t n)
 	return false;
 }
 
-/* Sends r to REGION's peer listener and makes its answer r's. What UPLOAD holds already (may be NULL) is
- * sent first, then the rest of the body; then the body is sent decoded, with
- * x-domicile-decoded: 1, and the home takes the streaming signature as checked; x-domicile-length
- * is then the Content-Length that the client sent and may have signed. Returns when the transfer is
+/* Sends r to REGION's peer listener and makes its answer r's. IS_DECODED: what request_read gives is the body
+ * decoded. The home is told so (x-domicile-decoded: 1) and takes the streaming signature as checked;
+ * x-domicile-length is then the Content-Length that the client sent and may have signed. Returns when the transfer is
  * over; the answer has begun by then (response_begin). ERR_PEER: nothing was answered; with *WAS_SENT
  * the home may have done what was asked, so it must not be asked of anyone again. */
 must_check
 int forward_request(
-    struct request *r, const char *region, struct upload *u, bool *was_sent, struct err *e);
+    struct request *r, const char *region, bool is_decoded, bool *was_sent, struct err *e);
 /* Answer 307 with the home's S3 address. */
 void forward_redirect(struct request *r, const char *s3_url);

@@ -591,6 +591,26 @@ find_newer_home(struct s3_call *c)
 	return true;
 }
 
+ssize_t
+s3_carry(struct s3_call *c, uint64_t at, void *p, size_t n, struct err *e)
+{
+	uint64_t held = c->upload ? upload_bytes(c->upload) : 0;
+	ssize_t got = at < held ? upload_read(c->upload, at, p, n, e) : 0;
+
+	if (!c->upload || got < 0 || at + (uint64_t)got < held)
+		return got;
+	upload_close(take(&c->upload));
+	gate_leave(c->r->node, &c->pass);
+	return got;
+}
+
+/* request_again_fn */
+static ssize_t
+upload_again(void *arg, uint64_t at, void *p, size_t n, struct err *e)
+{
+	return s3_carry(arg, at, p, n, e);
+}
+
 /* A body that was streamed is gone; the client sends it again, and follow knows where to then. So does
  * one whose write may have been carried out: it may have moved on with the account since, and would be
  * carried out twice. */
@@ -598,15 +618,17 @@ static int
 pass_on(struct s3_call *c, struct err *e)
 {
 	struct request *r = c->r;
-	struct upload *u = c->is_stream && !c->form ? c->upload : NULL;
+	bool is_decoded = c->is_stream && !c->form && c->upload;
 	bool is_read = !strcmp(r->method, "GET") || !strcmp(r->method, "HEAD"), was_sent;
 
-	if (forward_request(r, c->to, u, &was_sent, e) == 0)
+	if (is_decoded)
+		request_read_again(r, upload_again, c);
+	if (forward_request(r, c->to, is_decoded, &was_sent, e) == 0)
 		return 0;
 	routes_forget(r->node->routes, &r->account);
 	if (e->kind != ERR_PEER || (was_sent && !is_read) || !find_newer_home(c) || s3_is_stream(r))
 		return -1;
-	return forward_request(r, c->to, u, &was_sent, e);
+	return forward_request(r, c->to, is_decoded, &was_sent, e);
 }
 
 /* A name below the other region's domain, if it has one; else the bucket goes into the path. */

@@ -8,8 +8,8 @@
 #include "base/log.h"
 #include "front/xml.h"
 
-/* A large answer under way. The account is not erased here before it is through, unless it is removed
- * altogether: then the answer breaks off, however slowly its client takes it. */
+/* A large answer under way. The account is not erased here before it is through; where that takes too long,
+ * or the account is removed altogether, the answer breaks off. */
 struct reading {
 	struct node *node;
 	struct account_id account;
@@ -26,7 +26,7 @@ reading_read(void *arg, uint64_t at, void *p, size_t n)
 	struct err e = { 0 };
 	ssize_t got;
 
-	if (at >= g->n || gate_is_removed(g->node, &g->account))
+	if (at >= g->n || gate_is_over(g->node, &g->account))
 		return -1;
 	if (n > g->n - at)
 		n = g->n - at;

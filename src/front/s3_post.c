@@ -442,14 +442,14 @@ read_again(void *arg, uint64_t at, void *p, size_t n, struct err *e)
 {
 	struct s3_call *c = arg;
 	struct span before = form_before(c->form);
-	uint64_t file = c->upload ? upload_bytes(c->upload) : 0;
-
 	if (at < before.len)
 		return from_span(before, at, p, n);
 	at -= before.len;
-	if (at < file)
-		return upload_read(c->upload, at, p, n, e);
-	return from_span(form_behind(c->form), at - file, p, n);
+	if (c->upload)
+		c->carried = upload_bytes(c->upload);
+	if (at < c->carried)
+		return s3_carry(c, at, p, n, e);
+	return from_span(form_behind(c->form), at - c->carried, p, n);
 }
 
 void

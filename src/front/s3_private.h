@@ -64,6 +64,7 @@ struct s3_call {
 	struct upload *upload;
 	struct form *form;           /* a browser's; NULL: no form */
 	uint64_t form_min, form_max; /* bytes of its file */
+	uint64_t carried;            /* of them: held here when it was passed on */
 	struct buf cors;             /* header lines that the answer shall have besides */
 
 	/* What becomes of it when the operation returns -1; all empty: an error answer by kind. */
@@ -80,6 +81,10 @@ int s3_write_begin(struct s3_call *c, struct err *e);
 void s3_write_end(struct s3_call *c);
 /* Whether the account has left while its upload is arriving; then the call is set up to follow. */
 bool s3_has_moved(struct s3_call *c);
+/* What the call's upload holds, at AT: 0 behind it. With the last of it the upload is closed and the gate
+ * left, so that the erasure here does not wait for what is still to come. */
+must_check
+ssize_t s3_carry(struct s3_call *c, uint64_t at, void *p, size_t n, struct err *e);
 
 /* s3.c: the table of operations, for tests. */
 const struct s3_operation *s3_operations(size_t *n);

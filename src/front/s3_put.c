@@ -238,12 +238,24 @@ receive_bytes(struct receiving *g, const uint8_t *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* A body that another region could take over in its middle: nothing is left to check but what the
- * home checks itself. */
-static bool
-can_follow(const struct receiving *g)
+/* After a piece: whether the account is still here, or has left long enough ago that its erasure waits for
+ * this body. Another region could take over in the middle of one where nothing is left to check but what
+ * the home checks itself. */
+static int
+check_home(struct receiving *g, struct err *e)
 {
-	return !g->chunked && upload_bytes(g->c->upload) - g->looked_at >= LOOK_EVERY_BYTES;
+	struct s3_call *c = g->c;
+	bool is_over = gate_is_over(c->r->node, &c->r->account);
+
+	if (!g->chunked &&
+	    (is_over || upload_bytes(c->upload) - g->looked_at >= LOOK_EVERY_BYTES)) {
+		g->looked_at = upload_bytes(c->upload);
+		if (s3_has_moved(c))
+			return err_set(e, ERR_STALE, "lives elsewhere");
+	}
+	return is_over
+	    ? s3_refuse(c, e, 503, "SlowDown", "the account does not live here any more; try again")
+	    : 0;
 }
 
 /* What follows a form's file does not count. */
@@ -263,15 +275,8 @@ receive_pieces(struct receiving *g, struct err *e)
 	if (c->form && receive_bytes(g, NULL, 0, e) < 0)
 		return -1;
 	while (!is_over(c) && (n = request_read(c->r, g->bytes, READ_BYTES, e)) > 0) {
-		if (receive_bytes(g, g->bytes, (size_t)n, e) < 0)
+		if (receive_bytes(g, g->bytes, (size_t)n, e) < 0 || check_home(g, e) < 0)
 			return -1;
-		if (gate_is_removed(c->r->node, &c->r->account))
-			return s3_refuse(c, e, 403, "AccessDenied", "the account is being removed");
-		if (can_follow(g)) {
-			g->looked_at = upload_bytes(c->upload);
-			if (s3_has_moved(c))
-				return err_set(e, ERR_STALE, "lives elsewhere");
-		}
 	}
 	if (n < 0)
 		return s3_refuse(c, e, 400, "IncompleteBody", "the body stopped coming");

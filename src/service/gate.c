@@ -91,9 +91,7 @@ gate_leave(struct node *n, struct gate_pass *pass)
 }
 
 bool
-gate_is_removed(struct node *n, const struct account_id *id)
+gate_is_over(struct node *n, const struct account_id *id)
 {
-	struct home home;
-
-	return n->homes && homes_get(n->homes, id, &home, NULL) == 1 && home.state == HOME_REMOVING;
+	return n->homes && homes_is_over(n->homes, id);
 }

@@ -47,6 +47,6 @@ int gate_wait(struct node *n, const struct account_id *id, enum gate_how how,
     enum gate_answer *answer, struct gate_pass *pass, struct err *e);
 /* A pass that is not inside is fine. */
 void gate_leave(struct node *n, struct gate_pass *pass);
-/* Whether the account ID, which the caller is inside of, is being removed. Its erasure waits for who is inside,
- * so nothing that a client may draw out goes on then. */
-bool gate_is_removed(struct node *n, const struct account_id *id);
+/* Whether the account ID, which the caller is inside of, is being removed, or has moved a while ago
+ * (homes_is_over). Its erasure waits for who is inside, so nothing that a client may draw out goes on then. */
+bool gate_is_over(struct node *n, const struct account_id *id);

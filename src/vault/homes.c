@@ -261,6 +261,8 @@ publish(struct homes *h, struct item *i, const struct home *home)
 			x->read_until_ms = 0;
 			x->is_read_closed = false;
 		}
+		if (home->state == HOME_MOVED && x->home.state != HOME_MOVED)
+			x->moved_ms = host_mono_ms();
 		if (home->state != HOME_HERE)
 			x->pace_us = 0;
 		/* The delay is set before the state that it is about. */

@@ -55,6 +55,7 @@ struct homes_config {
 	struct flusher *flusher;
 	uint64_t hold_ms;       /* a request waits at most this long at the gate (30 s) */
 	uint64_t read_lease_ms; /* how long a fenced home goes on reading after homes_seal */
+	uint64_t linger_ms;     /* how long who is inside may go on once the account has moved */
 };
 /* Restarting: fenced and prepared accounts are as they were; reads of fenced accounts wait until
  * the move is resolved (the lease is over). */
@@ -152,6 +153,9 @@ bool homes_is_delaying(struct homes *h, const struct account_id *id);
 void homes_pace(struct homes *h, const struct account_id *id, uint64_t pace_us);
 /* Requests of any kind that are inside: erasure waits until it is 0. */
 unsigned homes_inside(struct homes *h, const struct account_id *id);
+/* Whether who is inside has to break off what a client may draw out: the account is being removed, or has
+ * moved linger_ms ago. */
+bool homes_is_over(struct homes *h, const struct account_id *id);
 /* How many requests had to wait at this account's gate since this was last asked. */
 unsigned homes_waited(struct homes *h, const struct account_id *id);
 /* Requests inside, over all accounts: a cheap measure of how busy the node is. */

@@ -382,6 +382,23 @@ homes_inside(struct homes *h, const struct account_id *id)
 	return n;
 }
 
+bool
+homes_is_over(struct homes *h, const struct account_id *id)
+{
+	struct stripe *s = gate_stripe(h, id);
+	bool is_over = false;
+	struct entry *x;
+
+	pthread_mutex_lock(&s->lock);
+	HASH_FIND(hh, s->entries, id, sizeof(*id), x);
+	if (x && x->home.state == HOME_MOVED)
+		is_over = host_mono_ms() - x->moved_ms >= h->c.linger_ms;
+	else if (x)
+		is_over = x->home.state == HOME_REMOVING;
+	pthread_mutex_unlock(&s->lock);
+	return is_over;
+}
+
 unsigned
 homes_waited(struct homes *h, const struct account_id *id)
 {

@@ -28,6 +28,7 @@ struct entry {
 	unsigned pins;       /* threads that wait for it on the stripe's condition */
 
 	uint64_t read_until_ms; /* fenced: the read lease; 0: not sealed */
+	uint64_t moved_ms;      /* when it was seen to have moved; 0: before it was read */
 	uint64_t write_from_ms; /* 0: now */
 	uint64_t pace_us;
 	uint64_t pace_write_ns; /* when the next write may enter */

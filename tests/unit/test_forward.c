@@ -18,16 +18,10 @@ static _Atomic int home_freed, failed_kind, with_upload;
 
 static uint8_t held[100000];
 
-uint64_t
-upload_bytes(const struct upload *u)
+static ssize_t
+read_held(void *arg, uint64_t offset, void *p, size_t n, struct err *e)
 {
-	return u ? sizeof held : 0;
-}
-
-ssize_t
-upload_read(struct upload *u, uint64_t offset, void *p, size_t n, struct err *e)
-{
-	(void)u, (void)e;
+	(void)arg, (void)e;
 	if (n > sizeof held - offset)
 		n = sizeof held - offset;
 	memcpy(p, held + offset, n);
@@ -170,8 +164,9 @@ away_handle(struct request *r)
 		forward_redirect(r, "https://home:9000");
 		return HANDLE_DONE;
 	}
-	if (forward_request(r, to ? to : "sg",
-	        atomic_load(&with_upload) ? (struct upload *)1 : NULL, &was_sent, &e) < 0) {
+	if (atomic_load(&with_upload))
+		request_read_again(r, read_held, NULL);
+	if (forward_request(r, to ? to : "sg", atomic_load(&with_upload), &was_sent, &e) < 0) {
 		atomic_store(&failed_kind, (int)e.kind);
 		served_fail(r, 0, &e);
 	}

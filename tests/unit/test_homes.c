@@ -8,6 +8,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#define LINGER_MS 60
+
 struct place {
 	struct engine *engine;
 	struct engine *inner;
@@ -23,6 +25,7 @@ reopen(struct place *p, uint64_t hold_ms, uint64_t lease_ms)
 		.flusher = p->flusher,
 		.hold_ms = hold_ms,
 		.read_lease_ms = lease_ms,
+		.linger_ms = LINGER_MS,
 	};
 	struct err e;
 
@@ -253,6 +256,48 @@ static void
 random_bytes(void *out, size_t n)
 {
 	CHECK(getentropy(out, n) == 0);
+}
+
+static void
+who_is_inside_has_a_while_after_the_move(void **state)
+{
+	enum enter_answer answer;
+	struct home_pass read;
+	uint64_t began_ms;
+	struct place p;
+	struct home h;
+	struct err e;
+
+	(void)state;
+	place_open(&p);
+	h = make_here(&p);
+	CHECK_OK(homes_enter(p.homes, &h.account, ENTER_READ, &answer, &read, NULL, &e), &e);
+	CHECK(fence(&p, &h, 100) == 0);
+	usleep(2 * LINGER_MS * 1000);
+	CHECK(!homes_is_over(p.homes, &h.account));
+	began_ms = host_mono_ms();
+	CHECK(set(&p, &h, HOME_MOVED) == 0);
+	while (!homes_is_over(p.homes, &h.account))
+		usleep(1000);
+	CHECK(host_mono_ms() - began_ms >= LINGER_MS);
+	homes_leave(p.homes, &read);
+	place_close(&p);
+}
+
+static void
+nobody_inside_outlasts_a_removal(void **state)
+{
+	struct place p;
+	struct home h;
+
+	(void)state;
+	place_open(&p);
+	h = make_here(&p);
+	CHECK(ask(&p, &h, ENTER_READ) == ENTER_GO);
+	CHECK(!homes_is_over(p.homes, &h.account));
+	CHECK(set(&p, &h, HOME_REMOVING) == 0);
+	CHECK(homes_is_over(p.homes, &h.account));
+	place_close(&p);
 }
 
 static void
@@ -746,6 +791,8 @@ main(void)
 		cmocka_unit_test(
 		    changes_are_durable_and_reads_of_a_fenced_home_wait_after_a_restart),
 		cmocka_unit_test(the_read_lease_ends),
+		cmocka_unit_test(who_is_inside_has_a_while_after_the_move),
+		cmocka_unit_test(nobody_inside_outlasts_a_removal),
 		cmocka_unit_test(waiters_are_called_once_when_the_gate_opens_or_time_is_over),
 		cmocka_unit_test(delayed_writes_wait_for_the_clock_or_the_word),
 		cmocka_unit_test(paced_writes_are_spaced_and_all_come_in),
