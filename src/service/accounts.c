@@ -45,6 +45,28 @@ lock_making(bool alone)
 	return &making;
 }
 
+/* What an order of the operator's changes at the home and in the directory: one order at a time an account, so that
+ * both end as the last one says. */
+#define ORDER_LOCKS 64
+static pthread_mutex_t ordering[ORDER_LOCKS] = {
+	[0 ... ORDER_LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER,
+};
+
+static void
+order_end(pthread_mutex_t **lock)
+{
+	pthread_mutex_unlock(*lock);
+}
+
+static pthread_mutex_t *
+order_begin(const struct account_id *id)
+{
+	pthread_mutex_t *lock = &ordering[id->b[ACCOUNT_ID_BYTES - 1] % ORDER_LOCKS];
+
+	pthread_mutex_lock(lock);
+	return lock;
+}
+
 /* --- erasing --- */
 
 static int
@@ -253,6 +275,7 @@ get_settled(struct node *n, const struct account_id *id, struct home *home, stru
 int
 accounts_suspend_here(struct node *n, const struct account_id *id, bool on, struct err *e)
 {
+	_cleanup_(order_end) pthread_mutex_t *lock = order_begin(id);
 	struct home home;
 
 	if (!standby_may_write(n->standby))
