@@ -59,17 +59,16 @@ static void
 attend(struct serving *s, const sigset_t *set)
 {
 	const struct timespec retry = { .tv_sec = RETRY_EVERY_S };
-	bool has_to_retry = true;
 
 	for (;;) {
-		int got = has_to_retry ? sigtimedwait(set, NULL, &retry) : sigwaitinfo(set, NULL);
+		int got = sigtimedwait(set, NULL, &retry);
 
 		if (got == SIGHUP)
 			reload(s);
 		else if (got == SIGTERM || got == SIGINT)
 			return;
 		else if (got < 0 && errno == EAGAIN)
-			has_to_retry = serving_retry(s);
+			serving_retry(s);
 	}
 }
 

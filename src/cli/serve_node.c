@@ -54,7 +54,6 @@ struct serving {
 	struct region_conf conf;
 	struct node node;
 	struct front *front;
-	bool must_recover; /* accounts_recover has not been through yet */
 };
 
 /* --- regions, policy --- */
@@ -218,15 +217,18 @@ open_vaults(struct serving *s, struct err *e)
 static int
 recover_accounts(struct serving *s, struct err *e)
 {
+	bool again = atomic_exchange(&s->node.must_recover, false);
+
 	if (accounts_recover(&s->node, e) == 0) {
-		s->must_recover = false;
+		if (again)
+			log_info("accounts.recover", NULL, "done");
 		return 0;
 	}
 	if (e->kind != ERR_PEER && e->kind != ERR_TIMEOUT && e->kind != ERR_BUSY)
 		return -1;
-	if (!s->must_recover)
+	if (!again)
 		log_warn("accounts.recover", NULL, "later: %s", e->text);
-	s->must_recover = true;
+	atomic_store(&s->node.must_recover, true);
 	return 0;
 }
 
@@ -550,14 +552,11 @@ serving_reload(struct serving *s, struct err *e)
 	return 0;
 }
 
-bool
+void
 serving_retry(struct serving *s)
 {
 	struct err e = { 0 };
 
-	if (s->must_recover && recover_accounts(s, &e) < 0) {
+	if (atomic_load(&s->node.must_recover) && recover_accounts(s, &e) < 0)
 		log_error("accounts.recover", NULL, "%s", e.text);
-		s->must_recover = false;
-	}
-	return s->must_recover;
 }

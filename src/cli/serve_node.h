@@ -14,5 +14,5 @@ void serving_close(struct serving *s);
 /* Read the regions file and the log level again. On error everything stays as it was. */
 must_check
 int serving_reload(struct serving *s, struct err *e);
-/* What could not be done at the start because another node was away: false when nothing is left. */
-bool serving_retry(struct serving *s);
+/* What could not be done because another node was away, if there is something. To be called now and then. */
+void serving_retry(struct serving *s);

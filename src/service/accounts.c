@@ -185,6 +185,14 @@ make_all(struct node *n, const struct home *homes, size_t count, struct account_
 }
 
 static int
+leave_to_recovery(struct node *n, size_t count)
+{
+	log_warn("accounts.create", NULL, "count=%zu left half made; looked at again", count);
+	atomic_store(&n->must_recover, true);
+	return -1;
+}
+
+static int
 create_batch(struct node *n, const char *country, unsigned services, size_t count,
     struct account_credentials *out, struct err *e)
 {
@@ -202,16 +210,15 @@ create_batch(struct node *n, const char *country, unsigned services, size_t coun
 	}
 	set_states(homes, count, HOME_CREATING);
 	if (homes_set(n->homes, homes, count, NULL, e) < 0)
-		return -1;
+		return leave_to_recovery(n, count);
 	if (make_all(n, homes, count, out, e) < 0 ||
 	    register_all(n, homes, count, &unsure, e) < 0) {
 		if (unsure || undo(n, homes, count, &second) < 0)
-			log_warn(
-			    "accounts.create", NULL, "count=%zu left for the next start", count);
+			return leave_to_recovery(n, count);
 		return -1;
 	}
 	set_states(homes, count, HOME_HERE);
-	return homes_set(n->homes, homes, count, NULL, e);
+	return homes_set(n->homes, homes, count, NULL, e) < 0 ? leave_to_recovery(n, count) : 0;
 }
 
 static int

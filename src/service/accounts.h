@@ -12,7 +12,7 @@ struct account_credentials {
 
 /* Make N accounts of COUNTRY with SERVICES (profile is always added) at the home that policy picks; if
  * that is another region, it is asked to (peer call /peer/v1/account/create). Each: record
- * `creating`, vaults, directory row, record `here`; leftovers of a crash are swept by accounts_recover.
+ * `creating`, vaults, directory row, record `here`; leftovers of a crash, or of a directory that did not answer, are swept by accounts_recover.
  * OUT has N entries. */
 must_check
 int accounts_create(struct node *n, const char *country, unsigned services, size_t count,
@@ -58,8 +58,8 @@ must_check
 int accounts_key(struct node *n, const char *op, json_t *in, json_t **out, struct err *e);
 /* With the secret: for whoever asked for the account alone. NULL: no memory. */
 json_t *account_credentials_json(const struct account_credentials *c);
-/* After a start: accounts in `creating` or `removing` are finished or undone. ERR_BUSY: all but some,
- * which the error counts; to be tried again, like ERR_PEER. */
+/* After a start, and when the node's must_recover says so: accounts in `creating` or `removing` are finished or
+ * undone. ERR_BUSY: all but some, which the error counts; to be tried again, like ERR_PEER. */
 must_check
 int accounts_recover(struct node *n, struct err *e);
 /* The serving side of the peer calls /peer/v1/account/<op>. */

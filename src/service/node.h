@@ -4,6 +4,7 @@
  */
 #pragma once
 #include <pthread.h>
+#include <stdatomic.h>
 #include "base/crypto.h"
 #include "base/id.h"
 
@@ -61,6 +62,7 @@ struct node {
 	 * compacted. */
 	int (*set_removed)(struct node *n, const struct home *h, size_t count,
 	    struct region_batch *b, struct err *e);
+	atomic_bool must_recover;  /* accounts are left half made: accounts_recover */
 	struct rate *account_rate; /* base/rate.h, requests of an account; NULL: no limit */
 	uint64_t buckets_max;      /* of an account, in each service; 0: any */
 	uint64_t rules_day_ms; /* how long a day is for lifecycle rules; 0: as long as everywhere */

@@ -671,6 +671,12 @@ def test_a_node_may_serve_only_the_directory(tmp_path):
         region.start()
         assert region.client(account).request("GET", "/box/k") == (200, b"x")
         region.cli("account", "list", code=PEER)
+        # What the directory may have got to know or not is settled once it answers.
+        region.cli("account", "create", "--country", "SG", code=PEER)
+        region.wait_logged("left half made")
+        central.start()
+        region.wait_logged("accounts.recover done")
+        assert central.json("directory", "status")["accounts"] == [{"home": "sg", "country": "SG", "accounts": 1}]
     finally:
         assert region.stop() == 0
         assert central.stop() == 0
