@@ -93,6 +93,9 @@ print_region(json_t *it)
 	print_standby(it);
 	print_key(json_object_get(it, "key"));
 	print_limits(json_object_get(it, "limits"));
+	if (json_object_get(it, "policy_unknown"))
+		printf("regions.conf has no section for regions that it names: %s\n",
+		    get_text(it, "policy_unknown"));
 	if (moving)
 		printf("moving: %" PRId64 " sending, %" PRId64 " erasing, %" PRId64 " resolving\n",
 		    sending(moving), get_number(moving, "erasing"),

@@ -78,6 +78,18 @@ check_own_region(const struct region_conf *c, const struct peer_region *r, size_
 	return err_set(e, ERR_BAD, "%s: has no [region %s]", c->regions, c->region);
 }
 
+/* A region may be preferred before it is there, so it is no error. */
+static void
+warn_of_policy(struct serving *s)
+{
+	char unknown[200];
+
+	policy_unknown(s->node.policy, s->node.peers, unknown, sizeof(unknown));
+	if (*unknown)
+		log_warn("policy.unknown", NULL, "%s has no section for regions that it names: %s",
+		    s->conf.regions, unknown);
+}
+
 /* All of it is read before anything is replaced. */
 static int
 load_regions(struct serving *s, struct err *e)
@@ -103,7 +115,10 @@ load_regions(struct serving *s, struct err *e)
 	memcpy(s->node.sign_public, own.sign_public, SIGN_PUBLIC_BYTES);
 	if (peers_set_regions(s->node.peers, regions, n, e) < 0)
 		return -1;
-	return policy_load(s->node.policy, c, e);
+	if (policy_load(s->node.policy, c, e) < 0)
+		return -1;
+	warn_of_policy(s);
+	return 0;
 }
 
 static int

@@ -10,6 +10,7 @@
 #include "front/front.h"
 #include "move/mover.h"
 #include "service/gauges.h"
+#include "service/policy.h"
 #include "service/rotation.h"
 #include "standby/follower.h"
 #include "standby/standby.h"
@@ -86,6 +87,7 @@ admin_region_status(struct request *r, json_t *in, json_t **out, struct err *e)
 {
 	struct node *n = r->node;
 	struct gauges g;
+	char unknown[200];
 	json_t *status;
 
 	if (admin_unpack(in, e, "{}") < 0)
@@ -98,6 +100,9 @@ admin_region_status(struct request *r, json_t *in, json_t **out, struct err *e)
 	    regions_json(n));
 	if (status)
 		json_object_set_new(status, "limits", limits_json(r));
+	policy_unknown(n->policy, n->peers, unknown, sizeof unknown);
+	if (status && *unknown)
+		json_object_set_new(status, "policy_unknown", json_string(unknown));
 	if (status && n->mover)
 		json_object_set_new(status, "moving", mover_status(n->mover));
 	if (status && n->rotation) {

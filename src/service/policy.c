@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "directory/peer.h"
+
 #define REGIONS_MAX   16 /* of one country */
 #define COUNTRIES_MAX 300
 
@@ -218,6 +220,22 @@ policy_home(struct policy *p, const char *country, bool (*exists)(void *arg, con
 	regions_text(&rule, regions, sizeof(regions));
 	return err_set(e, ERR_DENIED,
 	    "accounts of %s may live in %s, and none of that is known here", country, regions);
+}
+
+void
+policy_unknown(struct policy *p, struct peers *peers, char *out, size_t size)
+{
+	struct peer_region region;
+	size_t len = 0;
+
+	*out = '\0';
+	pthread_rwlock_rdlock(&p->lock);
+	for (size_t i = 0; i < p->n; i++)
+		for (size_t k = 0; k < p->rules[i].n && len < size; k++)
+			if (!peers_find(peers, p->rules[i].regions[k], &region))
+				len += (size_t)snprintf(out + len, size - len, "%s%s [policy %s]",
+				    len ? ", " : "", p->rules[i].regions[k], p->rules[i].country);
+	pthread_rwlock_unlock(&p->lock);
 }
 
 int

@@ -13,6 +13,7 @@
 
 enum transit { TRANSIT_PROXY, TRANSIT_REDIRECT };
 
+struct peers;
 struct policy;
 /* Without any policy. NULL: ERR_MEMORY. */
 must_check
@@ -28,6 +29,9 @@ must_check
 int policy_home(struct policy *p, const char *country,
     bool (*exists)(void *arg, const char *region), void *arg, char out[static REGION_NAME_SIZE],
     struct err *e);
+/* "in-mum [policy IN], sgg [policy *]": regions that a policy names and PEERS does not know, which come later or
+ * are misspelt; as far as it fits into OUT, "" if there is none. */
+void policy_unknown(struct policy *p, struct peers *peers, char *out, size_t size);
 /* 0, or ERR_DENIED saying which regions are allowed. */
 must_check
 int policy_allows(struct policy *p, const char *country, const char *region, struct err *e);

@@ -429,7 +429,10 @@ def test_reloading_follows_the_policy_and_keeps_the_old_one_on_an_error(fresh):
         f.write("\n[policy IN]\nregions = in-mum\n")
     fresh.signal(signal.SIGHUP)
     fresh.wait_logged(" reload ")
-    fresh.cli("account", "create", "--country", "IN", code=DENIED)
+    assert "in-mum" in fresh.cli("account", "create", "--country", "IN", code=DENIED)
+    fresh.wait_logged(" policy.unknown ")       # it may be a region that comes later, or a slip
+    assert fresh.json("region", "status")["policy_unknown"] == "in-mum [policy IN]"
+    assert "no section for regions that it names: in-mum [policy IN]\n" in fresh.cli("region", "status")
     fresh.create("CN")
     with open(regions, "a") as f:
         f.write("\n[policy CN]\nregions = mars, \ncolour = red\n")
