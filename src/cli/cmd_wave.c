@@ -132,6 +132,28 @@ cmd_wave_status(const struct args *a, struct err *e)
 	return 0;
 }
 
+/* What the wave was planned with, if anything. */
+static void
+print_limits(json_t *wave)
+{
+	uint64_t bytes = (uint64_t)get_number(wave, "bytes_per_s");
+	int64_t accounts = get_number(wave, "accounts_per_s"),
+	        streams = get_number(wave, "concurrency"),
+	        from = get_number(wave, "quiet_from_min"), to = get_number(wave, "quiet_to_min");
+	char text[16];
+
+	text_bytes(bytes, text);
+	if (bytes)
+		printf("\trate %s/s", text);
+	if (accounts)
+		printf("\t%" PRId64 " accounts/s", accounts);
+	if (streams)
+		printf("\tstreams %" PRId64, streams);
+	if (from >= 0)
+		printf("\tquiet %02" PRId64 ":%02" PRId64 "-%02" PRId64 ":%02" PRId64, from / 60,
+		    from % 60, to / 60, to % 60);
+}
+
 int
 cmd_wave_list(const struct args *a, struct err *e)
 {
@@ -151,10 +173,12 @@ cmd_wave_list(const struct args *a, struct err *e)
 
 		text_minute((uint64_t)get_number(one, "created_ms"), created);
 		text_minute((uint64_t)get_number(one, "deadline_ms"), deadline);
-		printf("%s\t%s\t%s -> %s\t%s\tplanned %s\tdeadline %s\n", get_text(one, "id"),
+		printf("%s\t%s\t%s -> %s\t%s\tplanned %s\tdeadline %s", get_text(one, "id"),
 		    get_text(one, "state"), get_text(one, "from"), get_text(one, "to"),
 		    *get_text(one, "countries") ? get_text(one, "countries") : "all", created,
 		    deadline);
+		print_limits(one);
+		putchar('\n');
 	}
 	return 0;
 }

@@ -573,8 +573,10 @@ def test_a_wave_is_planned_dry_and_for_real_and_cancelled(two, tmp_path):
     said = second.cli("wave", "plan", "--from", "cn-bj", "--to", "sg", "--countries", "IN", "--dry-run")
     assert "accounts  5" in said
     wave = second.cli("wave", "plan", "--from", "cn-bj", "--to", "sg", "--countries", "IN,ID", "--deadline",
-                      "+2h").strip()
+                      "+2h", "--rate", "1MiB", "--accounts-per-second", 3, "--streams", 2,
+                      "--quiet", "08:00-20:30").strip()
     assert re.fullmatch("[0-9a-f]{16}", wave)
+    assert first.cli("wave", "list").endswith("\trate 1.0 MiB/s\t3 accounts/s\tstreams 2\tquiet 08:00-20:30\n")
     status = first.json("wave", "status", wave)
     assert status["state"] == "planned" and status["accounts"] == 8 and status["items"]["waiting"] == 8
     assert len(first.json("wave", "items", wave)) == 8
