@@ -36,7 +36,8 @@ must_check
 int accounts_suspend(struct node *n, const struct account_id *id, bool on, struct err *e);
 /* What the account may keep (service/quota.h). Asks the home. ARGUMENTS { "account", "set": [{ "service":
  * "all" or one, "bytes", "objects": a number, -1 no limit, null as the region says; without the word as it
- * is }] }; nothing is set without "set". JSON { "account", "quota": as in accounts_show }. */
+ * is }] }; nothing is set without "set". JSON { "account", "quota": as in accounts_show }. ERR_BUSY, ERR_TIMEOUT: it
+ * is moving, and nothing was set. */
 must_check
 int accounts_quota(struct node *n, json_t *arguments, json_t **out, struct err *e);
 /* Erase everything of the account and its directory row. Asks the home. ERR_BUSY while it moves. */

@@ -34,6 +34,13 @@ must_check
 int account_ask(struct node *n, const char *region, const char *op, json_t *arguments,
     uint64_t wait_ms, json_t **answer, struct err *e);
 bool account_is_here(const struct node *n, const char *region);
+/* OP with arguments IN, by the account's home: HERE, or the one that is asked. It may move between the directory's
+ * answer and that: then again. ERR_BUSY: it went on moving, and nothing was done. */
+typedef int account_here_fn(struct node *n, const struct account_id *id, const char *op, json_t *in,
+    json_t **out, struct err *e);
+must_check
+int account_at_home(struct node *n, const struct account_id *id, const char *op, json_t *in,
+    account_here_fn *here, json_t **out, struct err *e);
 must_check
 int accounts_quota_here(
     struct node *n, const struct account_id *id, json_t *set, json_t **out, struct err *e);

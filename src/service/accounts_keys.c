@@ -14,8 +14,6 @@
 #include "vault/pool.h"
 
 #define KEYS_MAX       100 /* of an account, at once */
-#define CALL_WAIT_MS   60000
-#define TRIES          3
 
 #define _cleanup_json_ _cleanup_(json_decrefp)
 
@@ -403,26 +401,22 @@ accounts_key_here(
 	return err_set(e, ERR_MISSING, "no call account/key/%.40s", op);
 }
 
+static int
+key_here(struct node *n, const struct account_id *id, const char *call, json_t *in, json_t **out,
+    struct err *e)
+{
+	(void)id;
+	return accounts_key_here(n, call + strlen("key/"), true, in, out, e);
+}
+
 int
 accounts_key(struct node *n, const char *op, json_t *in, json_t **out, struct err *e)
 {
 	struct account_id id;
-	struct placement row;
 	char call[32];
-	int rc = -1;
 
 	if (parse_account(json_string_value(json_object_get(in, "account")), &id, e) < 0)
 		return -1;
 	snprintf(call, sizeof(call), "key/%s", op);
-	/* It may move between the directory's answer and the call. */
-	for (int i = 0; i < TRIES; i++) {
-		if (account_find(n, &id, &row, e) < 0)
-			return -1;
-		rc = account_is_here(n, row.home)
-		    ? accounts_key_here(n, op, true, in, out, e)
-		    : account_ask(n, row.home, call, json_incref(in), CALL_WAIT_MS, out, e);
-		if (rc == 0 || e->kind != ERR_STALE)
-			break;
-	}
-	return rc;
+	return account_at_home(n, &id, call, in, key_here, out, e);
 }

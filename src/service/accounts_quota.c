@@ -7,8 +7,6 @@
 #include "service/quota.h"
 #include "vault/pool.h"
 
-#define CALL_WAIT_MS 60000
-
 static const char *
 shown_name(enum service s)
 {
@@ -173,16 +171,21 @@ accounts_quota_here(
 	return *out ? 0 : err_set(e, ERR_MEMORY, "no memory for an answer");
 }
 
+static int
+quota_here(struct node *n, const struct account_id *id, const char *op, json_t *in, json_t **out,
+    struct err *e)
+{
+	(void)op;
+	return accounts_quota_here(n, id, json_object_get(in, "set"), out, e);
+}
+
 int
 accounts_quota(struct node *n, json_t *arguments, json_t **out, struct err *e)
 {
-	struct placement row;
 	struct account_id id;
 	json_t *set;
 
-	if (accounts_quota_unpack(arguments, &id, &set, e) < 0 || account_find(n, &id, &row, e) < 0)
+	if (accounts_quota_unpack(arguments, &id, &set, e) < 0)
 		return -1;
-	if (account_is_here(n, row.home))
-		return accounts_quota_here(n, &id, set, out, e);
-	return account_ask(n, row.home, "quota", json_incref(arguments), CALL_WAIT_MS, out, e);
+	return account_at_home(n, &id, "quota", arguments, quota_here, out, e);
 }

@@ -19,6 +19,7 @@
 
 #define CREATE_WAIT_MS 120000
 #define CALL_WAIT_MS   60000
+#define HOME_TRIES     3
 
 #define _cleanup_json_ _cleanup_(json_decrefp)
 
@@ -50,6 +51,29 @@ bool
 account_is_here(const struct node *n, const char *region)
 {
 	return n->engine && strcmp(n->region, region) == 0;
+}
+
+int
+account_at_home(struct node *n, const struct account_id *id, const char *op, json_t *in,
+    account_here_fn *here, json_t **out, struct err *e)
+{
+	struct placement row;
+	struct err why;
+
+	for (int i = 0; i < HOME_TRIES; i++) {
+		int r;
+
+		if (account_find(n, id, &row, e) < 0)
+			return -1;
+		r = account_is_here(n, row.home)
+		    ? here(n, id, op, in, out, e)
+		    : account_ask(n, row.home, op, json_incref(in), CALL_WAIT_MS, out, e);
+		if (r == 0 || e->kind != ERR_STALE)
+			return r;
+	}
+	why = *e;
+	return err_set(e, ERR_BUSY, "tried %d times, and nothing was done: %s; try again",
+	    HOME_TRIES, why.text);
 }
 
 /* --- creating --- */

@@ -6,16 +6,12 @@
 
 /* --- a directory that can be out of reach --- */
 
-#define LAG_MS 300
-
 struct shaky {
 	struct directory directory;
 	struct directory *next;
 	bool find_fails, add_fails, add_fails_late, remove_fails;
 	unsigned finds;
 	unsigned removes_failing; /* not 0: only so many of them */
-	_Atomic unsigned suspends, resumes;
-	bool suspend_lags; /* behind a resume, if one comes meanwhile */
 };
 
 static int
@@ -63,17 +59,7 @@ shaky_remove(struct directory *d, const struct placement *p, struct err *e)
 static int
 shaky_suspend(struct directory *d, const struct account_id *id, bool on, struct err *e)
 {
-	struct shaky *s = shaky(d);
-	int r;
-
-	if (on)
-		s->suspends++;
-	for (int i = 0; on && s->suspend_lags && i < LAG_MS && !s->resumes; i++)
-		usleep(1000);
-	r = directory_suspend(s->next, id, on, e);
-	if (!on)
-		s->resumes++;
-	return r;
+	return directory_suspend(shaky(d)->next, id, on, e);
 }
 
 static int
@@ -530,45 +516,6 @@ a_suspended_account_is_shut_and_keeps_its_data(void **state)
 	CHECK(accounts_all_whole(b) == 1);
 }
 
-struct order {
-	struct node *node;
-	struct account_id id;
-};
-
-static void *
-suspend_it(void *arg)
-{
-	struct order *o = arg;
-	struct err e = { 0 };
-
-	CHECK_OK(accounts_suspend(o->node, &o->id, true, &e), &e);
-	return NULL;
-}
-
-static void
-home_and_directory_agree_after_two_orders_at_once(void **state)
-{
-	struct bench *b = *state;
-	struct order o = { .node = &b->region.node };
-	struct account_credentials c;
-	struct placement row;
-	struct err e = { 0 };
-	struct home home;
-	pthread_t other;
-
-	region_account(&b->region, ALL_SERVICES, &c);
-	o.id = c.account;
-	b->shaky.suspend_lags = true;
-	CHECK(pthread_create(&other, NULL, suspend_it, &o) == 0);
-	while (!b->shaky.suspends)
-		usleep(1000);
-	CHECK_OK(accounts_suspend(o.node, &o.id, false, &e), &e);
-	CHECK(pthread_join(other, NULL) == 0);
-	CHECK(homes_get(o.node->homes, &o.id, &home, &e) == 1);
-	CHECK_OK(directory_find(o.node->directory, &o.id, 1, &row, &e), &e);
-	CHECK(home.is_suspended == row.is_suspended);
-}
-
 /* --- showing and serving --- */
 
 static json_int_t
@@ -936,7 +883,6 @@ main(void)
 		TEST(a_removal_goes_on_where_the_directory_stopped_it),
 		TEST(an_account_that_moves_is_not_removed),
 		TEST(a_suspended_account_is_shut_and_keeps_its_data),
-		TEST(home_and_directory_agree_after_two_orders_at_once),
 		TEST(an_account_is_shown_by_numbers_only),
 		TEST(peers_make_show_suspend_and_remove),
 		TEST(arguments_of_peers_are_not_believed),
