@@ -134,7 +134,7 @@ class Region:
 
     def refused(self, why):
         """How often something was refused for want of WHY."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port + 3}/metrics", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port + 3}/metrics", timeout=60) as answer:
             return int(re.search(rf'domicile_refused_total{{why="{why}"}} (\d+)', answer.read().decode())[1])
 
     def account(self, country="SG", grant="files,backup"):
@@ -244,7 +244,7 @@ class Plain:
     def send(self, method, path, headers, body=b""):
         """(status, headers, body) of a request with exactly these headers; status 0 if the server
         closed before it had read all of the body."""
-        connection = http.client.HTTPConnection(self.host, timeout=30)
+        connection = http.client.HTTPConnection(self.host, timeout=60)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -266,7 +266,8 @@ class Plain:
 
     def raw(self, data, timeout=1):
         """Whatever comes back for these bytes, until the server closes or is silent for TIMEOUT s."""
-        with socket.create_connection(("127.0.0.1", self.region.plain_port), timeout) as connection:
+        with socket.create_connection(("127.0.0.1", self.region.plain_port), 60) as connection:
+            connection.settimeout(timeout)
             try:
                 connection.sendall(data)
             except OSError:         # refused before the end; there may be an answer all the same

@@ -101,7 +101,7 @@ class Node:
 
     def call(self, method, path, body):
         """A raw call on the admin socket: status and JSON."""
-        connection = http.client.HTTPConnection("node", timeout=10)
+        connection = http.client.HTTPConnection("node", timeout=60)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(60)
         connection.sock.connect(os.path.join(self.dir, "admin.sock"))

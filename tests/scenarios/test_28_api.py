@@ -658,7 +658,7 @@ def test_a_storage_class_is_one_of_s3s_and_makes_no_difference(s3):
 
 def test_presigned_urls_do_what_they_say_and_nothing_else(region, s3):
     def send(url, method, **words):
-        return requests.request(method, url, verify=str(region.ca), timeout=30, **words)
+        return requests.request(method, url, verify=str(region.ca), timeout=60, **words)
 
     s3.put_object(Bucket="photos", Key="k", Body=b"body")
     words = {"Bucket": "photos", "Key": "k"}

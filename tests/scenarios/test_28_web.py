@@ -175,7 +175,7 @@ def form(s3, region, to="k", content=b"content", fields=None, conditions=None, n
 def send_form(region, post, content=b"content", name="a.txt", drop=(), **more):
     data = {k: v for k, v in {**post["fields"], **more}.items() if k not in drop}
     return requests.post(post["url"], data=data, files={"file": (name, content)}, verify=str(region.ca),
-                         allow_redirects=False, headers={"Origin": PAGE}, timeout=30)
+                         allow_redirects=False, headers={"Origin": PAGE}, timeout=60)
 
 
 def sign_policy(region, account, policy, **fields):
@@ -465,7 +465,7 @@ def test_a_bucket_may_be_a_name(tmp_path, monkeypatch):
         assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["photos"]
         url = s3.generate_presigned_url("get_object", {"Bucket": "photos", "Key": "a/b c"})
         assert url.startswith(f"https://photos.s3.example.test:{home.port}/a/b%20c?")
-        assert requests.get(url, verify=str(home.ca), timeout=30).content == b"content"
+        assert requests.get(url, verify=str(home.ca), timeout=60).content == b"content"
         answer = form(s3, home, "by-form", fields={"success_action_status": "201"})
         location = f"https://photos.s3.example.test:{home.port}/by-form"
         assert answer.status_code == 201 and answer.headers["Location"] == location

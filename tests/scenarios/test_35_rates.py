@@ -4,7 +4,7 @@ import json
 import time
 import urllib.request
 
-from domicile import Plain, Region, code_of, tls_context
+from domicile import Plain, Region, code_of, tls_context, wait_until
 from test_23_follow import SlowPut
 
 
@@ -21,19 +21,14 @@ def worker_threads(region):
     return next(int(line.split()[1]) for line in lines if line.startswith("domicile_http_workers "))
 
 
-def wait_for(check):
-    end = time.monotonic() + 60
-    while not check():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_an_account_that_asks_too_often_waits_and_others_do_not(tmp_path):
     region = started(tmp_path, "\naccount_rate = 1\naccount_burst = 10\n")
     try:
         often, other = region.account(), region.account()
-        answers = [Plain(region, often).request("GET", "/") for _ in range(30)]
-        assert sum(a[0] == 200 for a in answers) in range(10, 20)
+        answers, began = [], time.monotonic()
+        while sum(a[0] != 200 for a in answers) < 5 and len(answers) < 300:
+            answers.append(Plain(region, often).request("GET", "/"))
+        assert 10 <= sum(a[0] == 200 for a in answers) <= 11 + time.monotonic() - began
         late = [a for a in answers if a[0] != 200]
         assert late and all(a[0] == 503 and code_of(a[2]) == "SlowDown" and a[1]["Retry-After"] == "1" for a in late)
         assert Plain(region, other).request("GET", "/")[0] == 200
@@ -53,11 +48,11 @@ def test_an_address_that_asks_too_often_is_told_on_the_connection_that_it_has(tm
     try:
         account = region.account()
         host = f"127.0.0.1:{region.port}"
-        connection = http.client.HTTPSConnection("127.0.0.1", region.port, context=tls_context(region), timeout=30)
+        connection = http.client.HTTPSConnection("127.0.0.1", region.port, context=tls_context(region), timeout=60)
         signer = Plain(region, account).signer()
         signer.host = host
         statuses = []
-        for _ in range(20):
+        while (503, "SlowDown") not in statuses and len(statuses) < 300:
             connection.request("GET", "/", headers=signer.headers("GET", "/"))
             answer = connection.getresponse()
             statuses.append((answer.status, code_of(answer.read())))
@@ -84,18 +79,20 @@ def test_a_request_that_follows_its_account_counts_once_and_others_count_at_the_
         for one in uploads:
             one.send(0, 5)
         # Each has begun here, where it counts.
-        wait_for(lambda: worker_threads(home) >= len(uploads))
+        wait_until(lambda: worker_threads(home) >= len(uploads))
         wave = home.wave_to(other)
-        wait_for(lambda: home.home(account) == "us-va")
+        home.wait_home(account, "us-va")
         for one in uploads:
             one.send(5, 10)
         assert [one.answer() for one in uploads] == [(200, b"")] * len(uploads)
         assert other.refused("account-rate") == 0
         # What is new counts there, wherever it comes in.
         answers = []
-        for plain in (Plain(home, account), Plain(other, account)) * 20:
+        for plain in (Plain(home, account), Plain(other, account)) * 100:
             headers = plain.signer().headers("GET", "/files/1")
             answers.append(plain.send("GET", "/files/1", {**headers, "x-domicile-counted": "1"}))     # no user can say so
+            if len(answers) >= 10 and answers[-1][0] == 503:
+                break
         assert {a[0] for a in answers} == {200, 503}
         assert other.refused("account-rate") == sum(a[0] == 503 for a in answers)
         assert home.refused("account-rate") == 0

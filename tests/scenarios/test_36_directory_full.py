@@ -1,4 +1,5 @@
 """A full disk under the directory, and under the log: what needs it is refused clearly, the rest goes on."""
+import errno
 import os
 import subprocess
 
@@ -22,9 +23,13 @@ class Small:
             pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
 
     def fill(self):
-        about = os.statvfs(self.folder)
         with open(self.folder / "ballast", "wb") as f:
-            os.posix_fallocate(f.fileno(), 0, about.f_bavail * about.f_bsize)
+            while True:
+                about = os.statvfs(self.folder)
+                try:
+                    return os.posix_fallocate(f.fileno(), 0, about.f_bavail * about.f_bsize)
+                except OSError as e:        # the node has just taken some of it
+                    assert e.errno == errno.ENOSPC
 
     def empty(self):
         os.remove(self.folder / "ballast")

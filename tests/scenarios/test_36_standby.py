@@ -11,35 +11,21 @@ import time
 import pytest
 
 from test_00_relay import Relay
-from domicile import DOMICILE, Region, contents, free_ports, run
+from domicile import DOMICILE, Region, contents, files_below, free_ports, run, wait_until
 
-LEASE = 2.0
+LEASE = 4.0
 
 
-class Directory:
+class Directory(Region):
     """A node that does nothing but serve the directory."""
 
-    def __init__(self, folder):
+    def __init__(self, folder):                 # pylint: disable=super-init-not-called
         self.folder, self.name, self.process = folder, "dir", None
         self.port = free_ports(5)
         self.config = folder / "dir" / "region.conf"
         run(DOMICILE, "ca", "init", folder / "ca")
         run(DOMICILE, "region", "init", folder / "dir", "--region", "dir", "--jurisdiction", "SG",
             "--ca", folder / "ca", "--port-base", self.port, "--directory-only")
-
-    def start(self):
-        with open(self.folder / "dir.log", "ab") as log:
-            self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.config], stderr=log,
-                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        wait_port(self.port + 1)
-        return self
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process:
-            self.process.send_signal(how)
-            self.process.wait(30)
-            self.process = None
-
 
 class Standby(Region):
     """A standby of REGION; after promote() it is the region."""
@@ -100,16 +86,7 @@ def status(region):
     return json.loads(region.command("region", "status", "--json"))
 
 
-def wait_until(true, what, seconds=30):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError(what)
-
-
-def wait_shipped(region, seconds=60):
+def wait_shipped(region, seconds=180):
     def shipped():
         standby = status(region)["standby"]
         return standby["connected"] and not standby["copying"] and standby["lag_versions"] == 0
@@ -137,7 +114,7 @@ class Pair:
             "--ca", folder / "ca", "--port-base", region.port, "--s3-plain",
             "--directory-at", f"dir=127.0.0.1:{self.link('directory', self.directory.port + 1)}")
         region.url, region.plain_port = f"https://127.0.0.1:{region.port}", region.port + 4
-        self.directory.process.send_signal(signal.SIGHUP)
+        self.directory.reload()
         self.standby = Standby(region, self.directory)
         set_words(region, standby=f"127.0.0.1:{self.link('standby', self.standby.port + 2)}",
                   standby_lease=f"{int(LEASE * 1000)}ms", **words)
@@ -158,7 +135,7 @@ class Pair:
             if one and one.process and one.process.poll() is None:
                 one.process.send_signal(signal.SIGCONT)
                 one.process.kill()
-                one.process.wait(30)
+                one.process.wait(60)
         for link in self.links.values():
             link.close()
 
@@ -226,17 +203,19 @@ class Writer(threading.Thread):
 
     def __init__(self, region, account):
         super().__init__(daemon=True)
-        self.client = region.client(account, connect_timeout=2, read_timeout=8)
-        self.acked, self.refused, self.last_ack, self.stopping = {}, 0, 0.0, threading.Event()
+        self.client = region.client(account, connect_timeout=10, read_timeout=20)
+        self.acked, self.refused, self.stopping = {}, 0, threading.Event()
+        self.last_ack = self.began_last = 0.0   # when the last that was acknowledged was so, and when it was begun
 
     def run(self):
         n = 0
         while not self.stopping.is_set():
             key, body = f"w/{n}", os.urandom(700 if n % 10 else 90_000)
             n += 1
+            began = time.monotonic()
             try:
                 self.client.put_object(Bucket="photos", Key=key, Body=body)
-                self.last_ack = time.monotonic()
+                self.last_ack, self.began_last = time.monotonic(), began
                 self.acked[key] = body
             except Exception:                   # pylint: disable=broad-exception-caught
                 self.refused += 1
@@ -270,11 +249,12 @@ def test_a_node_that_is_cut_off_stops_before_its_standby_begins(pair):
         p.order("stall", name)
         time.sleep(LEASE + 1)
         refused, until = writer.refused, time.monotonic()
-        wait_until(lambda: writer.last_ack > until, f"without {name} nothing is written")
+        wait_until(lambda: writer.began_last > until, f"without {name} nothing is written")
         assert writer.refused == refused, f"without {name} {writer.refused - refused} were refused"
         p.order("cut", name)
         p.order("heal", name)
         wait_shipped(p.region)
+        p.region.account()                      # the directory is reached again
 
     p.order("stall", "directory", "standby")
     p.standby.stop()
@@ -284,18 +264,18 @@ def test_a_node_that_is_cut_off_stops_before_its_standby_begins(pair):
     client = p.standby.client(account)
     client.put_object(Bucket="photos", Key="new", Body=b"new")
     time.sleep(1)
-    assert writer.last_ack < promoted, "acknowledged by two nodes"
-    assert writer.refused, "not answered, rather than refused"
+    assert writer.began_last < promoted, "acknowledged by two nodes"
+    wait_until(lambda: writer.refused, "not answered, rather than refused")
     with pytest.raises(Exception, match="SlowDown|503"):
         p.region.client(account).get_object(Bucket="photos", Key="w/0")
     # When the lines are back it knows for sure.
     p.order("cut", "directory", "standby")
     p.order("heal", "directory", "standby")
-    wait_until(lambda: "standby.promoted" in p.region.log(), "the former node has not noticed")
+    wait_until(lambda: "standby.promoted" in p.region.log_path().read_text(), "the former node has not noticed")
     with pytest.raises(Exception, match="SlowDown|503"):
         p.region.client(account).get_object(Bucket="photos", Key="w/0")
     writer.stop()
-    assert writer.last_ack < promoted
+    assert writer.began_last < promoted
     client.get_object(Bucket="photos", Key="new")
 
 
@@ -303,15 +283,15 @@ def test_a_node_that_stood_still_answers_nothing_when_it_wakes(pair):
     p = pair()
     account, writer = begin(p)
     p.region.process.send_signal(signal.SIGSTOP)
-    stopped = time.monotonic()
     p.standby.stop()
     p.standby.promote()
     p.standby.start()
     # The writer's request has been waiting in the node, or in its socket, all the time.
+    woken = time.monotonic()
     p.region.process.send_signal(signal.SIGCONT)
     wait_until(lambda: writer.refused > 3, "nothing is refused")
     writer.stop()
-    assert writer.last_ack < stopped + 0.5, "acknowledged after it woke"
+    assert writer.last_ack < woken, "acknowledged after it woke"
     p.standby.client(account).put_object(Bucket="photos", Key="new", Body=b"new")
 
 
@@ -327,23 +307,24 @@ def test_an_idle_line_is_not_given_up_with_a_long_lease(pair):
     def is_heard_again():
         heard.append(status(p.standby)["follows"]["heard_ms"])
         return heard[-1] < heard[-2] and heard[-2] > 5000
-    wait_until(is_heard_again, "the standby hears nothing", 50)
+    wait_until(is_heard_again, "the standby hears nothing", 150)
 
 
 def test_with_standby_wait_nothing_acknowledged_is_lost(pair):
     p = pair(standby_wait="yes")
     account, writer = begin(p)
-    reader = p.region.client(p.region.account(), read_timeout=10)
+    reader = p.region.client(p.region.account(), read_timeout=60)
     reader.create_bucket(Bucket="holidays")
     # While the standby is away nothing is acknowledged, and what it has is read.
     p.standby.stop(signal.SIGKILL)
-    time.sleep(0.3)
+    refused = writer.refused
+    wait_until(lambda: writer.refused > refused, "nothing is refused")
     acked = len(writer.acked)
     reader.list_objects_v2(Bucket="holidays")
     with pytest.raises(Exception, match="SlowDown|503"):
         reader.put_object(Bucket="holidays", Key="x", Body=b"x")
     refused = subprocess.run([DOMICILE, "account", "create", "--country", "SG", "--config", p.region.config],
-                             capture_output=True, text=True, timeout=20, check=False)
+                             capture_output=True, text=True, timeout=120, check=False)
     assert refused.returncode == 9 and "standby" in refused.stderr, refused.stderr
     assert len(writer.acked) == acked
     p.standby.follow()
@@ -410,7 +391,7 @@ def test_what_leaves_is_gone_at_the_standby_before_it_is_called_erased(pair):
         "--ca", p.folder / "ca", "--port-base", away.port, "--s3-plain",
         "--directory-at", f"dir=127.0.0.1:{p.directory.port + 1}")
     for one in (p.directory, p.region):
-        one.process.send_signal(signal.SIGHUP)
+        one.reload()
     try:
         away.start()
         p.order("stall", "standby")
@@ -424,7 +405,7 @@ def test_what_leaves_is_gone_at_the_standby_before_it_is_called_erased(pair):
         p.region.wait_wave(wave)
         assert item(p.region, wave) == "erased"
         assert not holds(store, samples)
-        assert not list((store / "chunks").rglob("?" * 32))
+        assert not [path for path in files_below(store / "chunks") if len(path.name) == 32]
     finally:
         away.stop()
 
@@ -456,7 +437,7 @@ def test_a_removed_account_is_in_no_file_of_the_node_or_its_standby(pair, monkey
             p.region.stop(signal.SIGKILL)
             p.region.start()
         assert remove.wait(60) == 0 or step
-    wait_until(lambda: not any(holds(store, samples) for store in stores), "its records are still there")
+    wait_until(lambda: not any(holds(store, samples) for store in stores), "its records are still there", 180)
     check_all(p.region.client(other), kept)
 
 

@@ -3,6 +3,7 @@ import http.client
 import os
 import sys
 import threading
+import time
 
 import pytest
 
@@ -47,9 +48,10 @@ def test_an_arrival_that_could_not_be_given_up_is_given_up_later(place, order):
     place.target.wait_stopped()
     place.source.cli("wave", "cancel", wave)
     place.source.kill()
-    disk.order_for(order, 1.5)
+    disk.order_for(order, 600)
     place.target.go_on()
     wait_for(lambda: "move.give_up" in place.target.logged())
+    disk.heal()
     place.source.start()
     wait_for(lambda: nothing_arrived(place))
     place.wait_done(place.move())
@@ -60,12 +62,14 @@ def test_an_erasure_that_finds_the_disk_full_rests_between_its_tries(place):
     disk = on_failing_disk(place.source, DOMICILE_STOP_AT="eraser.records")
     wave = place.move()
     place.source.wait_stopped()
-    disk.order_for("full_until", 4)
+    disk.order_for("full_until", 600)
     place.source.go_on()
+    wait_for(lambda: "erase.compact" in place.source.logged())
+    time.sleep(4)
+    disk.heal()
     place.wait_done(wave)
     place.check(place.target, place.source)
-    tries = place.source.logged().count("erase.compact")
-    assert 1 <= tries <= 8
+    assert place.source.logged().count("erase.compact") <= 8
 
 
 @pytest.mark.parametrize("place", [0], indirect=True)
@@ -80,11 +84,11 @@ def test_a_write_whose_home_was_killed_is_not_passed_on_twice(place, method, bod
         assert here.request("PUT", key, b"before")[0] == 200
     assert there.request("GET", "/files/none")[0] == 404    # a connection that is kept
     place.lines.order("delay", "peer", value=2400)          # the end of it is heard when the home is back
-    disk.order("slow_us", 3000000)
-    disk.order_for("slow_until", 20)
+    disk.order("slow_us", 20_000_000)
+    disk.order_for("slow_until", 600)
 
     def write():
-        connection = http.client.HTTPSConnection(*there.address, timeout=40, context=place.tls)
+        connection = http.client.HTTPSConnection(*there.address, timeout=120, context=place.tls)
         connection.request(method, key, body,
                            {**there._headers(method, key, ""), **({"If-None-Match": "*"} if method == "PUT" else {})})
         answers.append(connection.getresponse().status)
@@ -99,6 +103,6 @@ def test_a_write_whose_home_was_killed_is_not_passed_on_twice(place, method, bod
     here.close()
     if method == "DELETE":
         assert here.request("PUT", key, b"after")[0] == 200
-    writer.join(40)
+    writer.join(120)
     assert answers == [503]
     assert here.request("GET", key) == (200, body if method == "PUT" else b"after")
