@@ -13,8 +13,8 @@ import time
 
 import botocore.exceptions
 
-from domicile import DOMICILE, Region
-from test_36_standby import make_pair, wait_shipped, wait_until     # noqa: F401 (a fixture)
+from domicile import DOMICILE, Region, wait_until
+from test_36_standby import make_pair, wait_shipped     # noqa: F401 (a fixture)
 
 
 def log_of(region):
@@ -30,7 +30,7 @@ def flip(path, at):
 
 
 def wait_stopped(pid):
-    for _ in range(600):
+    for _ in range(2400):
         with open(f"/proc/{pid}/stat") as f:
             if f.read().rpartition(")")[2].split()[0] == "T":
                 return
@@ -115,10 +115,7 @@ def fill_a_table(region):
     for client in clients:
         client.create_bucket(Bucket="things")
     assert writes(clients, "before", 12) == [0] * 8
-    for _ in range(100):
-        if tables_of(region):
-            break
-        time.sleep(0.1)
+    wait_until(lambda: tables_of(region))
     return clients
 
 
@@ -144,12 +141,12 @@ def test_a_damaged_table_stops_nobody_else(tmp_path):
 
 def command(*words):
     """(exit code, stdout, stderr)"""
-    done = subprocess.run([DOMICILE, *map(str, words)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([DOMICILE, *map(str, words)], capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout, done.stderr
 
 
 def back_up(region, folder, *options):
-    for _ in range(20):
+    for _ in range(120):
         code, out, why = command("region", "backup", folder, "--config", region.config, *options)
         if code != 9:                                   # a compaction met it first: the store is opened anew
             break
@@ -218,7 +215,7 @@ def test_a_standby_gets_a_whole_copy_or_none(pair):
     p.standby.stop()
     # Each time later than before: half a second, one, two.
     begun = copies_begun(p.region)
-    assert all(later - before >= 0.5 * 2 ** n for n, (before, later) in enumerate(zip(begun, begun[1:]))), begun
+    assert all(later - before > 0.5 * 2 ** n - 0.01 for n, (before, later) in enumerate(zip(begun, begun[1:]))), begun
     assert len(told(p.region, "standby.connected")) == 1
     assert sum("can't be read" in line or "orruption" in line for line in told(p.region, "standby.disconnected")) == 1
     p.standby.put_keys()

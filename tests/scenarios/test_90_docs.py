@@ -19,7 +19,7 @@ case "$1 $2" in
 	{domicile} "$@" >/dev/null 2>"$here/log.$$" </dev/null &
 	pid=$!
 	echo $pid >>"$here/pids"
-	for i in $(seq 600); do
+	for i in $(seq 1200); do
 		grep -qw ready "$here/log.$$" && exit 0
 		kill -0 $pid 2>/dev/null || break
 		sleep 0.1
@@ -96,7 +96,7 @@ class Shell:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "RCLONE_", "RESTIC_", "DOMICILE_"))}
         with open(self.folder / "output", "wb") as output:
             done = subprocess.run(["bash", "-x", "-c", script], cwd=self.work, stdin=subprocess.DEVNULL,
-                                  stdout=output, stderr=output, timeout=240, start_new_session=True,
+                                  stdout=output, stderr=output, timeout=900, start_new_session=True,
                                   env={**clean, "HERE": str(self.here), "HOME": str(self.work),
                                        "PATH": f"{self.here}/bin:{os.environ['PATH']}",
                                        "AWS_EC2_METADATA_DISABLED": "true"})
