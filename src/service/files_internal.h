@@ -137,8 +137,8 @@ must_check
 int version_make_way(struct vault *v, struct object_row *r, struct object_write *w, struct err *e);
 /* Whether the bucket keeps what R is about when its key is written anew. */
 bool version_is_kept(const struct object_row *r);
-/* The seq of VERSION, for what comes after it; of a null version that has gone meanwhile, the lowest
- * there is. ERR_BAD. */
+/* The seq of VERSION, for what comes after it. A null version that has gone meanwhile tells nothing: then
+ * the highest there is, so that nothing is left out. ERR_BAD. */
 must_check
 int version_seq(struct vault *v, int64_t bucket, const char *key, const char *version, int64_t *seq,
     struct err *e);

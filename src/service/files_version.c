@@ -190,7 +190,7 @@ version_seq(struct vault *v, int64_t bucket, const char *key, const char *versio
 	    " SELECT seq FROM version WHERE bucket=?1 AND key=?2 AND is_null");
 	bind_key(q, bucket, key);
 	r = query_step(q, e);
-	*seq = r == 1 ? column_int(q, 0) : 0;
+	*seq = r == 1 ? column_int(q, 0) : INT64_MAX;
 	query_end(q);
 	return r < 0 ? -1 : 0;
 }

@@ -119,9 +119,9 @@ def rows_of_versions(account, bucket, op):
 
 
 def order_of(account, versions, marker):
-    """When the version was made that MARKER names; it may be gone since."""
+    """When the version was made that MARKER names. Of a null version that is gone since nothing is known: after all."""
     if marker == "null":
-        return next((v.order for v in versions if v.id == "null"), 0)
+        return next((v.order for v in versions if v.id == "null"), float("inf"))
     return account.orders[marker]
 
 

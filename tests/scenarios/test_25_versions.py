@@ -165,6 +165,17 @@ def test_pages_of_versions_have_all_of_them_once(s3):
     assert len(page["Versions"]) == 15 and not page["IsTruncated"]
 
 
+def test_pages_that_are_removed_as_they_come_have_all_of_them(s3):
+    enable(s3)
+    put(s3, b"1")
+    put(s3, b"2")
+    enable(s3, "Suspended")
+    put(s3, b"null")
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket="photos", PaginationConfig={"PageSize": 1}):
+        s3.delete_object(Bucket="photos", Key="k", VersionId=page["Versions"][0]["VersionId"])
+    assert listed(s3) == []
+
+
 def test_removing_on_condition_keeps_what_it_does_not_fit(region, s3):
     tag = s3.put_object(Bucket="photos", Key="k", Body=b"a")["ETag"]
 
