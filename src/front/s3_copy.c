@@ -15,11 +15,16 @@
 struct source {
 	char bucket[FILES_BUCKET_MAX + 1];
 	char key[FILES_KEY_MAX + 1];
-	char named[FILES_VERSION_SIZE];   /* by ?versionId, or "" */
-	char version[FILES_VERSION_SIZE]; /* the one it is */
-	char etag[64]; /* set if conditions were checked: they hold of this one */
-	uint64_t size;
+	char named[FILES_VERSION_SIZE]; /* by ?versionId, or "" */
+	/* As it was when it was looked at, which is what is copied. */
+	struct object *object;
 };
+
+static void
+source_free(struct source *s)
+{
+	object_close(s->object);
+}
 
 /* Some clients encode the whole, with the slash behind the bucket. */
 static void
@@ -64,9 +69,9 @@ source_name(struct s3_call *c, struct source *s, struct err *e)
 	return s3_scope_key(c, s->bucket, s->key, e);
 }
 
-/* The source as it is now, and whether it meets the copy's conditions. */
+/* The source as it is now, if it meets the copy's conditions. */
 static int
-source_look(struct s3_call *c, struct source *s, struct err *e)
+source_open(struct s3_call *c, struct source *s, struct err *e)
 {
 	struct request *r = c->r;
 	const struct s3_conditions conditions = {
@@ -76,51 +81,38 @@ source_look(struct s3_call *c, struct source *s, struct err *e)
 		request_header(r, "x-amz-copy-source-if-unmodified-since"),
 	};
 	struct object_absence why;
-	_cleanup_(object_closep) struct object *o = object_open_version(
-	    &c->files, s->bucket, s->key, s->named[0] ? s->named : NULL, false, &why, e);
 
-	if (!o) {
+	s->object = object_open_version(
+	    &c->files, s->bucket, s->key, s->named[0] ? s->named : NULL, OBJECT_CONTENT, &why, e);
+	if (!s->object) {
 		if (e->kind == ERR_MISSING)
 			c->code = why.is_bucket ? "NoSuchBucket"
 			    : s->named[0]       ? "NoSuchVersion"
 			                        : "NoSuchKey";
 		return -1;
 	}
-	if (object_info(o)->is_marker)
+	if (object_info(s->object)->is_marker)
 		return s3_refuse(
 		    c, e, 400, "InvalidRequest", "the source of a copy may not be a delete marker");
-	memcpy(s->version, object_info(o)->version, sizeof s->version);
-	if (s3_conditions(&conditions, object_info(o)))
+	if (s3_conditions(&conditions, object_info(s->object)))
 		return s3_refuse(c, e, 412, "PreconditionFailed",
 		    "the source does not meet the request's conditions");
-	s->size = object_info(o)->size;
-	s->etag[0] = '\0';
-	if (s3_has_conditions(&conditions))
-		memcpy(s->etag, object_info(o)->etag, sizeof s->etag);
 	return 0;
 }
 
 /* The source's N bytes from OFFSET into c->upload, outside the gate. */
 static int
-copy_content(struct s3_call *c, const struct source *s, uint64_t offset, uint64_t n,
-    struct buf *headers, struct err *e)
+copy_content(struct s3_call *c, const struct source *s, uint64_t offset, uint64_t n, struct err *e)
 {
-	const struct files_condition same = { .if_match = s->etag };
+	uint64_t bytes = n == UINT64_MAX ? object_info(s->object)->size : n;
 
-	if ((n == UINT64_MAX ? s->size : n) > FILES_PUT_MAX)
+	if (bytes > FILES_PUT_MAX)
 		return s3_refuse(
 		    c, e, 400, "InvalidRequest", "more than 5 GiB have to be copied in parts");
-	if (s3_check_quota(c, n == UINT64_MAX ? s->size : n, e) < 0)
+	if (s3_check_quota(c, bytes, e) < 0)
 		return -1;
-	c->upload = files_copy_begin(&c->files, s->bucket, s->key, s->named[0] ? s->named : NULL,
-	    s->etag[0] ? &same : NULL, offset, n, c->bucket, headers, e);
-	if (!c->upload) {
-		if (e->kind == ERR_STALE && s->etag[0])
-			return s3_refuse(
-			    c, e, 412, "PreconditionFailed", "the source has just changed");
-		return -1;
-	}
-	return upload_settle(c->upload, e);
+	c->upload = files_copy_begin(&c->files, s->object, offset, n, c->bucket, e);
+	return c->upload ? upload_settle(c->upload, e) : -1;
 }
 
 /* The copy's checksum, of a KIND that its source does not have: what came is read again. */
@@ -154,8 +146,7 @@ answer_copy(struct s3_call *c, const char *root, const struct source *s,
 	struct buf *b = &c->r->body;
 	char when[25];
 
-	if (s->version[0])
-		response_header(c->r, "x-amz-copy-source-version-id", "%s", s->version);
+	s3_answer_version(c->r, "x-amz-copy-source-version-id", object_info(s->object));
 	s3_answer_version(c->r, "x-amz-version-id", info);
 	s3_answer_expiry(c->r, info);
 
@@ -197,18 +188,25 @@ copy_replaces(struct s3_call *c, const struct source *s, bool *replaces, struct 
 	return 0;
 }
 
+static bool
+begins_with(struct span line, const char *start)
+{
+	return line.len >= strlen(start) && !memcmp(line.data, start, strlen(start));
+}
+
 /* Of a copy: its source's tags and other headers unless it has its own. */
 static void
-carry_lines(const char *theirs, bool has_headers, bool has_tags, struct buf *headers)
+carry_lines(struct span theirs, bool has_headers, bool has_tags, struct buf *headers)
 {
-	for (const char *line = theirs; *line;) {
-		size_t n = strcspn(line, "\n");
+	for (size_t at = 0; at < theirs.len;) {
+		struct span line = { theirs.data + at, theirs.len - at };
+		const uint8_t *end = memchr(line.data, '\n', line.len);
 
-		n += line[n] == '\n';
-		if (strncmp(line, CHECKSUM_PREFIX, strlen(CHECKSUM_PREFIX)) != 0 &&
-		    (strncmp(line, TAGGING_LINE, strlen(TAGGING_LINE)) ? !has_headers : !has_tags))
-			buf_add(headers, line, n);
-		line += n;
+		line.len = end ? (size_t)(end - line.data) + 1 : line.len;
+		at += line.len;
+		if (!begins_with(line, CHECKSUM_PREFIX) &&
+		    (begins_with(line, TAGGING_LINE) ? !has_tags : !has_headers))
+			buf_add(headers, line.data, line.len);
 	}
 }
 
@@ -233,9 +231,9 @@ int
 s3_copy_object(struct s3_call *c, struct err *e)
 {
 	_cleanup_buf_ struct buf headers = BUF_INIT(2 * FILES_HEADERS_MAX);
-	_cleanup_buf_ struct buf theirs = BUF_INIT(2 * FILES_HEADERS_MAX);
 	_cleanup_(object_info_free) struct object_info info = { 0 };
-	struct source s;
+	_cleanup_(source_free) struct source s = { .object = NULL };
+	const struct buf *theirs;
 	struct s3_sum sum;
 	char etags[2][80];
 	struct files_condition condition = s3_write_condition(c->r, etags);
@@ -248,10 +246,12 @@ s3_copy_object(struct s3_call *c, struct err *e)
 	if ((replaces && s3_headers_collect(c, &headers, e) < 0) ||
 	    (retags && s3_tags_collect(c, &headers, e) < 0))
 		return -1;
-	if (source_look(c, &s, e) < 0 || copy_content(c, &s, 0, UINT64_MAX, &theirs, e) < 0 ||
-	    copy_sum(c, &theirs, &sum, e) < 0)
+	if (source_open(c, &s, e) < 0 || copy_content(c, &s, 0, UINT64_MAX, e) < 0)
 		return -1;
-	carry_lines(buf_str(&theirs), replaces, retags, &headers);
+	theirs = &object_info(s.object)->headers;
+	if (copy_sum(c, theirs, &sum, e) < 0)
+		return -1;
+	carry_lines((struct span){ theirs->data, theirs->len }, replaces, retags, &headers);
 	if (s3_keep_sum(c, &sum, &headers, e) < 0 || buf_check(&headers, e) < 0 ||
 	    s3_commit_object(c, buf_str(&headers), &condition, &info, e) < 0) {
 		drop_if_moved(c);
@@ -287,7 +287,7 @@ int
 s3_copy_part(struct s3_call *c, struct err *e)
 {
 	_cleanup_(object_info_free) struct object_info info = { 0 };
-	struct source s;
+	_cleanup_(source_free) struct source s = { .object = NULL };
 	struct s3_upload_sum wanted;
 	struct s3_sum sum;
 	unsigned number;
@@ -295,9 +295,9 @@ s3_copy_part(struct s3_call *c, struct err *e)
 
 	if (s3_part_number(c, &number, e) < 0 || source_name(c, &s, e) < 0)
 		return -1;
-	if (source_look(c, &s, e) < 0 || copy_range(c, &offset, &n, e) < 0)
+	if (source_open(c, &s, e) < 0 || copy_range(c, &offset, &n, e) < 0)
 		return -1;
-	if (copy_content(c, &s, offset, n, NULL, e) < 0 || s3_upload_sum(c, &wanted, NULL, e) < 0 ||
+	if (copy_content(c, &s, offset, n, e) < 0 || s3_upload_sum(c, &wanted, NULL, e) < 0 ||
 	    sum_copy(c, wanted.kind, &sum, e) < 0)
 		return -1;
 	if (s3_commit_part(c, number, &sum, &info, e) < 0) {

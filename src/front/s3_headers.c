@@ -284,12 +284,6 @@ s3_etag_in(const char *list, const char *etag)
 	return false;
 }
 
-bool
-s3_has_conditions(const struct s3_conditions *c)
-{
-	return c->match || c->none_match || c->modified_since || c->unmodified_since;
-}
-
 /* Whether the object changed after the date TEXT; a date that is none does not count. */
 static bool
 is_newer(const struct object_info *i, const char *text, bool otherwise)

@@ -156,7 +156,6 @@ enum s3_range s3_range(const char *value, uint64_t size, uint64_t *offset, uint6
 struct s3_conditions {
 	const char *match, *none_match, *modified_since, *unmodified_since;
 };
-bool s3_has_conditions(const struct s3_conditions *c);
 unsigned s3_conditions(const struct s3_conditions *c, const struct object_info *i);
 /* Whether one of the etags of LIST ("*", quoted, weak or bare, by commas) is ETAG. */
 bool s3_etag_in(const char *list, const char *etag);

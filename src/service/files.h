@@ -313,13 +313,12 @@ int files_remove_many(
 /* Of one KEY, no version named. */
 must_check
 int files_remove(struct files *f, const char *bucket, const char *key, struct err *e);
-/* Server-side copy within the account; across services the content is read and sealed anew. HEADERS
- * NULL: keep the source's. SOURCE_CONDITION is about the source. Blocks. Split in two because copying
- * content must not happen inside the gate: prepare, then commit within ENTER_WRITE. */
+/* N bytes of FROM from OFFSET, for a copy of it within the account; across services they are sealed anew.
+ * FROM is opened with its content and stays the caller's. Blocks. Split in two because copying content must
+ * not happen inside the gate: prepare, then commit within ENTER_WRITE. ERR_BAD: not within the source. */
 must_check
-struct upload *files_copy_begin(struct files *f, const char *from_bucket, const char *from_key,
-    const char *from_version, const struct files_condition *source_condition, uint64_t offset,
-    uint64_t n /* UINT64_MAX: all */, const char *to_bucket, struct buf *headers, struct err *e);
+struct upload *files_copy_begin(struct files *f, struct object *from, uint64_t offset,
+    uint64_t n /* UINT64_MAX: to the end */, const char *to_bucket, struct err *e);
 
 /* --- listing --- */
 

@@ -319,36 +319,15 @@ copy_bytes(struct upload *u, struct object *from, uint64_t offset, uint64_t n, s
 	return upload_settle(u, e);
 }
 
-/* What the source has to meet: as for a write, of an object that is there. */
-static int
-source_meets(const struct object_info *i, const struct files_condition *c, struct err *e)
-{
-	if (!c)
-		return 0;
-	if (c->if_match && strcmp(c->if_match, "*") && strcmp(c->if_match, i->etag))
-		return err_set(e, ERR_STALE, "the source is not the object that was named");
-	if (c->if_none_match &&
-	    (!strcmp(c->if_none_match, "*") || !strcmp(c->if_none_match, i->etag)))
-		return err_set(e, ERR_STALE, "the source is the object that was excluded");
-	return 0;
-}
-
 struct upload *
-files_copy_begin(struct files *f, const char *from_bucket, const char *from_key,
-    const char *from_version, const struct files_condition *source_condition, uint64_t offset,
-    uint64_t n, const char *to_bucket, struct buf *headers, struct err *e)
+files_copy_begin(struct files *f, struct object *from, uint64_t offset, uint64_t n,
+    const char *to_bucket, struct err *e)
 {
 	_cleanup_(upload_closep) struct upload *u = upload_begin(f, to_bucket, e);
-	_cleanup_(object_closep) struct object *from = NULL;
-	struct object_absence why;
-	uint64_t size;
+	uint64_t size = object_info(from)->size;
 
 	if (!u)
 		return NULL;
-	from = object_open_version(f, from_bucket, from_key, from_version, true, &why, e);
-	if (!from || source_meets(object_info(from), source_condition, e) < 0)
-		return NULL;
-	size = object_info(from)->size;
 	if (n == UINT64_MAX && offset <= size)
 		n = size - offset;
 	if (offset > size || n > size - offset) {
@@ -358,11 +337,5 @@ files_copy_begin(struct files *f, const char *from_bucket, const char *from_key,
 	}
 	if (files_check_room(f, n, e) < 0)
 		return NULL;
-	if (headers) {
-		buf_clear(headers);
-		buf_add(headers, object_info(from)->headers.data, object_info(from)->headers.len);
-		if (buf_check(headers, e) < 0)
-			return NULL;
-	}
 	return copy_bytes(u, from, offset, n, e) < 0 ? NULL : take(&u);
 }

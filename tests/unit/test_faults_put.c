@@ -115,8 +115,12 @@ static int
 copy(struct files *f, struct err *e)
 {
 	struct object_info out;
-	_cleanup_(upload_closep) struct upload *u = files_copy_begin(
-	    f, "backup-phone", "source", NULL, NULL, 0, UINT64_MAX, "photos", NULL, e);
+	bool missing_bucket;
+	_cleanup_(object_closep) struct object *source = object_open(
+	    f, "backup-phone", "source", true, &missing_bucket, e);
+	_cleanup_(upload_closep) struct upload *u = source
+	    ? files_copy_begin(f, source, 0, UINT64_MAX, "photos", e)
+	    : NULL;
 
 	return u ? upload_put(u, f, "k", NULL, NULL, &out, e) : -1;
 }
