@@ -154,6 +154,16 @@ check_size(struct s3_call *c, uint64_t size_bytes, struct err *e)
 	return 0;
 }
 
+/* Whether TEXT may be an object's checksum of that KIND: behind that of parts is their number. */
+static bool
+may_be_sum(enum checksum_kind kind, const char *text)
+{
+	char bare[2 * CHECKSUM_TEXT], same[CHECKSUM_TEXT];
+
+	snprintf(bare, sizeof bare, "%.*s", (int)strcspn(text, "-"), text);
+	return checksum_parse(kind, bare, same);
+}
+
 /* What the request says about the whole object's checksum, against SUM. */
 static int
 check_sum(struct s3_call *c, const struct s3_sum *sum, bool is_full, struct err *e)
@@ -167,6 +177,9 @@ check_sum(struct s3_call *c, const struct s3_sum *sum, bool is_full, struct err 
 	    (type && strcmp(type, is_full ? "FULL_OBJECT" : "COMPOSITE") != 0))
 		return s3_refuse(c, e, 400, "InvalidRequest",
 		    "the upload was begun with another checksum, or with none");
+	if (kind != CHECKSUM_NONE && !may_be_sum(kind, text))
+		return s3_refuse(c, e, 400, "InvalidRequest", "Value for %s header is invalid.",
+		    checksum_header(kind));
 	if (kind != CHECKSUM_NONE && strcmp(text, sum->text) != 0)
 		return s3_refuse(c, e, 400, "BadDigest",
 		    "The %s you specified did not match the calculated checksum.",

@@ -305,6 +305,8 @@ def test_checksums_that_do_not_fit_together_are_refused(s3, plain):
     assert complete({"ChecksumCRC32": "AAAAAA=="}) == (400, "InvalidPart")
     assert complete({"ChecksumSHA1": "none"}) == (400, "MalformedXML")
     assert complete(ChecksumSHA1=b64(hashlib.sha1(b"x").digest()) + "-1") == (400, "BadDigest")
+    for none in ("none", "-1", b64(b"x") + "-1", b64(bytes(200))):
+        assert complete(ChecksumSHA1=none) == (400, "InvalidRequest"), none
     status, _, body = plain.request(
         "POST", "/photos/k", f"uploadId={words['UploadId']}",
         f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
