@@ -429,6 +429,8 @@ s3_put_stored(struct s3_call *c, struct object_info *info, struct err *e)
 	    s3_commit_object(c, buf_str(&headers), &condition, info, e) < 0)
 		return -1;
 	answer_stored(c, info, &found);
+	if (found.kind != CHECKSUM_NONE)
+		response_header(c->r, CHECKSUM_PREFIX "type", "FULL_OBJECT");
 	return 0;
 }
 

@@ -7,7 +7,7 @@ import json
 
 from domicile import Signer
 from pages import echo_name
-from sums import sum_header
+from sums import put_headers
 from things import Expected, Version
 from values import content, sym
 from wire import quote
@@ -40,7 +40,7 @@ class Forms:
         v = Version(sym("m", op["id"]), body, headers=headers, tags=op.get("tags"), checksum=checksum)
         v.lock = self.lock_of_write(bucket, asked, op)
         self.put_version(bucket, op, v)
-        said = {"etag": f'"{v.etag}"', **self.id_headers(bucket, v), **sum_header(checksum),
+        said = {"etag": f'"{v.etag}"', **self.id_headers(bucket, v), **put_headers(checksum),
                 **self.expiry(bucket, op["key"], v)}
         return self.answer_form(op, said, v)
 

@@ -15,7 +15,7 @@ from lifecycle import Lifecycle
 from locks import Locks
 from pages import echo_name, page, page_of_uploads, page_of_versions
 from parts import check_parts, etag_of_parts
-from sums import (can_be, checksum_of, form_of, is_full, part_sum, sum_elements, sum_header, sum_of_parts,
+from sums import (can_be, checksum_of, form_of, is_full, part_sum, put_headers, sum_elements, sum_header, sum_of_parts,
                   upload_elements)
 from things import Bucket, Expected, Upload, Version
 from values import Echo, content, sym
@@ -212,7 +212,7 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
         v = Version(sym("m", op["id"]), body, headers=headers, tags=op.get("tags"), checksum=checksum)
         v.lock = self.lock_of_write(bucket, asked, op)
         self.put_version(bucket, op, v)
-        return Expected(200, headers={"etag": quoted(v.etag), **self.id_headers(bucket, v), **sum_header(checksum),
+        return Expected(200, headers={"etag": quoted(v.etag), **self.id_headers(bucket, v), **put_headers(checksum),
                                       **self.expiry(bucket, op["key"], v)})
 
     def source(self, op):

@@ -66,6 +66,11 @@ def sum_header(checksum):
     return {"x-amz-checksum-" + checksum[0]: checksum[1]} if checksum else {}
 
 
+def put_headers(checksum):
+    """What is answered where an object came in one piece."""
+    return {**sum_header(checksum), "x-amz-checksum-type": "FULL_OBJECT"} if checksum else {}
+
+
 def part_sum(checksum):
     """How XML tells a checksum."""
     return {"Checksum" + checksum[0].upper(): [checksum[1]]} if checksum else {}

@@ -177,6 +177,7 @@ def test_a_checksum_before_the_body(plain, s3, bucket, size):
     for name, value in right.items():
         status, headers, _ = plain.request("PUT", path, body=body, **{f"x_amz_checksum_{name}": value})
         assert status == 200 and headers[f"x-amz-checksum-{name}"] == value
+        assert headers["x-amz-checksum-type"] == "FULL_OBJECT"
         _, headers, got = plain.request("GET", path, x_amz_checksum_mode="ENABLED")
         assert got == body and headers[f"x-amz-checksum-{name}"] == value
     for change, code in (({"x_amz_checksum_crc32": crc32(b"other")}, "BadDigest"),
