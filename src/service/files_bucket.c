@@ -48,8 +48,10 @@ files_bucket_check(const char *bucket, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		if (!is_alnum(bucket[i]) && bucket[i] != '.' && bucket[i] != '-')
 			return err_set(e, ERR_BAD, "a bucket's name has only a-z 0-9 . -");
-		if (bucket[i] == '.' && bucket[i + 1] == '.')
-			return err_set(e, ERR_BAD, "a bucket's name has no two dots in a row");
+		/* Each piece between dots is a host's name. */
+		if (bucket[i] == '.' && i && (!is_alnum(bucket[i - 1]) || !is_alnum(bucket[i + 1])))
+			return err_set(
+			    e, ERR_BAD, "a bucket's name has no dot beside another or a hyphen");
 	}
 	if (!is_alnum(bucket[0]) || !is_alnum(bucket[n - 1]))
 		return err_set(
