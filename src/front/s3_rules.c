@@ -318,7 +318,7 @@ check_actions(struct reading *r, struct err *e)
 	bool has_sizes = rule->has_over || rule->has_under;
 	unsigned n = count_seen(r, ends, ARRAY_LEN(ends)) + rule->ends_markers;
 
-	if (n > 1 || ((r->seen & BIT(EXPIRATION)) && !n))
+	if (n > 1 || ((r->seen & BIT(EXPIRATION)) && !n && !(r->seen & BIT(MARKERS))))
 		return malformed(
 		    r, e, "an Expiration has one of Days, Date and ExpiredObjectDeleteMarker");
 	if ((r->seen & BIT(NONCURRENT)) && !rule->noncurrent_days)

@@ -80,6 +80,9 @@ def test_rules_come_back_as_they_were_put(s3):
     assert refused(s3.get_bucket_lifecycle_configuration) == (404, "NoSuchLifecycleConfiguration")
     put_rules(s3, *rules)
     assert s3.get_bucket_lifecycle_configuration(Bucket="photos")["Rules"] == rules
+    kept = rule("kept", NoncurrentVersionExpiration={"NoncurrentDays": 4000})
+    put_rules(s3, {**kept, "Expiration": {"ExpiredObjectDeleteMarker": False}})
+    assert s3.get_bucket_lifecycle_configuration(Bucket="photos")["Rules"] == [kept]
     put_rules(s3, {k: v for k, v in rules[0].items() if k != "ID"})
     made = s3.get_bucket_lifecycle_configuration(Bucket="photos")["Rules"]
     assert len(made) == 1 and len(made[0]["ID"]) == 32
@@ -96,6 +99,7 @@ def test_rules_come_back_as_they_were_put(s3):
     ({"Expiration": {"Days": -1}}, "MalformedXML"),
     ({"Expiration": {"Days": 1, "Date": MIDNIGHT}}, "MalformedXML"),
     ({"Expiration": {}}, "MalformedXML"),
+    ({"Expiration": {"ExpiredObjectDeleteMarker": False}}, "InvalidRequest"),
     ({"Expiration": {"Date": MIDNIGHT + datetime.timedelta(hours=1)}}, "InvalidArgument"),
     ({"Expiration": {"Days": 1}, "Status": "enabled"}, "MalformedXML"),
     ({"Expiration": {"Days": 1}, "ID": "x" * 256}, "InvalidArgument"),
