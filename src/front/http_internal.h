@@ -6,7 +6,7 @@
  *   http_head.c     request line and headers: what is refused, what handlers may ask for
  *   http_body.c     streamed bodies: a bounded ring between HTTP thread and worker
  *   http_answer.c   from struct request to an MHD response; readers; statistics
- *   http_tls.c      fewer system calls between GnuTLS and the socket
+ *   http_tls.c      fewer system calls and records for small requests over TLS
  *   http_limits.c   what one client may take: places, time, memory
  *   http_past.c     what a client is told past MHD, while its body comes or does not
  *   http_workers.c  the elastic pool of threads that may block
@@ -328,7 +328,7 @@ struct tls_connection *tls_attach(struct MHD_Connection *conn, struct connection
 /* Past MHD, on the connection's HTTP thread; what does not fit is lost. */
 void tls_send(struct tls_connection *t, const void *p, size_t n);
 struct peer_connection *tls_peer(struct tls_connection *t);
-/* The next two records are an answer's headers and body. */
+/* What MHD sends next is an answer's headers, and then its body. */
 void tls_expect_body(struct tls_connection *t);
 
 /* http_limits.c */
