@@ -1,7 +1,6 @@
 /* cmd_serve.c - `domicile serve`: the process around a node. */
 #include "cli/commands.h"
 
-#include <jansson.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,10 +8,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/crypto.h"
 #include "base/host.h"
 #include "base/log.h"
 #include "cli/serve_node.h"
+#include "front/admin.h"
 
 #define ARENAS        4 /* for malloc, and two a core */
 #define FILES_WANTED  1048576
@@ -72,15 +71,6 @@ attend(struct serving *s, const sigset_t *set)
 	}
 }
 
-/* The secret keys of new accounts pass through JSON texts, here and between regions. */
-static void
-free_wiped(void *p)
-{
-	if (p)
-		wipe(p, malloc_usable_size(p));
-	free(p);
-}
-
 int
 cmd_serve(const struct args *a, struct err *e)
 {
@@ -103,7 +93,7 @@ cmd_serve(const struct args *a, struct err *e)
 	 * that run at the same time should not wait for each other, though. */
 	mallopt(M_ARENA_MAX, (int)(ARENAS + 2 * sysconf(_SC_NPROCESSORS_ONLN)));
 	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY, "locked memory");
-	json_set_alloc_funcs(malloc, free_wiped);
+	admin_json_begin();
 	block_signals(&set);
 	s = serving_open(config, e);
 	if (!s)

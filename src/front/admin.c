@@ -1,10 +1,12 @@
 /* admin.c - the frame of all JSON calls, and the table of the operator's. */
 #include "front/admin_private.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crypto.h"
 #include "base/frame.h"
 #include "base/log.h"
 #include "base/refused.h"
@@ -73,10 +75,54 @@ static const unsigned statuses[ERR_KINDS] = {
 	[ERR_QUOTA] = 403,
 };
 
+/* --- memory of JSON --- */
+
+/* Answers are put together by hundreds of calls that each may find no memory. None of them has to look: what is
+ * made for a call is made in its thread. */
+static _Thread_local bool is_json_short;
+
+static void *
+json_alloc(size_t n)
+{
+	void *p = malloc(n);
+
+	is_json_short |= !p;
+	return p;
+}
+
+/* The secret keys of new accounts pass through JSON texts, here and between regions. */
+static void
+json_free_wiped(void *p)
+{
+	if (p)
+		wipe(p, malloc_usable_size(p));
+	free(p);
+}
+
+void
+admin_json_begin(void)
+{
+	json_set_alloc_funcs(json_alloc, json_free_wiped);
+}
+
+/* --- the frame --- */
+
+/* NULL: no memory, then or while VALUE was made. */
+static char *
+json_text(const json_t *value)
+{
+	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+	if (!is_json_short)
+		return text;
+	free(text); /* Jansson may have left out a part, and gone on */
+	return NULL;
+}
+
 static void
 answer_json(struct request *r, unsigned status, const char *type, json_t *value)
 {
-	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	char *text = json_text(value);
 
 	buf_clear(&r->body);
 	if (text) {
@@ -104,6 +150,7 @@ admin_fail(struct request *r, unsigned status, const struct err *e)
 {
 	json_t *it;
 
+	is_json_short = false;
 	if (!status)
 		status = statuses[e->kind];
 	it = json_pack("{s:s, s:i, s:s, s:o, s:s}", "type", "about:blank", "status", (int)status,
@@ -212,15 +259,17 @@ admin_answer(struct request *r, admin_fn *fn)
 
 	if (!r->may_block)
 		return HANDLE_AGAIN;
+	is_json_short = false;
 	if (strcmp(r->method, "POST") != 0)
 		err_set(&e, ERR_BAD, "%s: this is to be called with POST", r->method);
 	else if ((in = parse_body(r, &e)))
 		rc = fn(r, in, &out, &e);
-	if (rc == 0 && !out)
-		rc = err_set(&e, ERR_MEMORY, "no memory for the answer");
-	if (rc == 0) {
+	if (rc == 0)
 		answer_json(r, 200, "application/json", out);
-	} else {
+	if (is_json_short || (rc == 0 && !out))
+		rc = err_set(
+		    &e, ERR_MEMORY, "no memory for the answer; what was asked may have been done");
+	if (rc < 0) {
 		if (e.kind == ERR_INTERNAL || e.kind == ERR_IO || e.kind == ERR_FORGED)
 			log_error("call.failed", r->id, "path=%s %s", r->path, e.text);
 		problem(r, &e);

@@ -9,6 +9,9 @@
 enum handle admin_handle(struct request *r);   /* Unix socket */
 enum handle peer_handle(struct request *r);    /* peer listener: /peer/v1/...; else s3_handle */
 enum handle metrics_handle(struct request *r); /* /metrics, /healthz */
+/* Once, before there is any JSON: its texts are wiped when they are freed, and a call of whose answer a part found
+ * no memory fails. */
+void admin_json_begin(void);
 /* The node begins to serve: what /healthz calls `since`. */
 void metrics_begin(void);
 /* problem+json from an error. */
