@@ -159,11 +159,27 @@ destroy_key(struct mover *m, struct erasing *x, const struct vault_id *id, struc
 	return transfer_destroy_key(m->node->pool, m->node->engine, id, e);
 }
 
+/* The record is changed with the mover locked: others look at it (eraser_peek). */
+static void
+set_proof(struct mover *m, struct erasing *x, bool has_proof)
+{
+	pthread_mutex_lock(&m->lock);
+	x->record.has_proof = has_proof;
+	pthread_mutex_unlock(&m->lock);
+}
+
 static int
 remove_rest(struct mover *m, struct erasing *x, const struct vault_id *id, struct err *e)
 {
-	return transfer_erase(m->node->pool, m->node->engine, m->node->flusher, m->node->chunks, id,
-	    &x->record.records, &x->record.chunks, e);
+	uint64_t records = 0, chunks = 0;
+	int r = transfer_erase(m->node->pool, m->node->engine, m->node->flusher, m->node->chunks,
+	    id, &records, &chunks, e);
+
+	pthread_mutex_lock(&m->lock);
+	x->record.records += records;
+	x->record.chunks += chunks;
+	pthread_mutex_unlock(&m->lock);
+	return r;
 }
 
 static int
@@ -238,7 +254,7 @@ may_erase(struct mover *m, struct erasing *x)
 			try_later(x, &e);
 			return false;
 		}
-		x->record.has_proof = true;
+		set_proof(m, x, true);
 	}
 	return true;
 }
@@ -441,7 +457,7 @@ compact_and_finish(struct mover *m, struct erasing **removed, size_t n)
 
 			each_vault(m, removed[i], look_again, &e, &failed);
 			if (!failed && !has_receipt(m, removed[i], &e)) {
-				removed[i]->record.has_proof = false;
+				set_proof(m, removed[i], false);
 				failed = true;
 			}
 			if (failed) {
