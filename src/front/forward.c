@@ -224,7 +224,7 @@ begin_answer(struct passing *p)
 		r->read_arg = p;
 		r->read_free = passing_free;
 		r->read_bytes = p->length;
-	} else if (!strcmp(r->method, "HEAD") && p->length != UINT64_MAX) {
+	} else if ((!strcmp(r->method, "HEAD") || p->status == 304) && p->length != UINT64_MAX) {
 		r->read_bytes = p->length;
 	}
 	p->has_begun = true;

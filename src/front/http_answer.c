@@ -271,7 +271,7 @@ make_body(struct http_request *h)
 
 	if (r->read)
 		return make_read(h);
-	if (!body.len && r->read_bytes && !strcmp(h->method, "HEAD"))
+	if (!body.len && r->read_bytes && (!strcmp(h->method, "HEAD") || r->status == 304))
 		return MHD_create_response_from_callback(
 		    r->read_bytes, 1, give_nothing, NULL, NULL);
 	return MHD_create_response_from_buffer(

@@ -53,8 +53,8 @@ struct request {
 	response_read_fn *read; /* instead of body and lent */
 	void *read_arg;
 	void (*read_free)(void *arg);
-	uint64_t read_bytes; /* its length; UINT64_MAX: unknown (chunked). For HEAD the length
-					 * alone is enough: nothing is read then */
+	uint64_t read_bytes; /* its length; UINT64_MAX: unknown (chunked). For HEAD and 304
+					 * the length alone is enough: nothing is read then */
 
 	/* set by the router for S3 requests */
 	struct account_id account;

@@ -166,6 +166,7 @@ refuse_condition(struct s3_call *c, const struct object_info *i, unsigned status
 		host_date_text(i->modified_ms, date);
 		response_header(c->r, "ETag", "\"%s\"", i->etag);
 		response_header(c->r, "Last-Modified", "%s", date);
+		c->r->read_bytes = i->size;
 	}
 	return s3_refuse(c, e, status, status == 304 ? "NotModified" : "PreconditionFailed",
 	    "the object does not meet the request's conditions");

@@ -269,7 +269,7 @@ class Account(Cors, Forms, Keys, Lifecycle, Locks):
         bucket, v = self.object(op)
         status = self.condition(op, v)
         if status == 304:
-            raise Expected(304, headers={"etag": quoted(v.etag), "last-modified": v.time})
+            raise Expected(304, headers={"etag": quoted(v.etag), "last-modified": v.time, "content-length": str(len(v.body))})
         if status:
             raise Expected(status, "PreconditionFailed")
         answer = {"etag": quoted(v.etag), "last-modified": v.time, "accept-ranges": "bytes",

@@ -234,7 +234,7 @@ def test_ranges(s3, bucket, size):
     assert head["ContentLength"] == 10 and head["ResponseMetadata"]["HTTPStatusCode"] == 206
 
 
-def test_conditions_of_a_read(s3, bucket):
+def test_conditions_of_a_read(plain, s3, bucket):
     etag = s3.put_object(Bucket=bucket, Key="watched", Body=b"still")["ETag"]
     when = s3.head_object(Bucket=bucket, Key="watched")["LastModified"]
     before, after = when - datetime.timedelta(hours=1), when + datetime.timedelta(hours=1)
@@ -249,6 +249,9 @@ def test_conditions_of_a_read(s3, bucket):
                  {"IfNoneMatch": etag, "IfModifiedSince": before}):
         assert refused(s3.get_object, Bucket=bucket, Key="watched", **same)[0] == 304
         assert refused(s3.head_object, Bucket=bucket, Key="watched", **same)[0] == 304
+    for method in ("GET", "HEAD"):
+        status, headers, body = plain.request(method, f"/{bucket}/watched", If_None_Match=etag)
+        assert (status, headers["Content-Length"], headers["ETag"], body) == (304, "5", etag, b"")
 
 
 def test_conditions_of_a_write(plain, s3, bucket):
