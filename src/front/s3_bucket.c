@@ -30,6 +30,7 @@ struct bucket_listing {
 	struct buf *b;
 	const char *prefix, *after;
 	unsigned max, n;
+	bool tells_region; /* as S3 does where anything is asked for */
 	bool is_truncated;
 	char last[FILES_BUCKET_MAX + 1];
 };
@@ -54,6 +55,8 @@ put_bucket(void *arg, const char *name, uint64_t created_ms, struct err *e)
 	xml_open(l->b, "Bucket");
 	xml_text(l->b, "Name", name);
 	xml_text(l->b, "CreationDate", when);
+	if (l->tells_region)
+		xml_text(l->b, "BucketRegion", l->c->r->node->region);
 	xml_close(l->b, "Bucket");
 	return 0;
 }
@@ -94,6 +97,8 @@ s3_list_buckets(struct s3_call *c, struct err *e)
 		.prefix = s3_arg(r, "prefix"),
 		.after = after,
 		.max = BUCKETS_MAX,
+		.tells_region = request_arg(r, "max-buckets") || request_arg(r, "prefix") ||
+		    request_arg(r, "bucket-region") || request_arg(r, "continuation-token"),
 	};
 	const char *token = request_arg(r, "continuation-token");
 

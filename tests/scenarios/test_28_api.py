@@ -174,6 +174,8 @@ def test_buckets_come_in_pages_and_by_prefix(s3, plain):
     assert seen == sorted(names) and pages == 4
     assert page("prefix=b-")[0] == names[1:8] and page("prefix=nothing") == ([], "")
     assert page("max-buckets=1&prefix=backup-")[0] == ["backup-a"]
+    for query, times in (("", 0), ("prefix=b-", 7), ("max-buckets=2", 2), ("bucket-region=sg", len(names))):
+        assert plain.request("GET", "/", query)[2].count(b"<BucketRegion>sg</BucketRegion>") == times, query
     assert page("bucket-region=sg")[0] == sorted(names) and page("bucket-region=elsewhere") == ([], "")
     for query in ("max-buckets=0", "max-buckets=x", "continuation-token=%21"):
         status, _, body = plain.request("GET", "/", query)
