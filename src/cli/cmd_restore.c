@@ -97,7 +97,9 @@ check_keys(struct restoring *r, struct err *e)
 {
 	_cleanup_(keys_closep) struct keys *k = keys_file_open(r->conf->region_key, e);
 
-	return k ? backup_check_keys(arg_operand(r->args, 0), &r->m, k, e) : -1;
+	return k ? backup_check_keys(
+	               arg_operand(r->args, 0), &r->m, k, arg_flag(r->args, "incomplete"), e)
+	         : -1;
 }
 
 static int
@@ -200,7 +202,8 @@ gather(struct restoring *r, struct err *e)
 		return -1;
 	chunks = chunks_file(path, 0, e);
 	if (!chunks ||
-	    backup_restore(arg_operand(r->args, 0), &r->m, engine, chunks, go_on, r, e) < 0)
+	    backup_restore(arg_operand(r->args, 0), &r->m, engine, chunks,
+	        arg_flag(r->args, "incomplete"), go_on, r, e) < 0)
 		return -1;
 	step("restore.gathered");
 	return reconcile_mark(engine, NULL, &mark, e);

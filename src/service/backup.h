@@ -144,13 +144,16 @@ int backup_verify(
     const char *folder, const struct manifest *m, backup_go_on_fn *go_on, void *arg, struct err *e);
 /* Whether K can unwrap the keys of M's vaults: those of each generation are tried until one opens. Headers that
  * are malformed are passed over. ERR_MISSING: a generation that K does not have any more; ERR_FORGED: another
- * region key, with which none opens. */
+ * region key, with which none opens. PASSES_OVER: what of the backup is damaged. */
 must_check
-int backup_check_keys(const char *folder, const struct manifest *m, struct keys *k, struct err *e);
-/* Into the empty ENGINE and CHUNKS, durably. */
+int backup_check_keys(
+    const char *folder, const struct manifest *m, struct keys *k, bool passes_over, struct err *e);
+/* Into the empty ENGINE and CHUNKS, durably. What is damaged of the backup itself fails it, unless it
+ * PASSES_OVER that and adds it to what M names: MISSING where a run or a list of chunks can't be read, CHUNK
+ * for a chunk, of which as much is put back as there is. */
 must_check
-int backup_restore(const char *folder, const struct manifest *m, struct engine *engine,
-    struct chunks *chunks, backup_go_on_fn *go_on, void *arg, struct err *e);
+int backup_restore(const char *folder, struct manifest *m, struct engine *engine,
+    struct chunks *chunks, bool passes_over, backup_go_on_fn *go_on, void *arg, struct err *e);
 /* Whether the file at PATH is the copy of the directory, bit by bit. */
 bool backup_is_directory(const struct manifest *m, const char *path);
 /* It, into the new file TO. */

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "chunks/chunks.h"
 #include "engine/changes.h"
 #include "engine/tail.h"
@@ -109,8 +110,65 @@ struct reading {
 	backup_go_on_fn *go_on;
 	void *arg;
 	uint64_t bytes;
-	uint8_t *piece; /* READ_SIZE */
+	uint8_t *piece;      /* READ_SIZE */
+	struct buf *damages; /* of struct backup_damage: of the backup itself. NULL: they end it */
 };
+
+/* What is to be read is not as it should be, as WHY says. 0: it is gone on without; -1. */
+static int
+pass_over(const struct reading *r, const struct err *why, struct err *e)
+{
+	bool is_damage = why->kind == ERR_FORGED || why->kind == ERR_IO ||
+	    why->kind == ERR_MISSING || why->kind == ERR_TOO_BIG;
+
+	if (!r->damages || !is_damage)
+		return err_set(e, why->kind, "%s", why->text);
+	log_error("backup.damaged", NULL, "%s", why->text);
+	return 0;
+}
+
+/* Objects in order of accounts, some of which can't be read. */
+struct gaps {
+	const struct reading *r;
+	struct account_id last; /* of those that were read */
+	bool is_open;           /* the one before could not be */
+};
+
+/* What was read begins with account FIRST, or there is no more. */
+static void
+gaps_end(struct gaps *g, const struct account_id *first)
+{
+	const struct backup_damage d = {
+		.kind = BACKUP_MISSING, .id.account = g->last, .to = *first
+	};
+
+	if (g->is_open)
+		buf_add(g->r->damages, &d, sizeof(d));
+	g->is_open = false;
+	g->last = *first;
+}
+
+static void
+gaps_end_all(struct gaps *g)
+{
+	struct account_id highest;
+
+	memset(&highest, 0xff, sizeof(highest));
+	gaps_end(g, &highest);
+}
+
+/* 1: the object is in OUT; 0: it is passed over; -1. */
+static int
+read_or_pass(
+    struct gaps *g, const struct backup_object *o, size_t max, struct buf *out, struct err *e)
+{
+	struct err why = { 0 };
+
+	if (backup_read_object(g->r->folder, o, max, out, &why) == 0)
+		return 1;
+	g->is_open = true;
+	return pass_over(g->r, &why, e);
+}
 
 static int
 went(struct reading *r, uint64_t bytes, struct err *e)
@@ -121,26 +179,47 @@ went(struct reading *r, uint64_t bytes, struct err *e)
 	return 0;
 }
 
+/* RUN was read. */
+static void
+gaps_run(struct gaps *g, struct span run)
+{
+	struct reader in = READER(run.data, run.len);
+	struct change c;
+
+	while (change_next(&in, &c, NULL) > 0)
+		gaps_end(g, &c.id.account);
+}
+
 /* Each run of records. */
 static int
 each_run(struct reading *r, int (*fn)(void *arg, struct span run, struct err *e), void *arg,
     struct err *e)
 {
 	_cleanup_buf_ struct buf run = BUF_INIT(RUN_MAX);
+	struct gaps g = { .r = r };
 
-	for (size_t i = 0; i < r->m->n_runs; i++)
-		if (backup_read_object(r->folder, &r->m->runs[i], RUN_MAX, &run, e) < 0 ||
-		    (fn && fn(arg, (struct span){ run.data, run.len }, e) < 0) ||
-		    went(r, run.len, e) < 0)
+	for (size_t i = 0; i < r->m->n_runs; i++) {
+		int rc = read_or_pass(&g, &r->m->runs[i], RUN_MAX, &run, e);
+		struct span got = { run.data, run.len };
+
+		if (rc < 0)
 			return -1;
+		if (rc == 0)
+			continue;
+		gaps_run(&g, got);
+		if (fn(arg, got, e) < 0 || went(r, run.len, e) < 0)
+			return -1;
+	}
+	gaps_end_all(&g);
 	return 0;
 }
 
 typedef int piece_fn(void *arg, const void *p, size_t n, struct err *e);
 
-/* The bytes of a chunk to FN; whether they are right is known at the end. */
+/* The bytes of a chunk to FN; whether they are right is known at the end. 1; 0: they are not, *WHY; -1. */
 static int
-read_chunk(struct reading *r, const struct chunk_entry *c, piece_fn *fn, void *arg, struct err *e)
+read_chunk(struct reading *r, const struct chunk_entry *c, piece_fn *fn, void *arg, struct err *why,
+    struct err *e)
 {
 	_cleanup_(hash_closep) struct hash *h = hash_open(HASH_SHA256, e);
 	uint8_t digest[SHA256_BYTES];
@@ -153,19 +232,24 @@ read_chunk(struct reading *r, const struct chunk_entry *c, piece_fn *fn, void *a
 		return -1;
 	backup_chunk_path(r->folder, c, path);
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return err_errno(e, errno, "%s", path);
+	if (fd < 0) {
+		err_errno(why, errno, "%s", path);
+		return 0;
+	}
 	while ((n = read(fd, r->piece, READ_SIZE)) > 0 && (uint64_t)n <= left) {
 		hash_add(h, r->piece, (size_t)n);
 		left -= (uint64_t)n;
 		if ((fn && fn(arg, r->piece, (size_t)n, e) < 0) || went(r, (uint64_t)n, e) < 0)
 			return -1;
 	}
-	if (n < 0)
-		return err_errno(e, errno, "%s", path);
+	if (n < 0) {
+		err_errno(why, errno, "%s", path);
+		return 0;
+	}
 	hash_end(h, digest);
-	if (n || left || memcmp(digest, c->digest, sizeof(digest)) != 0)
-		return err_set(e, ERR_FORGED, "%s is damaged", path);
+	if (!n && !left && memcmp(digest, c->digest, sizeof(digest)) == 0)
+		return 1;
+	err_set(why, ERR_FORGED, "%s is damaged", path);
 	return 0;
 }
 
@@ -175,21 +259,26 @@ static int
 each_chunk(struct reading *r, entry_fn *fn, void *arg, struct err *e)
 {
 	_cleanup_buf_ struct buf list = BUF_INIT(LIST_MAX);
+	struct gaps g = { .r = r };
 
 	for (size_t i = 0; i < r->m->n_lists; i++) {
+		int rc = read_or_pass(&g, &r->m->lists[i], LIST_MAX, &list, e);
+		struct reader in = READER(list.data, list.len);
 		struct chunk_entry c;
-		struct reader in;
-		int rc;
 
-		if (backup_read_object(r->folder, &r->m->lists[i], LIST_MAX, &list, e) < 0)
+		if (rc < 0)
 			return -1;
-		in = READER(list.data, list.len);
-		while ((rc = chunk_entry_next(&in, &c, e)) > 0)
+		if (rc == 0)
+			continue;
+		while ((rc = chunk_entry_next(&in, &c, e)) > 0) {
+			gaps_end(&g, &c.id.account);
 			if (fn(r, &c, arg, e) < 0)
 				return -1;
+		}
 		if (rc < 0)
 			return -1;
 	}
+	gaps_end_all(&g);
 	return 0;
 }
 
@@ -226,9 +315,13 @@ static int
 look_at_chunk(struct reading *r, const struct chunk_entry *c, void *arg, struct err *e)
 {
 	struct counts *n = arg;
+	struct err why = { 0 };
+	int rc = read_chunk(r, c, NULL, NULL, &why, e);
 
 	n->chunks++;
-	return read_chunk(r, c, NULL, NULL, e);
+	if (rc == 0)
+		return err_set(e, why.kind, "%s", why.text);
+	return rc < 0 ? -1 : 0;
 }
 
 static int
@@ -247,7 +340,7 @@ int
 backup_verify(
     const char *folder, const struct manifest *m, backup_go_on_fn *go_on, void *arg, struct err *e)
 {
-	struct reading r = { folder, m, go_on, arg, 0, NULL };
+	struct reading r = { folder, m, go_on, arg, 0, NULL, NULL };
 	struct counts n = { 0 };
 	int rc = begin(&r, e);
 
@@ -325,9 +418,11 @@ try_keys(void *arg, struct span run, struct err *e)
 }
 
 int
-backup_check_keys(const char *folder, const struct manifest *m, struct keys *k, struct err *e)
+backup_check_keys(
+    const char *folder, const struct manifest *m, struct keys *k, bool passes_over, struct err *e)
 {
-	struct reading r = { .folder = folder, .m = m };
+	_cleanup_buf_ struct buf damages = BUF_INIT(0);
+	struct reading r = { .folder = folder, .m = m, .damages = passes_over ? &damages : NULL };
 	struct trying t = { .keys = k, .oldest = m->key_oldest, .newest = m->key_newest };
 
 	if (each_run(&r, try_keys, &t, e) < 0)
@@ -350,6 +445,7 @@ apply_run(void *arg, struct span run, struct err *e)
 struct filling {
 	struct chunks *chunks;
 	struct chunk_out *out;
+	uint64_t filled;      /* bytes of it */
 	struct vault_id last; /* to be synced */
 	bool has_last;
 };
@@ -359,6 +455,7 @@ fill_piece(void *arg, const void *p, size_t n, struct err *e)
 {
 	struct filling *f = arg;
 
+	f->filled += n;
 	return chunks_write(f->chunks, f->out, p, n, e);
 }
 
@@ -368,11 +465,25 @@ sync_last(struct filling *f, struct err *e)
 	return f->has_last ? chunks_sync(f->chunks, &f->last, e) : 0;
 }
 
+/* Told once a vault. */
+static void
+note_chunk(struct buf *damages, const struct vault_id *id)
+{
+	const struct backup_damage d = { .kind = BACKUP_CHUNK, .id = *id };
+
+	if (damages->len < sizeof(d) ||
+	    memcmp(damages->data + damages->len - sizeof(d), &d, sizeof(d)) != 0)
+		buf_add(damages, &d, sizeof(d));
+}
+
+/* Of one that is damaged what is there: each of its segments is sealed, and those that are whole can be read. */
 static int
 fill_chunk(struct reading *r, const struct chunk_entry *c, void *arg, struct err *e)
 {
 	struct filling *f = arg;
 	struct chunk_name name;
+	struct err why = { 0 };
+	int rc;
 
 	if (memcmp(&f->last, &c->id, sizeof(c->id)) != 0 && sync_last(f, e) < 0)
 		return -1;
@@ -382,25 +493,57 @@ fill_chunk(struct reading *r, const struct chunk_entry *c, void *arg, struct err
 	f->out = chunks_begin(f->chunks, &c->id, &name, e);
 	if (!f->out)
 		return -1;
-	if (read_chunk(r, c, fill_piece, f, e) < 0) {
-		chunks_abort(f->chunks, f->out);
+	f->filled = 0;
+	rc = read_chunk(r, c, fill_piece, f, &why, e);
+	if (rc == 0 && pass_over(r, &why, e) < 0)
+		rc = -1;
+	if (rc == 0)
+		note_chunk(r->damages, &c->id);
+	if (rc > 0 || (rc == 0 && f->filled == c->bytes))
+		return chunks_finish(f->chunks, f->out, e);
+	chunks_abort(f->chunks, f->out);
+	return rc;
+}
+
+/* To those that M names. */
+static int
+add_damages(struct manifest *m, struct buf *damages, struct err *e)
+{
+	const struct backup_damage *d = (void *)damages->data;
+	size_t n = damages->len / sizeof(*d);
+	struct backup_damage *all;
+
+	if (buf_check(damages, e) < 0)
 		return -1;
+	if (!n)
+		return 0;
+	all = realloc(m->damages, (m->n_damages + n) * sizeof(*all));
+	if (!all)
+		return err_set(e, ERR_MEMORY, "no memory for what is damaged");
+	m->damages = all;
+	m->damaged += n;
+	for (size_t i = 0; i < n; i++) {
+		m->missing += d[i].kind == BACKUP_MISSING;
+		if (m->n_damages < BACKUP_DAMAGES_MAX)
+			m->damages[m->n_damages++] = d[i];
 	}
-	return chunks_finish(f->chunks, f->out, e);
+	return 0;
 }
 
 int
-backup_restore(const char *folder, const struct manifest *m, struct engine *engine,
-    struct chunks *chunks, backup_go_on_fn *go_on, void *arg, struct err *e)
+backup_restore(const char *folder, struct manifest *m, struct engine *engine, struct chunks *chunks,
+    bool passes_over, backup_go_on_fn *go_on, void *arg, struct err *e)
 {
-	struct reading r = { folder, m, go_on, arg, 0, NULL };
+	_cleanup_buf_ struct buf damages = BUF_INIT(0);
+	struct reading r = { folder, m, go_on, arg, 0, NULL, passes_over ? &damages : NULL };
 	struct filling f = { .chunks = chunks };
 	int rc = begin(&r, e);
 
 	/* Chunks before the records that speak of them, as ever. */
 	if (rc == 0 &&
 	    (each_chunk(&r, fill_chunk, &f, e) < 0 || sync_last(&f, e) < 0 ||
-	        each_run(&r, apply_run, engine, e) < 0 || engine_flush(engine, e) < 0))
+	        each_run(&r, apply_run, engine, e) < 0 || engine_flush(engine, e) < 0 ||
+	        add_damages(m, &damages, e) < 0))
 		rc = -1;
 	free(r.piece);
 	return rc;

@@ -362,6 +362,24 @@ def test_damage_in_a_backup_is_found_and_not_restored(regions, tmp_path):
     assert command("region", "backup", "--verify", folder)[0] == 0
 
 
+def test_a_damaged_backup_is_restored_but_for_what_is_damaged(tmp_path):
+    bj = may_back_up(Region(tmp_path, "cn-bj", "CN")).start()
+    folder = tmp_path / "backup"
+    account = make_account(bj, large=True)
+    bj.command("region", "backup", folder)
+    victim = max(folder.glob("chunks/*/*"), key=lambda f: f.stat().st_size)
+    good = victim.read_bytes()
+    victim.write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+    lose_store(bj)
+    code, _, why = command("region", "restore", folder, "--config", bj.config)
+    assert code == 11 and f"{victim.name} is damaged" in why, why
+    code, out, why = command("region", "restore", folder, "--config", bj.config, "--incomplete")
+    assert code == 11 and f"{account['account']}\tfiles\tchunk\n" in out, (out, why)
+    bj.start()
+    assert body(bj, account, "small") == account["account"].encode()
+    bj.stop()
+
+
 def change_manifest(folder, generation, change):
     path = folder / f"generation-{generation:06}"
     manifest = json.loads(path.read_text().splitlines()[0])

@@ -141,7 +141,7 @@ restore(struct place *p, struct manifest *m, struct restored *r)
 	r->engine = engine_rocksdb(check_path(p->region.store.dir, "other"), 8 << 20, 8 << 20, &e);
 	r->chunks = chunks_file(check_path(p->region.store.dir, "other-chunks"), 0, &e);
 	CHECK(r->engine && r->chunks);
-	CHECK_OK(backup_restore(p->folder, m, r->engine, r->chunks, NULL, NULL, &e), &e);
+	CHECK_OK(backup_restore(p->folder, m, r->engine, r->chunks, false, NULL, NULL, &e), &e);
 }
 
 /* Whether it has the records that the region has. */

@@ -51,7 +51,7 @@ what_is_put_back_is_what_there_was(void **state)
 	back_up(&p, 1, &n);
 	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
 	CHECK(m.accounts == 2 && m.vaults == 6 && m.chunks >= 2 && m.key_oldest == 1);
-	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, false, &e), &e);
 	restore(&p, &m, &r);
 
 	CHECK(has_same_records(&p, &r));
@@ -82,7 +82,7 @@ another_region_key_is_refused(void **state)
 	other = keys_file_open(path, &e);
 	CHECK(other);
 	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
-	CHECK(backup_check_keys(p.folder, &m, other, &e) < 0 && e.kind == ERR_FORGED);
+	CHECK(backup_check_keys(p.folder, &m, other, false, &e) < 0 && e.kind == ERR_FORGED);
 	manifest_free(&m);
 	keys_close(other);
 	place_close(&p);

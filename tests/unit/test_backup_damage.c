@@ -77,7 +77,7 @@ a_malformed_header_is_kept_and_named(void **state)
 	CHECK(json_array_size(json_object_get(json_object_get(j, "backup"), "damages")) == 3);
 	json_decref(j);
 
-	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, false, &e), &e);
 	restore(&p, &m, &r);
 	CHECK(has_same_records(&p, &r));
 	restored_close(&r);
@@ -110,7 +110,7 @@ one_key_that_does_not_open_is_not_another_region_key(void **state)
 	put_record(&p, &first, "H", (struct span){ h.data, h.len });
 	back_up(&p, 1, &n);
 	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
-	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, false, &e), &e);
 	place_close(&p);
 }
 
@@ -147,7 +147,7 @@ place_with_table(struct place *p)
 }
 
 struct left {
-	const struct manifest *m;
+	const struct backup_damage *damage; /* that there is: records are missing */
 	struct engine *restored;
 };
 
@@ -156,7 +156,7 @@ check_restored(
     void *arg, const struct vault_id *id, struct span key, struct span value, struct err *e)
 {
 	const struct left *l = arg;
-	const struct backup_damage *d = &l->m->damages[0];
+	const struct backup_damage *d = l->damage;
 	_cleanup_buf_ struct buf got = BUF_INIT(0);
 	int r = engine_get(l->restored, id, key, &got, e);
 
@@ -172,7 +172,7 @@ static void
 what_cannot_be_read_is_missing_and_all_else_is_there(void **state)
 {
 	_cleanup_manifest_ struct manifest whole = { 0 }, m = { 0 };
-	struct left left = { .m = &m };
+	struct left left = { 0 };
 	struct chunks *chunks;
 	struct err e = { 0 };
 	struct place p;
@@ -193,12 +193,13 @@ what_cannot_be_read_is_missing_and_all_else_is_there(void **state)
 	CHECK(m.records < whole.records && m.records > whole.records / 2);
 	CHECK(m.chunks == whole.chunks && m.chunk_bytes == whole.chunk_bytes);
 
+	left.damage = &m.damages[0];
 	left.restored = engine_rocksdb(
 	    check_path(p.region.store.dir, "other"), 8 << 20, 8 << 20, &e);
 	chunks = chunks_file(check_path(p.region.store.dir, "other-chunks"), 0, &e);
 	CHECK(left.restored && chunks);
-	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
-	CHECK_OK(backup_restore(p.folder, &m, left.restored, chunks, NULL, NULL, &e), &e);
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, false, &e), &e);
+	CHECK_OK(backup_restore(p.folder, &m, left.restored, chunks, false, NULL, NULL, &e), &e);
 	CHECK_OK(engine_each(p.region.node.engine, check_restored, NULL, &left, &e), &e);
 	engine_close(left.restored);
 	chunks_close(chunks);
@@ -470,7 +471,7 @@ a_header_that_names_a_key_before_all_is_malformed(void **state)
 	CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
 	CHECK(m.key_oldest == 2 && m.key_newest == 2 && m.damaged == 1 && m.n_damages == 1);
 	CHECK(m.damages[0].kind == BACKUP_HEADER && !memcmp(&m.damages[0].id, &id, VAULT_ID_BYTES));
-	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, &e), &e);
+	CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, false, &e), &e);
 	place_close(&p);
 }
 
@@ -556,6 +557,102 @@ a_damaged_object_of_a_backup_is_written_anew(void **state)
 	place_close(&p);
 }
 
+static void
+harm_chunk(struct place *p, enum harm how)
+{
+	char pattern[700];
+	glob_t found;
+	uint8_t byte;
+	int fd;
+
+	snprintf(pattern, sizeof pattern, "%s/chunks/*/*", p->folder);
+	CHECK(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 2);
+	fd = open(found.gl_pathv[0], O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0 && pread(fd, &byte, 1, 70000) == 1);
+	byte ^= 1;
+	if (how == CHANGED)
+		CHECK(pwrite(fd, &byte, 1, 70000) == 1);
+	else if (how == CUT)
+		CHECK(ftruncate(fd, 70000) == 0);
+	else
+		CHECK(unlink(found.gl_pathv[0]) == 0);
+	close(fd);
+	globfree(&found);
+}
+
+static void
+open_other(struct place *p, struct restored *r, unsigned n)
+{
+	char engine[40], chunks[40];
+	struct err e = { 0 };
+
+	snprintf(engine, sizeof engine, "engine-%u", n);
+	snprintf(chunks, sizeof chunks, "chunks-%u", n);
+	r->engine = engine_rocksdb(check_path(p->region.store.dir, engine), 8 << 20, 8 << 20, &e);
+	r->chunks = chunks_file(check_path(p->region.store.dir, chunks), 0, &e);
+	CHECK(r->engine && r->chunks);
+}
+
+/* All that is not damaged is put back, if that is said; else nothing is begun with it. */
+static void
+damage_of_the_backup_itself_costs_what_is_damaged(void **state)
+{
+	(void)state;
+	for (enum harm how = CHANGED; how < HARMS; how++) {
+		_cleanup_manifest_ struct manifest m = { 0 };
+		struct err e = { 0 };
+		struct left left = { 0 };
+		struct restored r;
+		struct place p;
+		int64_t bytes;
+		struct files f;
+
+		place_open(&p);
+		f = account_with_things(&p);
+		put_big(&f, "b");
+		back_up(&p, 1, &bytes);
+		CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+		harm_chunk(&p, how);
+		open_other(&p, &r, 0);
+		CHECK(backup_restore(p.folder, &m, r.engine, r.chunks, false, NULL, NULL, &e) < 0);
+		restored_close(&r);
+		open_other(&p, &r, 1);
+		CHECK_OK(
+		    backup_restore(p.folder, &m, r.engine, r.chunks, true, NULL, NULL, &e), &e);
+		CHECK(has_same_records(&p, &r));
+		CHECK(count_chunks(r.chunks, NULL) == (how == CHANGED ? 2 : 1));
+		CHECK(m.damaged == 1 && !m.missing && m.n_damages == 1);
+		CHECK(m.damages[0].kind == BACKUP_CHUNK &&
+		    account_equal(&m.damages[0].id.account, &f.account));
+		restored_close(&r);
+
+		/* The list, too, and a run of records. */
+		manifest_free(&m);
+		CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+		harm_object(&p, &m.lists[0], how);
+		open_other(&p, &r, 2);
+		CHECK_OK(
+		    backup_restore(p.folder, &m, r.engine, r.chunks, true, NULL, NULL, &e), &e);
+		CHECK(has_same_records(&p, &r));
+		CHECK(m.damaged == 1 && m.missing == 1 && m.damages[0].kind == BACKUP_MISSING);
+		restored_close(&r);
+		manifest_free(&m);
+		CHECK_OK(backup_manifest(p.folder, 0, &m, &e), &e);
+		harm_object(&p, &m.runs[0], how);
+		open_other(&p, &r, 3);
+		CHECK(backup_check_keys(p.folder, &m, p.region.node.keys, false, &e) < 0);
+		CHECK_OK(backup_check_keys(p.folder, &m, p.region.node.keys, true, &e), &e);
+		CHECK_OK(
+		    backup_restore(p.folder, &m, r.engine, r.chunks, true, NULL, NULL, &e), &e);
+		CHECK(m.damaged == 2 && m.missing == 2 && m.damages[1].kind == BACKUP_MISSING);
+		left.damage = &m.damages[1];
+		left.restored = r.engine;
+		CHECK_OK(engine_each(p.region.node.engine, check_restored, NULL, &left, &e), &e);
+		restored_close(&r);
+		place_close(&p);
+	}
+}
+
 int
 main(void)
 {
@@ -572,6 +669,7 @@ main(void)
 		cmocka_unit_test(a_header_that_names_a_key_before_all_is_malformed),
 		cmocka_unit_test(a_damaged_list_of_the_backup_before_costs_a_copy_of_what_it_had),
 		cmocka_unit_test(a_damaged_object_of_a_backup_is_written_anew),
+		cmocka_unit_test(damage_of_the_backup_itself_costs_what_is_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
