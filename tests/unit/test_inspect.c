@@ -617,7 +617,7 @@ writers_are_not_taken_for_damage(void **state)
 	CHECK(pthread_join(thread, NULL) == 0);
 	/* What it dropped last is removed when the disk has it. */
 	CHECK_OK(flusher_wait(r.store.flusher, flusher_ticket(r.store.flusher), &e), &e);
-	for (unsigned i = 0; i < 500 && has_strays(); i++)
+	for (unsigned i = 0; i < 3000 && has_strays(); i++)
 		usleep(10000);
 	CHECK(is_whole());
 }
