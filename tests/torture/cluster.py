@@ -37,7 +37,7 @@ class Node(Region):
             self.process = subprocess.Popen([DOMICILE, "serve", "--config", self.conf], stderr=log,
                                             stdin=subprocess.DEVNULL, env=environment)
 
-    def wait_ready(self, timeout=60):
+    def wait_ready(self, timeout=120):
         """Whether it serves; not if it ended instead."""
         end = time.monotonic() + timeout
         while self.process.poll() is None and time.monotonic() < end:
@@ -51,7 +51,7 @@ class Node(Region):
     def is_up(self):
         return self.process is not None and self.process.poll() is None
 
-    def terminate(self, timeout=30):
+    def terminate(self, timeout=90):
         """Stop in order; the exit status, or None if it did not end."""
         self.process.terminate()
         try:

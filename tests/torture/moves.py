@@ -8,6 +8,7 @@ from schedule import REGIONS, Wave, hot_waves, waves
 from world import Failure
 
 ENDED = ("done", "cancelled")
+AS_THEY_ARE_S = 30      # before they are cancelled at the end
 
 
 class Mover(threading.Thread):
@@ -153,9 +154,9 @@ def cancel(node, wave):
 
 
 def settle(cluster, patience, say):
-    """Wait until no wave is under way; half the time as they are, then cancelled; one that may only be slow is at once.
+    """Wait until no wave is under way; for a while as they are, then cancelled; one that may only be slow is at once.
     Those that did not end."""
-    node, end, is_cancelled = cluster.nodes[REGIONS[0]], time.monotonic() + patience, False
+    node, began, is_cancelled = cluster.nodes[REGIONS[0]], time.monotonic(), False
     for wave in all_waves(cluster):
         if wave["bytes_per_s"] and wave["state"] not in ENDED + ("planned",):
             cancel(node, wave)
@@ -164,9 +165,9 @@ def settle(cluster, patience, say):
         for wave in left if not is_cancelled else ():
             if wave["state"] == "paused":
                 node.cli("wave", "resume", wave["id"])
-        if not left or time.monotonic() > end:
+        if not left or time.monotonic() > began + patience:
             return left
-        if not is_cancelled and time.monotonic() > end - patience / 2:
+        if not is_cancelled and time.monotonic() > began + AS_THEY_ARE_S:
             is_cancelled = True
             say(f"{len(left)} waves are cancelled, since they did not end: " +
                 ", ".join(reason_of(node, wave) for wave in left))

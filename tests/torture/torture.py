@@ -152,7 +152,7 @@ def run(cluster, args, report):
 
 
 def check(cluster, accounts, people, quiet, report, remover, rotten):
-    for wave in moves.settle(cluster, 60, say):
+    for wave in moves.settle(cluster, 180, say):
         report.violation("waves", f"a wave did not end: {wave}")
     for which in remover.finish():          # now that none is moving
         report.violation("gone", f"{accounts[which]['account']} can't be removed")
@@ -164,7 +164,7 @@ def check(cluster, accounts, people, quiet, report, remover, rotten):
     with open(last, "w") as f:
         checks.read_all(f)
     say("looking for homes and residue")
-    homes = checks.one_home(30)
+    homes = checks.one_home(120)
     report.figures["verified"] = checks.verify(moves.last_moves(cluster, 6))
     with open(last, "a") as f:
         report.figures["rotten"] = checks.cure(f)
@@ -175,7 +175,7 @@ def check(cluster, accounts, people, quiet, report, remover, rotten):
     with open(last, "a") as f:
         checks.read_all(f, REGIONS[:1])
     checks.sizes = sizes
-    checks.chunks(homes, 15)
+    checks.chunks(homes, 120)
     checks.is_whole()
     records = history.without(history.load([*people.outs, last]), remover.asked)
     say(f"checking {len(records)} records")
