@@ -231,6 +231,10 @@ class Signer:
         return body
 
 
+def spoiled(signature):
+    return signature[:-1] + ("0" if signature[-1] != "0" else "1")
+
+
 class Plain:
     """Requests over the listener without TLS, signed by hand."""
 
