@@ -217,7 +217,8 @@ def test_a_standby_gets_a_whole_copy_or_none(pair):
     begun = copies_begun(p.region)
     assert all(later - before > 0.5 * 2 ** n - 0.01 for n, (before, later) in enumerate(zip(begun, begun[1:]))), begun
     assert len(told(p.region, "standby.connected")) == 1
-    assert sum("can't be read" in line or "orruption" in line for line in told(p.region, "standby.disconnected")) == 1
+    why = sum("can't be read" in line or "orruption" in line for line in told(p.region, "standby.disconnected"))
+    assert 1 <= why <= 2, why                           # not each time; again if a connection fails in between
     p.standby.put_keys()
     code, _, why = command("region", "promote", "--config", p.standby.config)
     assert code and "no whole copy" in why, why
