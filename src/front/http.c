@@ -72,13 +72,15 @@ struct tls {
 	const char *cert, *key, *trust; /* PEM; NULL: none */
 };
 
-/* What a head is refused for by ourselves, with a better answer, has to fit, and its list of headers;
- * and an answer's head may be as large as one. */
+/* What a head is refused for by ourselves, with a better answer, has to fit, and MHD's list of its headers. Without
+ * TLS the head of an answer, too, which may be as large as one; with it that is not MHD's (http_tls.c). */
 static size_t
-pool_bytes(const struct listener *l)
+pool_bytes(const struct listener *l, bool over_tls)
 {
 	size_t head = l->front->head_bytes + (l->kind == LISTEN_PEER ? HTTP_PEER_BYTES : 0);
 
+	if (over_tls)
+		return head + HTTP_LIST_BYTES;
 	return 2 * head > HTTP_POOL_BYTES ? 2 * head : HTTP_POOL_BYTES;
 }
 
@@ -114,7 +116,7 @@ start_shard(struct listener *l, struct shard *s, const struct tls *tls, struct e
 	    MHD_OPTION_EXTERNAL_LOGGER, keep_message, f, MHD_OPTION_NOTIFY_COMPLETED,
 	    http_completed, l, MHD_OPTION_NOTIFY_CONNECTION, notify_connection, s,
 	    MHD_OPTION_URI_LOG_CALLBACK, http_uri_seen, l, MHD_OPTION_UNESCAPE_CALLBACK,
-	    leave_escapes, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes(l),
+	    leave_escapes, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_bytes(l, tls->cert),
 	    MHD_OPTION_CONNECTION_LIMIT,
 	    l->kind <= LISTEN_PEER ? limits_of_mhd(l) : CONNECTIONS_ADMIN,
 	    MHD_OPTION_CONNECTION_TIMEOUT, mhd_timeout_s(f), MHD_OPTION_STRICT_FOR_CLIENT, 1,

@@ -278,6 +278,15 @@ make_body(struct http_request *h)
 	    body.len, body.len ? (void *)body.data : NULL, MHD_RESPMEM_PERSISTENT);
 }
 
+/* Of every answer. */
+static int
+add_lines(struct request *r)
+{
+	add_line(r, "x-amz-request-id", r->id);
+	add_line(r, "Server", "Domicile");
+	return buf_check(&r->headers, NULL);
+}
+
 /* Lines of "Name: value", cut apart in place. */
 static int
 add_headers(struct MHD_Response *m, struct http_request *h)
@@ -298,11 +307,6 @@ add_headers(struct MHD_Response *m, struct http_request *h)
 			return -1;
 		line = next + 1;
 	}
-	if (MHD_add_response_header(m, "x-amz-request-id", r->id) != MHD_YES ||
-	    MHD_add_response_header(m, "Server", "Domicile") != MHD_YES)
-		return -1;
-	if (atomic_load(&r->front->is_stopping) || h->must_close)
-		MHD_add_response_header(m, "Connection", "close");
 	return 0;
 }
 
@@ -337,18 +341,13 @@ check_answer(struct http_request *h)
 }
 
 /* Whether MHD sends a body, and at once after the headers. */
-static void
-expect_body(struct http_request *h)
+static bool
+has_body_at_once(const struct http_request *h)
 {
 	const struct request *r = &h->r;
-	struct connection *c;
 
-	if (r->read || !http_answer_body(h).len || r->status == 204 || r->status == 304 ||
-	    !strcmp(h->method, "HEAD"))
-		return;
-	c = connection_of(h->conn);
-	if (c && c->tls)
-		tls_expect_body(c->tls);
+	return !r->read && http_answer_body(h).len && r->status != 204 && r->status != 304 &&
+	    strcmp(h->method, "HEAD") != 0;
 }
 
 bool
@@ -364,6 +363,8 @@ http_answer_make(struct http_request *h)
 enum MHD_Result
 http_answer_queue(struct http_request *h)
 {
+	struct connection *c = connection_of(h->conn);
+	struct tls_connection *tls = c ? c->tls : NULL;
 	struct MHD_Response *m;
 	enum MHD_Result result = MHD_NO;
 
@@ -373,12 +374,15 @@ http_answer_queue(struct http_request *h)
 	m = make_body(h);
 	if (!m)
 		return MHD_NO;
-	if (add_headers(m, h) == 0)
+	if (atomic_load(&h->r.front->is_stopping) || h->must_close)
+		MHD_add_response_header(m, "Connection", "close");
+	if (add_lines(&h->r) == 0 && (tls || add_headers(m, h) == 0))
 		result = MHD_queue_response(h->conn, h->r.status, m);
 	else
 		log_error("http.header", h->r.id, "a header of the answer can't be sent");
-	if (result == MHD_YES)
-		expect_body(h);
+	if (result == MHD_YES && tls)
+		tls_expect_answer(
+		    tls, (struct span){ h->r.headers.data, h->r.headers.len }, has_body_at_once(h));
 	/* What is read owes nothing until there is some of it. */
 	if (!h->r.read) {
 		size_t n = http_answer_body(h).len;

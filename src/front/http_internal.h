@@ -6,7 +6,7 @@
  *   http_head.c     request line and headers: what is refused, what handlers may ask for
  *   http_body.c     streamed bodies: a bounded ring between HTTP thread and worker
  *   http_answer.c   from struct request to an MHD response; readers; statistics
- *   http_tls.c      fewer system calls and records for small requests over TLS
+ *   http_tls.c      less work for small requests over TLS
  *   http_limits.c   what one client may take: places, time, memory
  *   http_past.c     what a client is told past MHD, while its body comes or does not
  *   http_workers.c  the elastic pool of threads that may block
@@ -32,10 +32,12 @@
 #include "front/front.h"
 #include "front/request.h"
 
-/* MHD clears a connection's pool after every request, so a large one costs on small requests (64 KiB
- * a tenth of them), and one read takes half of it: with 16 KiB large uploads take four times as
- * long. */
-#define HTTP_POOL_BYTES    ((size_t)32 << 10)
+/* MHD clears a connection's pool after every request, which costs more than it seems where there are many: what
+ * it clears is in no cache. One read takes half of it; without TLS large uploads take four times as long
+ * with 16 KiB. */
+#define HTTP_POOL_BYTES ((size_t)32 << 10)
+#define HTTP_LIST_BYTES \
+	((size_t)8 << 10) /* of HTTP_HEADERS_MAX + HTTP_PEER_HEADERS, 64 each, and some lines */
 #define HTTP_HEADERS_MAX   100
 #define HTTP_PEER_HEADERS  16
 #define HTTP_HEAD_BYTES    ((size_t)16 << 10) /* target and headers */
@@ -323,13 +325,16 @@ struct span http_answer_body(const struct http_request *h);
 enum MHD_Result http_answer_queue(struct http_request *h);
 
 /* http_tls.c */
-/* Put ourselves between for C; NULL: not a TLS connection, or no memory. free() it after the connection. */
+/* Put ourselves between for C; NULL: not a TLS connection, or no memory. Owned until the connection is closed. */
 struct tls_connection *tls_attach(struct MHD_Connection *conn, struct connection *c);
 /* Past MHD, on the connection's HTTP thread; what does not fit is lost. */
 void tls_send(struct tls_connection *t, const void *p, size_t n);
 struct peer_connection *tls_peer(struct tls_connection *t);
-/* What MHD sends next is an answer's headers, and then its body. */
-void tls_expect_body(struct tls_connection *t);
+void tls_detach(struct tls_connection *t); /* NULL is fine */
+/* What MHD sends next is the head of an answer, behind which LINES ("Name: value\n") are put; they stay where they
+ * are until the answer ends. has_body: MHD sends its body at once after that. */
+void tls_expect_answer(struct tls_connection *t, struct span lines, bool has_body);
+void tls_end_answer(struct tls_connection *t);
 
 /* http_limits.c */
 must_check

@@ -264,7 +264,7 @@ limits_leave(struct connection *c)
 		f->peers_placed--;
 	address_drop(f, c->address);
 	pthread_mutex_unlock(&f->limits_lock);
-	free(c->tls);
+	tls_detach(c->tls);
 	free(c);
 }
 

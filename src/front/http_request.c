@@ -152,10 +152,13 @@ http_completed(
     void *arg, struct MHD_Connection *conn, void **context, enum MHD_RequestTerminationCode code)
 {
 	struct http_request *h = *context;
+	struct connection *c = connection_of(conn);
 
 	(void)arg, (void)code;
-	limits_coming(connection_of(conn), NULL);
-	limits_owes(connection_of(conn), 0); /* the next head */
+	limits_coming(c, NULL);
+	limits_owes(c, 0); /* the next head */
+	if (c && c->tls)
+		tls_end_answer(c->tls);
 	if (!h)
 		return;
 	*context = NULL;

@@ -11,9 +11,9 @@ import pytest
 from test_20_s3 import account, bucket, region, s3, some_bytes
 
 
-def presigned(region, s3, bucket, key, content, headers=""):
+def presigned(region, s3, bucket, key, content, headers="", **kept):
     """KEY with CONTENT, and a request for it as it goes over a connection."""
-    s3.put_object(Bucket=bucket, Key=key, Body=content)
+    s3.put_object(Bucket=bucket, Key=key, Body=content, **kept)
     target = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}).removeprefix(region.url)
     return f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{region.port}\r\n{headers}\r\n".encode()
 
@@ -40,9 +40,9 @@ class OverTls:
         got = self.rest + got
         while b"\r\n\r\n" not in got:
             got += self.some()
-        head, _, got = got.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 ")
-        n = int(re.search(rb"content-length: (\d+)", head.lower())[1])
+        self.head, _, got = got.partition(b"\r\n\r\n")
+        assert self.head.startswith(b"HTTP/1.1 200 ")
+        n = int(re.search(rb"content-length: (\d+)", self.head.lower())[1])
         while len(got) < n:
             got += self.some()
         self.rest = got[n:]
@@ -52,6 +52,13 @@ class OverTls:
         some = self.tls.recv(1 << 16)
         assert some, "the connection ended in an answer"
         return some
+
+
+def filled(request, size, n):
+    """REQUEST with N more headers and SIZE bytes in all."""
+    each, rest = divmod(size - len(request), n)
+    lines = [f"x-fill-{i:02}: ".encode().ljust(each - 2 + (rest if not i else 0), b"f") + b"\r\n" for i in range(n)]
+    return request[:-2] + b"".join(lines) + b"\r\n"
 
 
 def answered(region):
@@ -99,3 +106,18 @@ def test_a_client_may_want_records_that_are_smaller_than_the_headers(region, s3,
     got = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{region.port}", "-tls1_3", "-maxfraglen", "512",
                           "-quiet", "-ign_eof"], input=request, capture_output=True, timeout=60).stdout
     assert got.startswith(b"HTTP/1.1 200 ") and got.endswith(b"\r\n\r\n" + content)
+
+
+def test_a_request_and_its_answer_may_both_have_the_largest_heads(region, s3, bucket):
+    content, kept = some_bytes(4096), {"ContentDisposition": "d" * 3000, "CacheControl": "c" * 2900,
+                                         "Metadata": {"m": "m" * 2000}}
+    request = presigned(region, s3, bucket, "described", content, **kept)
+    with OverTls(region) as user:
+        for _ in range(2):
+            user.tls.sendall(filled(request, 16 << 10, 99))
+            assert user.answer() == content and b"d" * 3000 in user.head and b"c" * 2900 in user.head
+        user.tls.sendall(request.replace(b"GET ", b"HEAD ", 1))     # another signature: no body, but headers
+        assert user.tls.recv(1 << 16).startswith(b"HTTP/1.1 403 ")
+    with OverTls(region) as user:
+        user.tls.sendall(filled(request, 17 << 10, 99))
+        assert b"<Code>RequestHeaderSectionTooLarge</Code>" in user.tls.recv(1 << 16)
