@@ -224,6 +224,31 @@ cmd_account_remove(const struct args *a, struct err *e)
 	    a, "/v1/account/remove", json_pack("{s:s}", "account", arg_operand(a, 0)), &answer, e);
 }
 
+int
+cmd_account_consent(const struct args *a, struct err *e)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	json_t *list, *one;
+	size_t i;
+
+	if (call_once(a, "/v1/account/consent", json_pack("{s:s}", "account", arg_operand(a, 0)),
+	        &answer, e) < 0)
+		return -1;
+	list = json_object_get(answer, "consent");
+	if (arg_flag(a, "json"))
+		return print_json(list, e);
+	json_array_foreach(list, i, one)
+	{
+		json_t *receipt = json_object_get(one, "receipt");
+		char granted[25];
+
+		text_minute((uint64_t)get_number(one, "granted_ms"), granted);
+		printf("%s\tgranted %s\tnotice %s\t%s\n", get_text(one, "service"), granted,
+		    get_text(receipt, "notice_version"), get_text(receipt, "purpose"));
+	}
+	return 0;
+}
+
 /* --- quota --- */
 
 /* What --bytes and --objects say, as the call has it. */

@@ -216,6 +216,14 @@ const struct command commands[] = {
 	    { CONFIG, JSON },
 	},
 	{
+	    "account consent",
+	    "ID",
+	    cmd_account_consent,
+	    "what the account has agreed to, and when",
+	    "The receipts that lie in its profile; --json has all of their fields, those of ISO/IEC TS 27560.",
+	    { CONFIG, JSON },
+	},
+	{
 	    "account quota",
 	    "ID",
 	    cmd_account_quota,

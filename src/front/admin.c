@@ -27,6 +27,7 @@ static const struct admin_route routes[] = {
 	{ "/v1/app/key/revoke", admin_app_key_revoke },
 	{ "/v1/app/key/remove", admin_app_key_remove },
 	{ "/v1/account/quota", admin_account_quota },
+	{ "/v1/account/consent", admin_account_consent },
 	{ "/v1/wave/plan", admin_wave_plan },
 	{ "/v1/wave/list", admin_wave_list },
 	{ "/v1/wave/status", admin_wave_status },

@@ -130,6 +130,14 @@ admin_account_quota(struct request *r, json_t *in, json_t **out, struct err *e)
 }
 
 int
+admin_account_consent(struct request *r, json_t *in, json_t **out, struct err *e)
+{
+	struct account_id id;
+
+	return unpack_account(in, &id, e) < 0 ? -1 : accounts_consent(r->node, &id, out, e);
+}
+
+int
 admin_account_remove(struct request *r, json_t *in, json_t **out, struct err *e)
 {
 	struct account_id id;

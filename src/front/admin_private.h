@@ -50,8 +50,8 @@ uint64_t peer_round_trip_us(struct node *n, const char *region);
 /* --- admin_account.c, admin_wave.c, admin_plan.c --- */
 
 admin_fn admin_account_create, admin_account_list, admin_account_show, admin_account_suspend,
-    admin_account_remove, admin_account_quota, admin_account_key_create, admin_account_key_list,
-    admin_account_key_revoke;
+    admin_account_remove, admin_account_quota, admin_account_consent, admin_account_key_create,
+    admin_account_key_list, admin_account_key_revoke;
 admin_fn admin_wave_plan, admin_wave_list, admin_wave_status, admin_wave_run, admin_wave_pause,
     admin_wave_resume, admin_wave_cancel, admin_wave_retry, admin_wave_items, admin_wave_verify;
 /* admin_app.c */

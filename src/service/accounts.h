@@ -40,6 +40,10 @@ int accounts_suspend(struct node *n, const struct account_id *id, bool on, struc
  * is moving, and nothing was set. */
 must_check
 int accounts_quota(struct node *n, json_t *arguments, json_t **out, struct err *e);
+/* What it agreed to: the receipts in its profile. Asks the home. JSON { "account", "consent": [{ "service",
+ * "granted_ms", "receipt": with the fields of ISO/IEC TS 27560 }] }. ERR_BUSY, ERR_TIMEOUT: it is moving. */
+must_check
+int accounts_consent(struct node *n, const struct account_id *id, json_t **out, struct err *e);
 /* Erase everything of the account and its directory row. Asks the home. ERR_BUSY while it moves. */
 must_check
 int accounts_remove(struct node *n, const struct account_id *id, struct err *e);

@@ -2,6 +2,7 @@
 #pragma once
 #include "directory/directory.h"
 #include "service/accounts.h"
+#include "service/gate.h"
 
 /* As the functions without _here (accounts.h), but ERR_STALE if the account lives elsewhere. */
 must_check
@@ -21,6 +22,24 @@ void account_key_text(const struct account_id *id, unsigned number, char *out, s
 void account_secret(char out[static ACCOUNT_SECRET_LEN + 1]);
 void account_credentials_make(const struct node *n, const struct account_id *id, unsigned number,
     struct account_credentials *out);
+
+/* accounts_keys.c: inside the gate of an account whose home is here, with its profile. ERR_STALE: it lives elsewhere.
+ * Ends once; all zeros is one that there is nothing to end of. */
+struct account_visit {
+	struct node *node;
+	struct account_id account;
+	struct gate_pass pass;
+	struct vault *vault;
+};
+must_check
+int account_visit_begin(
+    struct account_visit *t, struct node *n, const struct account_id *id, struct err *e);
+void account_visit_end(struct account_visit *t);
+
+/* accounts_consent.c: as accounts_consent (accounts.h). IN names the account. */
+must_check
+int accounts_consent_here(
+    struct node *n, const struct account_id *id, json_t *in, json_t **out, struct err *e);
 
 /* accounts_keys.c: as accounts_key (accounts.h), but ERR_STALE if the account lives elsewhere. */
 must_check

@@ -10,7 +10,6 @@
 #include "base/host.h"
 #include "base/log.h"
 #include "service/access.h"
-#include "service/gate.h"
 #include "vault/pool.h"
 
 #define KEYS_MAX       100 /* of an account, at once */
@@ -19,15 +18,8 @@
 
 /* --- the profile, within the gate --- */
 
-struct visit {
-	struct node *node;
-	struct account_id account;
-	struct gate_pass pass;
-	struct vault *vault;
-};
-
-static void
-visit_end(struct visit *t)
+void
+account_visit_end(struct account_visit *t)
 {
 	pool_give(t->vault);
 	t->vault = NULL;
@@ -35,13 +27,14 @@ visit_end(struct visit *t)
 		gate_leave(t->node, &t->pass);
 }
 
-static int
-visit_begin(struct visit *t, struct node *n, const struct account_id *id, struct err *e)
+int
+account_visit_begin(
+    struct account_visit *t, struct node *n, const struct account_id *id, struct err *e)
 {
 	const struct vault_id vault = { .account = *id, .service = SERVICE_PROFILE };
 	enum gate_answer answer;
 
-	*t = (struct visit){ .node = n, .account = *id };
+	*t = (struct account_visit){ .node = n, .account = *id };
 	if (gate_enter(n, id, GATE_OPERATOR, &answer, &t->pass, e) < 0)
 		return -1;
 	if (answer == GATE_WAIT && gate_wait(n, id, GATE_OPERATOR, &answer, &t->pass, e) < 0)
@@ -57,7 +50,7 @@ visit_begin(struct visit *t, struct node *n, const struct account_id *id, struct
 
 /* Commit, have the old rows forgotten, and wait for the disk. */
 static int
-settle(struct visit *t, struct err *e)
+settle(struct account_visit *t, struct err *e)
 {
 	struct node *n = t->node;
 	uint64_t ticket;
@@ -66,12 +59,12 @@ settle(struct visit *t, struct err *e)
 		return -1;
 	if (n->access)
 		access_forget(n->access, &t->account);
-	visit_end(t);
+	account_visit_end(t);
 	return flusher_wait(n->flusher, ticket, e);
 }
 
 static void
-tell(const struct visit *t, const char *access_key, const char *what)
+tell(const struct account_visit *t, const char *access_key, const char *what)
 {
 	char id[ACCOUNT_TEXT_SIZE];
 
@@ -216,7 +209,8 @@ insert(
 }
 
 static int
-make_key(struct visit *t, const struct key_scope *s, struct account_credentials *c, struct err *e)
+make_key(struct account_visit *t, const struct key_scope *s, struct account_credentials *c,
+    struct err *e)
 {
 	int64_t keys = 0;
 	unsigned number = 0;
@@ -238,12 +232,12 @@ make_key(struct visit *t, const struct key_scope *s, struct account_credentials 
 static int
 serve_create(struct node *n, bool with_names, json_t *in, json_t **out, struct err *e)
 {
-	_cleanup_(visit_end) struct visit t = { .node = NULL };
+	_cleanup_(account_visit_end) struct account_visit t = { .node = NULL };
 	struct account_credentials c;
 	struct account_id id;
 	struct key_scope s;
 
-	if (parse_scope(in, &id, &s, e) < 0 || visit_begin(&t, n, &id, e) < 0 ||
+	if (parse_scope(in, &id, &s, e) < 0 || account_visit_begin(&t, n, &id, e) < 0 ||
 	    make_key(&t, &s, &c, e) < 0)
 		return -1;
 	*out = account_credentials_json(&c);
@@ -303,7 +297,7 @@ key_json(struct query *q, bool with_names)
 static int
 serve_list(struct node *n, bool with_names, json_t *in, json_t **out, struct err *e)
 {
-	_cleanup_(visit_end) struct visit t = { .node = NULL };
+	_cleanup_(account_visit_end) struct account_visit t = { .node = NULL };
 	_cleanup_json_ json_t *list = json_array();
 	const char *account;
 	struct account_id id;
@@ -314,7 +308,7 @@ serve_list(struct node *n, bool with_names, json_t *in, json_t **out, struct err
 
 	if (json_unpack_ex(in, &why, JSON_STRICT, "{s:s}", "account", &account) < 0)
 		return bad_arguments(&why, e);
-	if (parse_account(account, &id, e) < 0 || visit_begin(&t, n, &id, e) < 0)
+	if (parse_account(account, &id, e) < 0 || account_visit_begin(&t, n, &id, e) < 0)
 		return -1;
 	q = vault_query(t.vault,
 	    "SELECT key_id,created_ms,expires_ms,is_read_only,services,bucket,prefix"
@@ -326,7 +320,7 @@ serve_list(struct node *n, bool with_names, json_t *in, json_t **out, struct err
 		}
 	query_end(q);
 	ticket = vault_ticket(t.vault);
-	visit_end(&t);
+	account_visit_end(&t);
 	if (r < 0 || flusher_wait(n->flusher, ticket, e) < 0)
 		return -1;
 	*out = json_pack("{s:O}", "keys", list);
@@ -336,7 +330,7 @@ serve_list(struct node *n, bool with_names, json_t *in, json_t **out, struct err
 /* --- revoke --- */
 
 static int
-revoke_key(struct visit *t, const char *access_key, struct err *e)
+revoke_key(struct account_visit *t, const char *access_key, struct err *e)
 {
 	bool is_revoked = false;
 	struct query *q;
@@ -362,7 +356,7 @@ revoke_key(struct visit *t, const char *access_key, struct err *e)
 static int
 serve_revoke(struct node *n, bool with_names, json_t *in, json_t **out, struct err *e)
 {
-	_cleanup_(visit_end) struct visit t = { .node = NULL };
+	_cleanup_(account_visit_end) struct account_visit t = { .node = NULL };
 	const char *account, *access_key;
 	struct account_id id, named;
 	json_error_t why;
@@ -374,7 +368,7 @@ serve_revoke(struct node *n, bool with_names, json_t *in, json_t **out, struct e
 		return -1;
 	if (!access_account(access_key, &named) || !account_equal(&named, &id))
 		return err_set(e, ERR_MISSING, "the account has no such key");
-	if (visit_begin(&t, n, &id, e) < 0 || revoke_key(&t, access_key, e) < 0)
+	if (account_visit_begin(&t, n, &id, e) < 0 || revoke_key(&t, access_key, e) < 0)
 		return -1;
 	*out = json_pack("{s:s}", "revoked", access_key);
 	return *out ? 0 : err_set(e, ERR_MEMORY, "no memory for the answer");

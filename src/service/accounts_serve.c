@@ -495,6 +495,14 @@ serve_quota(struct node *n, json_t *in, json_t **out, struct err *e)
 	    : accounts_quota_here(n, &id, set, out, e);
 }
 
+static int
+serve_consent(struct node *n, json_t *in, json_t **out, struct err *e)
+{
+	struct account_id id;
+
+	return unpack_account(in, &id, e) < 0 ? -1 : accounts_consent_here(n, &id, in, out, e);
+}
+
 static const struct {
 	const char *op;
 	int (*serve)(struct node *n, json_t *in, json_t **out, struct err *e);
@@ -508,6 +516,7 @@ static const struct {
 	{ "key/list", serve_key_list, false },
 	{ "key/revoke", serve_key_revoke, true },
 	{ "quota", serve_quota, true },
+	{ "consent", serve_consent, false },
 };
 
 static int

@@ -291,6 +291,11 @@ def test_a_service_that_was_not_granted_is_refused(node):
     assert client.request("PUT", "/backup-mine")[0] == 200
     status, body = client.request("PUT", "/photos")
     assert status == 403 and b"grant" in body.lower()
+    consent = node.json("account", "consent", account["account"])
+    assert [one["service"] for one in consent] == ["profile", "backup"]
+    receipt = consent[1]["receipt"]
+    assert receipt["principal"] == account["account"] and receipt["jurisdiction"] == "CN" and receipt["notice"]
+    assert receipt["storage_location"]["region"] == "cn-bj" and receipt["retention"]
 
 
 @pytest.mark.parametrize("words, code", [
@@ -299,6 +304,7 @@ def test_a_service_that_was_not_granted_is_refused(node):
     (["account", "create", "--country", "CN", "--count", "0"], 2),
     (["account", "show", "me"], BAD),
     (["account", "show", NOBODY], MISSING),
+    (["account", "consent", NOBODY], MISSING),
     (["account", "suspend", NOBODY], MISSING),
     (["account", "remove", NOBODY, "--yes"], MISSING),
     (["certificate", NOBODY], MISSING),
@@ -554,6 +560,7 @@ def test_accounts_can_be_managed_at_any_node(two):
     assert client.request("PUT", "/box")[0] == 200
     assert client.request("PUT", "/box/k", b"far")[0] == 200
     assert first.client(account).request("GET", "/box/k") == (200, b"far")
+    assert "\nfiles\tgranted 2" in second.cli("account", "consent", account["account"])
     second.cli("account", "suspend", account["account"])
     assert first.client(account).request("GET", "/box/k")[0] == 403
     second.cli("account", "resume", account["account"])

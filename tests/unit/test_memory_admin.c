@@ -88,6 +88,7 @@ lists_have_every_row_or_are_refused(void **state)
 	account_text(&who[0].account, id);
 	snprintf(body, sizeof body, "{\"account\":\"%s\"}", id);
 	all_or_an_error("/v1/account/key/list", body);
+	all_or_an_error("/v1/account/consent", body);
 }
 
 int
