@@ -198,6 +198,22 @@ open_engine(struct serving *s, struct err *e)
 	return n->chunks ? 0 : -1;
 }
 
+/* With another region's key, or an older one, it could serve nothing that is there, and would wrap what is new
+ * so that no one key opens all. What can't be read says nothing about the key. */
+static int
+check_key(const struct serving *s, struct err *e)
+{
+	struct err why;
+
+	if (rotation_check_opens(s->node.engine, s->node.keys, &why) == 0 ||
+	    (why.kind != ERR_FORGED && why.kind != ERR_MISSING))
+		return 0;
+	err_set(e, why.kind, "%s", why.text);
+	return err_add(e,
+	    "region key %s: no vault of the store opens with it; put the right one in place",
+	    s->conf.region_key);
+}
+
 static int
 open_vaults(struct serving *s, struct err *e)
 {
@@ -453,7 +469,8 @@ open_all(struct serving *s, struct err *e)
 		return open_follower(s, e);
 	if (open_keys(s, e) < 0)
 		return -1;
-	if (*s->conf.store && (open_engine(s, e) < 0 || open_vaults(s, e) < 0))
+	if (*s->conf.store &&
+	    (open_engine(s, e) < 0 || check_key(s, e) < 0 || open_vaults(s, e) < 0))
 		return -1;
 	if (open_directory(s, e) < 0)
 		return -1;

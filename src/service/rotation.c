@@ -122,13 +122,22 @@ try_vault(void *arg, const struct vault_id *id, struct err *e)
 		t->opened++;
 	else if (!t->why.kind)
 		t->why = why;
-	return ++t->tried == TRIED_MAX;
+	return ++t->tried == TRIED_MAX || t->opened;
+}
+
+int
+rotation_check_opens(struct engine *g, struct keys *k, struct err *e)
+{
+	struct trying t = { .engine = g, .keys = k };
+
+	if (engine_list(g, try_vault, &t, e) < 0)
+		return -1;
+	return t.opened || !t.tried ? 0 : err_set(e, t.why.kind, "%s", t.why.text);
 }
 
 int
 rotation_check_keys(struct engine *g, struct keys *k, struct err *e)
 {
-	struct trying t = { .engine = g, .keys = k };
 	uint32_t generation;
 
 	if (read_record(g, &generation, e) < 0)
@@ -137,9 +146,7 @@ rotation_check_keys(struct engine *g, struct keys *k, struct err *e)
 		return err_set(e, ERR_MISSING,
 		    "the region key was being rotated, and this one lacks generation %" PRIu32,
 		    generation);
-	if (engine_list(g, try_vault, &t, e) < 0)
-		return -1;
-	return t.opened || !t.tried ? 0 : err_set(e, t.why.kind, "%s", t.why.text);
+	return rotation_check_opens(g, k, e);
 }
 
 /* --- the work, on its thread --- */

@@ -27,9 +27,12 @@ must_check
 struct rotation *rotation_start(const struct rotation_config *c, struct err *e);
 void rotation_stop(struct rotation *r); /* NULL is fine */
 
-/* Whether K is the region key that opens the store of G, which nobody serves: some vaults are tried,
- * and one that is damaged is passed over. ERR_MISSING: a generation that K does not have; ERR_FORGED:
+/* Whether K is a region key that opens the store of G, which nobody serves: vaults are tried until one opens,
+ * so one that is damaged is passed over. ERR_MISSING: a generation that K does not have; ERR_FORGED:
  * another region key. */
+must_check
+int rotation_check_opens(struct engine *g, struct keys *k, struct err *e);
+/* Likewise, and whether K has the generation of a rotation that was under way. */
 must_check
 int rotation_check_keys(struct engine *g, struct keys *k, struct err *e);
 

@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -19,7 +20,7 @@ import s3
 from world import DOMICILE
 
 PORT = [24000]
-BAD, MISSING, EXISTS, DENIED, BUSY, STALE, PEER = 3, 5, 6, 7, 9, 10, 15
+BAD, MISSING, EXISTS, DENIED, BUSY, STALE, FORGED, PEER = 3, 5, 6, 7, 9, 10, 11, 15
 NOBODY = "0" * 32
 
 
@@ -409,6 +410,20 @@ def test_a_key_that_others_can_read_is_refused(fresh, key):
 def test_a_missing_key_is_named(fresh, key):
     os.unlink(os.path.join(fresh.dir, key))
     assert key in fresh.refuses_to_start(MISSING)
+
+
+def test_another_regions_key_is_refused_and_the_right_one_opens_all(fresh):
+    fresh.start()
+    account = fresh.create()[0]
+    assert fresh.stop() == 0
+    right, other = os.path.join(fresh.dir, "region.key"), Node(os.path.dirname(fresh.dir), "sg", "SG", fresh.ca)
+    os.rename(right, right + ".right")
+    shutil.copy2(os.path.join(other.dir, "region.key"), right)
+    said = fresh.refuses_to_start(FORGED)
+    assert right in said and "no vault of the store opens" in said
+    os.rename(right + ".right", right)
+    fresh.start()
+    assert fresh.client(account).request("GET", "/")[0] == 200
 
 
 def test_two_processes_can_not_have_one_store(fresh):
