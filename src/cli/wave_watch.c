@@ -150,15 +150,25 @@ add_reasons(json_t *status, struct buf *out)
 
 	json_array_foreach(json_object_get(status, "reasons"), i, one) buf_printf(
 	    out, "  %" PRId64 " x %s\n", get_number(one, "items"), get_text(one, "reason"));
+}
+
+/* What keeps the source from its work, each between BEFORE and AFTER. */
+static void
+add_trouble(json_t *status, const char *before, const char *after, struct buf *out)
+{
+	const char *from = get_text(status, "from");
+	json_t *one;
+	size_t i;
+
 	if (*get_text(status, "unreachable"))
-		buf_printf(out, "  %s can't be asked: %s\n", get_text(status, "from"),
-		    get_text(status, "unreachable"));
+		buf_printf(out, "%s%s can't be asked: %s%s", before, from,
+		    get_text(status, "unreachable"), after);
 	json_array_foreach(json_object_get(json_object_get(status, "moving"), "waves"), i, one)
 	{
 		if (strcmp(get_text(one, "wave"), get_text(status, "id")) == 0 &&
 		    *get_text(one, "trouble"))
-			buf_printf(out, "  %s is in trouble: %s\n", get_text(status, "from"),
-			    get_text(one, "trouble"));
+			buf_printf(out, "%s%s is in trouble: %s%s", before, from,
+			    get_text(one, "trouble"), after);
 	}
 }
 
@@ -180,6 +190,7 @@ wave_text(json_t *status, const struct progress *p, struct buf *out, struct buf 
 	add_pause(status, out);
 	buf_add_str(out, "\n");
 	add_reasons(status, out);
+	add_trouble(status, "  ", "\n", out);
 
 	buf_printf(plain, "%s: ", get_text(status, "state"));
 	add_counts(status, plain);
@@ -189,6 +200,7 @@ wave_text(json_t *status, const struct progress *p, struct buf *out, struct buf 
 	add_times(status, p, plain);
 	buf_add_str(plain, "; ");
 	add_pause(status, plain);
+	add_trouble(status, "; ", "", plain);
 }
 
 void

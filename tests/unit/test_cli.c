@@ -275,6 +275,7 @@ a_wave_that_does_not_get_on_says_why(void **state)
 
 	wave_text(status, &p, &text, &plain);
 	CHECK(strstr(buf_str(&plain), "accounts/s, waiting to try 3 again; pause"));
+	CHECK(strstr(buf_str(&plain), " requests waited; cn-bj is in trouble: sg: no way there"));
 	CHECK(strstr(buf_str(&text), "  cn-bj is in trouble: sg: no way there\n"));
 	CHECK(!strstr(buf_str(&text), "another's"));
 	json_decref(status);
