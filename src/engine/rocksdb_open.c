@@ -135,11 +135,14 @@ rocks_shut(struct rocks *r)
  * (best_efforts_recovery) leaves the log unread, and with it what was acknowledged. So nothing is
  * guessed. */
 static int
-cant_open(struct err *e, char *text)
+cant_open(const struct rocks *r, struct err *e, char *text)
 {
 	bool is_list = rocks_says_damage(text) && strstr(text, "MANIFEST");
 
 	rocks_err(e, text, "open the storage");
+	if (e->kind == ERR_BUSY)
+		return err_set(e, ERR_BUSY,
+		    "%s: another process has it, such as the node that runs already", r->path);
 	return is_list
 	    ? err_add(e,
 	          "the list of the store's files is damaged: keep the store as it is, and promote "
@@ -166,7 +169,7 @@ rocks_open(struct rocks *r, struct err *e)
 	}
 	if (text) {
 		r->db = NULL;
-		return cant_open(e, text);
+		return cant_open(r, e, text);
 	}
 	rocks_mark_open(r);
 	if (!r->is_readonly && rocks_mark_is_beyond(r))

@@ -428,7 +428,8 @@ def test_another_regions_key_is_refused_and_the_right_one_opens_all(fresh):
 
 def test_two_processes_can_not_have_one_store(fresh):
     fresh.start()
-    fresh.refuses_to_start(BUSY)
+    for said in (fresh.refuses_to_start(BUSY), fresh.cli("region", "reconcile", code=BUSY)):
+        assert "store/engine: another process has it, such as the node" in said
     assert json.loads(fresh.get("/healthz")[1])["status"] == "ok"
     fresh.create()
 
