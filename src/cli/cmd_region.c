@@ -30,6 +30,7 @@ struct plan {
 	unsigned days;
 	bool has_store, serves_directory, has_plain;
 	bool is_standby; /* of the region, which there is already */
+	bool is_first;   /* of the regions file */
 	char real_ca[PATH_MAX];
 	char own_jurisdiction[3]; /* a standby's */
 	uint8_t public[SIGN_PUBLIC_BYTES];
@@ -408,6 +409,7 @@ add_to_regions(struct plan *p, struct err *e)
 	if (path_in(p->ca, "regions.conf", path, e) < 0)
 		return -1;
 	c = read_regions(p, path, &text, e);
+	p->is_first = c && !conf_section(c, "region", 0);
 	if (!c || check_ports(p, c, path, e) < 0 || make_folder(p, e) < 0)
 		return -1;
 	/* A node that only serves the directory is no region that others would call. */
@@ -465,5 +467,11 @@ cmd_region_init(const struct args *a, struct err *e)
 	}
 	fprintf(
 	    stderr, "region %s is ready to serve: domicile serve --config %s\n", p.region, conf);
+	if (p.has_store && p.serves_directory && !p.is_first)
+		fprintf(stderr,
+		    "note: exactly one node keeps the directory, and %s/regions.conf has other regions. If one of "
+		    "theirs does, write directory_at = NAME=HOST:PORT instead of the line directory into %s "
+		    "before the node is started.\n",
+		    p.ca, conf);
 	return 0;
 }

@@ -426,6 +426,14 @@ def test_another_regions_key_is_refused_and_the_right_one_opens_all(fresh):
     assert fresh.client(account).request("GET", "/")[0] == 200
 
 
+def test_a_second_directory_is_noted(fresh):
+    again = ("region", "init", os.path.join(os.path.dirname(fresh.dir), "sg"), "--region", "sg", "--jurisdiction", "SG",
+             "--ca", fresh.ca, "--port-base", str(fresh.port + 10), "--directory")
+    done = subprocess.run([DOMICILE, *again], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "exactly one node keeps the directory" in done.stderr, done
+    assert "directory_at" in done.stderr
+
+
 def test_two_processes_can_not_have_one_store(fresh):
     fresh.start()
     for said in (fresh.refuses_to_start(BUSY), fresh.cli("region", "reconcile", code=BUSY)):
