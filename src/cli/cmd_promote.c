@@ -68,14 +68,15 @@ static void
 show_waiting(void *arg, uint64_t left_ms)
 {
 	struct progress *p = &((struct promoting *)arg)->progress;
-	char left[16], text[120];
+	char left[16], plain[120], text[122];
 
 	if (!progress_is_due(p, false))
 		return;
 	text_duration(left_ms, left);
-	snprintf(text, sizeof(text), "waiting until the former node has stopped serving, %s left\n",
+	snprintf(plain, sizeof(plain), "waiting until the former node has stopped serving, %s left",
 	    left);
-	progress_show(p, text, text);
+	snprintf(text, sizeof(text), "%s\n", plain);
+	progress_show(p, text, plain);
 }
 
 static void
