@@ -34,8 +34,9 @@ print_standby(json_t *it)
 		        : json_is_true(json_object_get(own, "copying")) ? "being copied to"
 		                                                        : "follows",
 		    get_number(own, "lag_versions"), text, get_number(own, "term"),
-		    json_is_true(json_object_get(own, "serves"))
-		        ? ""
+		    json_is_true(json_object_get(own, "serves")) ? ""
+		        : json_is_true(json_object_get(own, "lost"))
+		        ? "; NOT SERVING: another node was promoted"
 		        : "; NOT SERVING: neither the directory nor the standby answers");
 	}
 	if (follows)

@@ -45,10 +45,10 @@ standby_json(struct node *n)
 	struct standby_state s;
 
 	standby_state(n->standby, &s);
-	return json_pack("{s:b, s:b, s:b, s:I, s:I, s:I, s:I}", "connected", (int)s.is_connected,
-	    "copying", (int)s.is_copying, "serves", (int)s.may_serve, "term", (json_int_t)s.term,
-	    "lag_versions", (json_int_t)s.lag_versions, "lag_ms", (json_int_t)s.lag_ms,
-	    "kept_bytes", (json_int_t)s.kept_bytes);
+	return json_pack("{s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:I}", "connected",
+	    (int)s.is_connected, "copying", (int)s.is_copying, "serves", (int)s.may_serve, "lost",
+	    (int)s.is_lost, "term", (json_int_t)s.term, "lag_versions", (json_int_t)s.lag_versions,
+	    "lag_ms", (json_int_t)s.lag_ms, "kept_bytes", (json_int_t)s.kept_bytes);
 }
 
 static json_t *

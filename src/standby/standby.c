@@ -124,7 +124,11 @@ standby_state(struct standby *s, struct standby_state *out)
 {
 	struct tail_state t = { 0 };
 
-	*out = (struct standby_state){ .may_serve = standby_may_serve(s), .term = s->term.term };
+	*out = (struct standby_state){
+		.may_serve = standby_may_serve(s),
+		.is_lost = atomic_load(&s->is_lost),
+		.term = s->term.term,
+	};
 	if (engine_tail(s->c.engine)->state(s->c.engine, &t, NULL) < 0)
 		t.durable = 0;
 	out->kept_bytes = t.kept_bytes;

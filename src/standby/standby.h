@@ -38,6 +38,7 @@ struct standby_config {
 
 struct standby_state {
 	bool is_connected, is_copying, may_serve;
+	bool is_lost; /* the region is another node by now, for ever */
 	uint64_t term;
 	uint64_t lag_versions; /* durable changes that the standby has not confirmed */
 	uint64_t lag_ms;       /* how long the oldest of them has been durable */

@@ -268,10 +268,12 @@ def test_a_node_that_is_cut_off_stops_before_its_standby_begins(pair):
     wait_until(lambda: writer.refused, "not answered, rather than refused")
     with pytest.raises(Exception, match="SlowDown|503"):
         p.region.client(account).get_object(Bucket="photos", Key="w/0")
+    assert "NOT SERVING: neither the directory" in p.region.command("region", "status")
     # When the lines are back it knows for sure.
     p.order("cut", "directory", "standby")
     p.order("heal", "directory", "standby")
     wait_until(lambda: "standby.promoted" in p.region.log_path().read_text(), "the former node has not noticed")
+    assert "NOT SERVING: another node was promoted" in p.region.command("region", "status")
     with pytest.raises(Exception, match="SlowDown|503"):
         p.region.client(account).get_object(Bucket="photos", Key="w/0")
     writer.stop()
