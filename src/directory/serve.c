@@ -471,8 +471,9 @@ check_term(const struct call *c, struct err *e)
 		return -1;
 	if (t.term == now.term && memcmp(t.holder, now.holder, TERM_HOLDER_BYTES) == 0)
 		return 0;
-	return err_set(
-	    e, ERR_STALE, "the region %s is another node, which was promoted", c->caller);
+	return err_set(e, ERR_STALE,
+	    "the region %s is another node: the one that asks is its standby, or its standby was promoted",
+	    c->caller);
 }
 
 /* While a call is looked at and carried out no term is raised: what its former holder asked for is either
