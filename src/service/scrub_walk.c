@@ -190,13 +190,21 @@ struct batch {
 	size_t n;
 };
 
+/* A forwarding address has nothing to read. One on its way is come back to, or skipped. */
+static bool
+is_to_be_read(const struct home *home)
+{
+	return home->state != HOME_MOVED;
+}
+
 static int
 collect(void *arg, const struct home *home, struct err *e)
 {
 	struct batch *b = arg;
 
 	(void)e;
-	b->ids[b->n++] = home->account;
+	if (is_to_be_read(home))
+		b->ids[b->n++] = home->account;
 	return b->n == ACCOUNTS_AT_ONCE;
 }
 
@@ -204,7 +212,7 @@ static int
 count_home(void *arg, const struct home *home, struct err *e)
 {
 	(void)e;
-	*(uint64_t *)arg += home->state == HOME_HERE || home->state == HOME_STATES;
+	*(uint64_t *)arg += is_to_be_read(home);
 	return 0;
 }
 

@@ -321,6 +321,22 @@ an_account_that_is_moving_is_skipped_and_not_reported(void **state)
 }
 
 static void
+what_has_moved_away_is_not_counted(void **state)
+{
+	struct home home = home_of(&f[0]);
+	struct err e = { 0 };
+
+	(void)state;
+	home.state = HOME_FENCED;
+	snprintf(home.peer, sizeof(home.peer), "sg");
+	CHECK_OK(homes_fence(r.node.homes, &home, 1, NULL, 1000, &e), &e);
+	home.state = HOME_MOVED;
+	CHECK_OK(homes_set(r.node.homes, &home, 1, NULL, &e), &e);
+	pass(NULL);
+	CHECK(status("accounts") == 2 && status("accounts_total") == 2 && status("skipped") == 0);
+}
+
+static void
 an_account_that_comes_back_meanwhile_is_read(void **state)
 {
 	struct home home = home_of(&f[0]);
@@ -744,6 +760,7 @@ main(void)
 		IT(damage_is_told_kept_over_a_restart_and_gone_when_whole),
 		IT(damage_goes_with_its_account),
 		IT(an_account_that_is_moving_is_skipped_and_not_reported),
+		IT(what_has_moved_away_is_not_counted),
 		IT(an_account_that_comes_back_meanwhile_is_read),
 		IT(a_vault_that_is_missing_is_reported),
 		IT(a_home_record_that_is_lost_is_reported_and_nothing_is_erased),
