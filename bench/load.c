@@ -31,7 +31,7 @@
 #include "base/stats.h"
 
 #define PATTERN   ((size_t)1 << 20)
-#define KNOWN_MAX 100000 /* signatures kept */
+#define KNOWN_MAX 100000 /* heads kept */
 
 enum verb { VERB_FILL, VERB_PUT, VERB_GET, VERB_LIST };
 
@@ -139,16 +139,23 @@ put_signature(char *out, size_t size, const struct account *a, const char *metho
 	    stamp, payload, a->key, date, hex);
 }
 
-/* What signing costs is not the server's: where neither body nor path make it new, a signature is
+/* What making and signing requests costs is not the server's: where neither body nor path make it new, a head is
  * made once for each account and object, and again when the time has moved on. */
-static char **signatures;
+static char **heads;
+
+/* Without accounts there is one place for all. */
+static size_t
+places(void)
+{
+	return opt.n_accounts ? opt.n_accounts : 1;
+}
 
 static void
-forget_signatures(void)
+forget_heads(void)
 {
-	for (size_t i = 0; signatures && i < opt.n_accounts * (opt.objects + 1); i++) {
-		free(signatures[i]);
-		signatures[i] = NULL;
+	for (size_t i = 0; heads && i < places() * (opt.objects + 1); i++) {
+		free(heads[i]);
+		heads[i] = NULL;
 	}
 }
 
@@ -165,22 +172,6 @@ payload_hash(uint64_t at, uint64_t n)
 	sha256(pattern + at, n, digest);
 	hex_text(digest, sizeof digest, hex);
 	return hex;
-}
-
-static void
-sign_request(struct connection *c, const char *method, const char *path, const char *query,
-    char *out, size_t size)
-{
-	char **known = signatures ? &signatures[c->account * (opt.objects + 1) + c->object] : NULL;
-
-	if (known && *known) {
-		strcpy(out, *known);
-		return;
-	}
-	put_signature(out, size, &opt.accounts[c->account], method, path, query,
-	    payload_hash(c->body_at, c->body_left));
-	if (known)
-		*known = strdup(out);
 }
 
 /* The name of an object; SLASH as it stands in a path or a query. Zeros in front keep folders and what is
@@ -207,10 +198,9 @@ put_query(char *out, size_t size, unsigned object)
 }
 
 static void
-compose(struct connection *c)
+make_head(struct connection *c, bool is_bucket)
 {
 	const char *method = opt.verb == VERB_GET || opt.verb == VERB_LIST ? "GET" : "PUT";
-	bool is_bucket = opt.verb == VERB_LIST || (opt.verb == VERB_FILL && c->object == 0);
 	char name[96] = "", path[160], query[192] = "", auth[1024] = "";
 
 	if (!is_bucket)
@@ -218,24 +208,38 @@ compose(struct connection *c)
 	if (opt.verb == VERB_LIST)
 		put_query(query, sizeof query, c->object);
 	snprintf(path, sizeof path, "/%s%s%s", opt.bucket, *name ? "/" : "", name);
-	c->body_left = is_bucket || opt.verb == VERB_GET ? 0 : opt.size;
-	c->body_at = opt.size < PATTERN / 2 ? (uint64_t)rand() % (PATTERN / 2) : 0;
 	if (opt.n_accounts)
-		sign_request(c, method, path, query, auth, sizeof auth);
+		put_signature(auth, sizeof auth, &opt.accounts[c->account], method, path, query,
+		    payload_hash(c->body_at, c->body_left));
 	c->head_len = (size_t)snprintf(c->head, sizeof c->head,
 	    "%s %s%s%s HTTP/1.1\r\nHost: %s:%u\r\n%sContent-Length: %" PRIu64 "\r\n\r\n", method,
 	    path, *query ? "?" : "", query, opt.host, opt.port, auth, c->body_left);
+}
+
+static void
+compose(struct connection *c)
+{
+	bool is_bucket = opt.verb == VERB_LIST || (opt.verb == VERB_FILL && c->object == 0);
+	char **known = heads ? &heads[c->account * (opt.objects + 1) + c->object] : NULL;
+
+	c->body_left = is_bucket || opt.verb == VERB_GET ? 0 : opt.size;
+	c->body_at = opt.size < PATTERN / 2 ? (uint64_t)rand() % (PATTERN / 2) : 0;
+	if (known && *known)
+		c->head_len = (size_t)(stpcpy(c->head, *known) - c->head);
+	else
+		make_head(c, is_bucket);
+	if (known && !*known)
+		*known = strdup(c->head);
 	c->head_sent = c->in_len = 0;
 	c->has_head = false;
 	c->is_busy = true;
 	c->began_ns = host_mono_ns();
 }
 
-/* Of all accounts together; without accounts there is one place for them. */
 static size_t
 objects_in_all(void)
 {
-	return opt.objects * (opt.n_accounts ? opt.n_accounts : 1);
+	return opt.objects * places();
 }
 
 /* What this connection asks next; false when there is nothing more. */
@@ -514,7 +518,7 @@ run(struct connection *all, int ep)
 		if (host_mono_ns() - last_stamp > 60000000000) {
 			last_stamp = host_mono_ns();
 			set_time();
-			forget_signatures();
+			forget_heads();
 		}
 	}
 }
@@ -612,8 +616,8 @@ parse_options(int argc, char **argv)
 	if (!opt.port || !opt.connections || !opt.objects)
 		die("usage", "--url is missing, or a number is 0");
 	if (opt.verb != VERB_FILL && opt.verb != VERB_LIST && !opt.each && !opt.hashes &&
-	    opt.n_accounts * opt.objects < KNOWN_MAX)
-		signatures = calloc(opt.n_accounts * (opt.objects + 1), sizeof *signatures);
+	    objects_in_all() < KNOWN_MAX)
+		heads = calloc(places() * (opt.objects + 1), sizeof *heads);
 }
 
 /* Half noise, half text: what mail and photographs' databases look like to a compressor. */
