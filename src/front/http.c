@@ -127,15 +127,19 @@ start_shard(struct listener *l, struct shard *s, const struct tls *tls, struct e
 	return 0;
 }
 
+/* Many requests wait for each of these threads, beside others that compute for long. */
 static int
 start_shards(struct listener *l, unsigned n, const struct tls *tls, struct err *e)
 {
-	while (l->n_shards < n) {
-		if (start_shard(l, &l->shards[l->n_shards], tls, e) < 0)
-			return -1;
-		l->n_shards++;
+	int rc = 0;
+
+	thread_turns(HTTP_TURN_US);
+	while (rc == 0 && l->n_shards < n) {
+		rc = start_shard(l, &l->shards[l->n_shards], tls, e);
+		l->n_shards += rc == 0;
 	}
-	return 0;
+	thread_turns(0);
+	return rc;
 }
 
 static const char *const listener_names[] = {

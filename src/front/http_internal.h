@@ -51,6 +51,7 @@
  * handler needs: a refusal then goes out before the body comes. */
 #define HTTP_DRAIN_BYTES   ((uint64_t)64 << 20)
 #define HTTP_SHARDS_MAX    64
+#define HTTP_TURN_US       400
 #define HTTP_SPARE_FILES   8 /* for operators when there are no others */
 #define HTTP_CONNECTIONS   4096
 #define HTTP_MEMORY        ((uint64_t)512 << 20)
@@ -383,6 +384,9 @@ void past_tell_late(struct http_request *h, int fd, struct tls_connection *tls);
 enum MHD_Result past_answer(struct http_request *h);
 
 /* http_workers.c */
+/* How long the turns of this thread at the processor are, and of those that it starts: shorter ones come sooner.
+ * 0: the usual. Linux takes notice of it from 6.12 on. */
+void thread_turns(uint64_t us);
 must_check
 struct workers *workers_start(unsigned most, struct err *e);
 /* Queue H; ERR_BUSY: the queue is full. */

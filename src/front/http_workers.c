@@ -6,6 +6,9 @@
  */
 #include "front/http_internal.h"
 
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "base/refused.h"
@@ -32,6 +35,25 @@ struct workers {
 	unsigned threads, idle, most;
 	bool is_stopping;
 };
+
+void
+thread_turns(uint64_t us)
+{
+	/* sched_setattr(2), which glibc has no header for */
+	const struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime_ns, deadline_ns, period_ns;
+	} a = { .size = sizeof a,
+		.policy = SCHED_OTHER,
+		.nice = getpriority(PRIO_PROCESS, 0),
+		.runtime_ns = us * 1000 };
+
+	if (sched_getscheduler(0) == SCHED_OTHER)
+		(void)syscall(SYS_sched_setattr, 0, &a, 0);
+}
 
 static struct counter threads_now = GAUGE("domicile_http_workers", NULL, "Worker threads.");
 static struct counter queued_now = GAUGE(
@@ -120,6 +142,7 @@ worker(void *arg)
 	struct http_request *h;
 
 	pthread_setname_np(pthread_self(), "worker");
+	thread_turns(0); /* a thread of HTTP has started it */
 	pthread_mutex_lock(&w->lock);
 	while ((h = next_job(w))) {
 		bool is_stream = h->is_stream; /* H is gone afterwards */

@@ -1,5 +1,7 @@
 /* Requests with small bodies: what handlers see, what clients get, when, and what is refused. */
+#include <inttypes.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "base/fs.h"
 #include "http_fixture.h"
@@ -78,6 +80,31 @@ nothing(struct request *r)
 	return HANDLE_DONE;
 }
 
+/* Of this thread, in nanoseconds; 0: this kernel does not tell. */
+static uint64_t
+turn_ns(void)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime_ns, deadline_ns, period_ns;
+	} a = { 0 };
+
+	return syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) ? 0 : a.runtime_ns;
+}
+
+static enum handle
+turns(struct request *r)
+{
+	if (!r->may_block && !strcmp(r->path, "/turns-blocking"))
+		return HANDLE_AGAIN;
+	r->status = 200;
+	buf_printf(&r->body, "%" PRIu64, turn_ns());
+	return HANDLE_DONE;
+}
+
 static enum handle
 handle(struct request *r)
 {
@@ -85,7 +112,8 @@ handle(struct request *r)
 		const char *path;
 		handler_fn *fn;
 	} routes[] = { { "/again", again }, { "/put", put }, { "/put-blocking", put_blocking },
-		{ "/inject", inject }, { "/head", head_only }, { "/nothing", nothing } };
+		{ "/inject", inject }, { "/head", head_only }, { "/nothing", nothing },
+		{ "/turns", turns }, { "/turns-blocking", turns } };
 
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
 		if (!strcmp(r->path, routes[i].path))
@@ -132,6 +160,23 @@ a_handler_sees_the_request_as_it_was_sent(void **state)
 	CHECK_STR(client_header(&c, "server"), "Domicile");
 	CHECK_STR(client_header(&c, "x-test"), "yes");
 	CHECK(strlen(client_header(&c, "x-amz-request-id")) == 16);
+	client_close(&c);
+}
+
+static void
+threads_that_answer_have_short_turns_and_workers_the_usual(void **state)
+{
+	struct served *s = *state;
+	struct client c;
+	uint64_t usual = turn_ns();
+
+	if (!usual)
+		skip();
+	CHECK(client_ask(&c, s->port, "GET /turns HTTP/1.1\r\nHost: h\r\n\r\n") == 200);
+	CHECK(strtoull(buf_str(&c.body), NULL, 10) == HTTP_TURN_US * 1000);
+	client_close(&c);
+	CHECK(client_ask(&c, s->port, "GET /turns-blocking HTTP/1.1\r\nHost: h\r\n\r\n") == 200);
+	CHECK(strtoull(buf_str(&c.body), NULL, 10) == usual);
 	client_close(&c);
 }
 
@@ -703,6 +748,7 @@ main(void)
 #define SERVED(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		SERVED(a_handler_sees_the_request_as_it_was_sent),
+		SERVED(threads_that_answer_have_short_turns_and_workers_the_usual),
 		SERVED(a_target_with_a_host_is_that_path_at_that_host),
 		SERVED(small_bodies_run_here_and_larger_ones_on_a_worker),
 		SERVED(a_handler_that_would_block_runs_again_on_a_worker),
