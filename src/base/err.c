@@ -93,6 +93,8 @@ kind_of_errno(int errnum)
 	case EDQUOT:
 		return ERR_FULL;
 	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
 		return ERR_MEMORY;
 	case ENOENT:
 		return ERR_MISSING;

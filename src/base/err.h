@@ -30,7 +30,7 @@ enum err_kind {
 	ERR_FORGED,    /* a record failed authentication; none of it was used */
 	ERR_IO,        /* a disk or system call failed */
 	ERR_FULL,      /* no space left */
-	ERR_MEMORY,    /* no memory left */
+	ERR_MEMORY,    /* no memory left, or no file descriptors */
 	ERR_PEER,      /* another region can't be reached or broke the protocol */
 	ERR_TIMEOUT,   /* waited long enough */
 	ERR_CANCELLED, /* by command, or by shutting down */
@@ -49,7 +49,7 @@ int err_set(struct err *e, enum err_kind kind, const char *format, ...) printf_l
 /* Put "FORMAT: " in front of the text that is there; keeps the kind. Returns -1. */
 int err_add(struct err *e, const char *format, ...) printf_like(2, 3);
 
-/* Set *E from errno value ERRNUM: "FORMAT: strerror". ENOSPC, EDQUOT: ERR_FULL; ENOMEM:
+/* Set *E from errno value ERRNUM: "FORMAT: strerror". ENOSPC, EDQUOT: ERR_FULL; ENOMEM, EMFILE, ENFILE:
  * ERR_MEMORY; ENOENT: ERR_MISSING; EEXIST: ERR_EXISTS; EACCES, EPERM: ERR_DENIED; EADDRINUSE:
  * ERR_BUSY; else ERR_IO.
  * Returns -1. */

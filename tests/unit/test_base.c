@@ -56,6 +56,7 @@ an_errno_becomes_a_kind(void **state)
 		{ ENOENT, ERR_MISSING },
 		{ EEXIST, ERR_EXISTS },
 		{ EACCES, ERR_DENIED },
+		{ EMFILE, ERR_MEMORY },
 		{ EPERM, ERR_DENIED },
 		{ EIO, ERR_IO },
 		{ EBADF, ERR_IO },
