@@ -208,7 +208,7 @@ each_up_to_gap(struct rocks *r, struct walk *w, engine_each_fn *fn, void *arg, s
 		struct vault_id id;
 		int rc;
 
-		if (atomic_load(&r->is_broken))
+		if (atomic_load(&r->is_broken) || atomic_load(&r->reopening))
 			return err_set(e, ERR_BUSY, "the store has to be reopened; try again");
 		if (key.len <= VAULT_ID_BYTES)
 			continue; /* none of ours: see switch_log */

@@ -83,9 +83,7 @@ give_ballast(struct rocks *r)
 	space_look_again(&r->space);
 	log_warn("disk.ballast", NULL, "given=%" PRIu64, ballast_bytes(r));
 	/* Reading only for want of space? It need not wait for its time to be opened anew. */
-	pthread_rwlock_wrlock(&r->gate);
-	r->reopened_ms = 0;
-	pthread_rwlock_unlock(&r->gate);
+	atomic_store(&r->reopened_ms, 0);
 }
 
 void

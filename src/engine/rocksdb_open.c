@@ -155,7 +155,7 @@ rocks_open(struct rocks *r, struct err *e)
 {
 	char *text = NULL;
 
-	r->reopened_ms = host_mono_ms();
+	atomic_store(&r->reopened_ms, host_mono_ms());
 	r->is_readonly = false;
 	if (atomic_load(&r->is_damaged))
 		rocksdb_options_set_disable_auto_compactions(r->options, 1);
@@ -184,7 +184,8 @@ wants_reopen(const struct rocks *r, bool is_write)
 {
 	if (atomic_load(&r->is_broken) || !r->db)
 		return true;
-	return is_write && r->is_readonly && host_mono_ms() - r->reopened_ms >= REOPEN_EVERY_MS;
+	return is_write && r->is_readonly &&
+	    host_mono_ms() - atomic_load(&r->reopened_ms) >= REOPEN_EVERY_MS;
 }
 
 static int
@@ -192,7 +193,9 @@ reopen(struct rocks *r, bool is_write, struct err *e)
 {
 	int rc = 0;
 
+	atomic_fetch_add(&r->reopening, 1);
 	pthread_rwlock_wrlock(&r->gate);
+	atomic_fetch_sub(&r->reopening, 1);
 	if (wants_reopen(r, is_write)) { /* nobody else did it meanwhile */
 		rocks_shut(r);
 		rc = rocks_open(r, e);

@@ -21,7 +21,9 @@ struct rocks {
 	pthread_rwlock_t gate;
 	rocksdb_t *db; /* NULL while a reopen has failed */
 	bool is_readonly;
-	uint64_t reopened_ms;
+	_Atomic uint64_t reopened_ms;
+	_Atomic unsigned
+	    reopening; /* threads that want to: who holds the gate for long leaves it */
 	_Atomic bool is_broken;
 	int mark_fd; /* -1: not there */
 	bool has_lost;

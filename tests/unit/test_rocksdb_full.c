@@ -116,6 +116,34 @@ eat_all(int fd)
 		;
 }
 
+/* A backup, which takes its time over each record. */
+struct copier {
+	struct engine *g;
+	_Atomic bool has_begun, must_end, has_ended;
+	int rc;
+	struct err e;
+};
+
+static int
+take_long(void *arg, const struct vault_id *id, struct span key, struct span value, struct err *e)
+{
+	struct copier *c = arg;
+
+	c->has_begun = true;
+	usleep(20 * 1000);
+	return c->must_end;
+}
+
+static void *
+copy_slowly(void *arg)
+{
+	struct copier *c = arg;
+
+	c->rc = engine_each(c->g, take_long, NULL, c, &c->e);
+	c->has_ended = true;
+	return NULL;
+}
+
 static int
 put_reserve(struct engine *g, const char *key, struct err *e)
 {
@@ -129,8 +157,11 @@ static int
 child_eaten(const char *dir)
 {
 	static char other[600], ballast[600];
+	static struct copier c;
 	struct err e = { 0 };
+	pthread_t copier;
 	struct engine *g;
+	char key[16];
 	int fd;
 
 	if (!mount_small(dir))
@@ -144,9 +175,11 @@ child_eaten(const char *dir)
 		if (!g || fd < 0 || access(ballast, F_OK) < 0)
 			return 1;
 		/* Some tables, and nothing that goes on in the background. */
-		for (unsigned k = 0; k < 3000; k++)
-			if (put(g, &mara, k % 2 ? "1" : "2", "some value that is replaced", &e) < 0)
+		for (unsigned k = 0; k < 3000; k++) {
+			snprintf(key, sizeof(key), "%03u", k % 500);
+			if (put(g, &mara, key, "some value that is replaced", &e) < 0)
 				return 7;
+		}
 		if (engine_compact(g, &e) < 0 || put(g, &mara, "3", "in the log", &e) < 0)
 			return 7;
 		if (i) { /* what is in the log can't be made a table at the next start */
@@ -159,7 +192,16 @@ child_eaten(const char *dir)
 		if (!g || put(g, &mara, "new", "v", &e) == 0 || e.kind != ERR_FULL ||
 		    access(ballast, F_OK) < 0)
 			return 2;
-		/* What makes room is carried out, and new data refused still. */
+		/* What makes room is carried out, whoever reads meanwhile, and new data refused still. */
+		c = (struct copier){ .g = g };
+		if (pthread_create(&copier, NULL, copy_slowly, &c) != 0)
+			return 8;
+		while (!c.has_begun)
+			usleep(1000);
+		if (put_reserve(g, "00001", &e) < 0 || (c.has_ended && c.e.kind != ERR_BUSY))
+			return 9;
+		c.must_end = true;
+		pthread_join(copier, NULL);
 		for (unsigned k = 0; k < 50; k++)
 			if (put_reserve(g, "00001", &e) < 0 || engine_flush(g, &e) < 0)
 				return 3;
