@@ -52,7 +52,7 @@ static bool
 has_controls(const char *s)
 {
 	for (; *s; s++)
-		if ((unsigned char)*s < ' ' || *s == 0x7f)
+		if (((unsigned char)*s < ' ' && *s != '\t') || *s == 0x7f)
 			return true;
 	return false;
 }
@@ -75,7 +75,7 @@ response_header(struct request *r, const char *name, const char *format, ...)
 	va_list args;
 	int n;
 
-	assert(*name && !has_controls(name) && !strpbrk(name, ": "));
+	assert(*name && !has_controls(name) && !strpbrk(name, ": \t"));
 	/* Most are text as it is, and printf takes its time. */
 	if (!strchr(format, '%')) {
 		add_line(r, name, format);

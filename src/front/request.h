@@ -90,7 +90,7 @@ ssize_t request_read(struct request *r, void *p, size_t n, struct err *e);
 typedef ssize_t request_again_fn(void *arg, uint64_t offset, void *p, size_t n, struct err *e);
 void request_read_again(struct request *r, request_again_fn *fn, void *arg);
 
-/* Add an answer header. One with control characters in VALUE is left out (asserted in NAME). */
+/* Add an answer header. One with control characters but tabs in VALUE is left out (asserted in NAME). */
 void response_header(struct request *r, const char *name, const char *format, ...)
     printf_like(3, 4);
 /* On a worker: the answer (status, headers, r->read) leaves now, while the handler goes on, usually

@@ -198,6 +198,14 @@ def test_headers_and_metadata_are_kept(s3, bucket):
     assert read(s3, bucket, "dressed") == b"clothes"
 
 
+def test_a_tab_in_a_header_is_kept(plain, s3, bucket):
+    headers = plain.signer().headers("PUT", f"/{bucket}/tab", payload="UNSIGNED-PAYLOAD")
+    kept = {"Content-Disposition": "attachment;\tfilename=a", "Content-Type": "text/plain;\tcharset=utf-8"}
+    assert plain.send("PUT", f"/{bucket}/tab", {**headers, **kept}, b"x")[0] == 200
+    head = s3.head_object(Bucket=bucket, Key="tab")
+    assert (head["ContentDisposition"], head["ContentType"]) == tuple(kept.values())
+
+
 def test_acl_of_an_object(s3, bucket):
     s3.put_object(Bucket=bucket, Key="owned", Body=b"")
     assert s3.get_object_acl(Bucket=bucket, Key="owned")["Grants"][0]["Permission"] == "FULL_CONTROL"
