@@ -58,6 +58,22 @@ fleet_peers(const char *dir, const char *ca, const char *name)
 	return p;
 }
 
+#define FLEET_PEERS(name, dir, ca, region) \
+	_cleanup_(peers_closep) struct peers *name = fleet_peers(dir, ca, region)
+
+/* NAME is where P finds it, and the only one that it knows. */
+static inline void
+fleet_know(struct peers *p, const char *name, const char *peer_at, const char *stream_at)
+{
+	struct peer_region r = { .jurisdiction = "SG" };
+	struct err e = { 0 };
+
+	strcpy(r.name, name);
+	snprintf(r.peer_at, sizeof r.peer_at, "%s", peer_at);
+	snprintf(r.stream_at, sizeof r.stream_at, "%s", stream_at);
+	CHECK_OK(peers_set_regions(p, &r, 1, &e), &e);
+}
+
 /* HTTP */
 
 struct fleet_request {

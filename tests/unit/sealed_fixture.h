@@ -180,3 +180,37 @@ look(struct engine *g, struct keys *k, const struct vault_id *id, struct err *e)
 		return e->kind;
 	return sealed_verify(s, e) < 0 ? e->kind : ERR_NONE;
 }
+
+/* A vault of N pages, which fill_page has filled; PAGES, if not NULL, is room for them. */
+static inline void
+fixture_create(struct fixture *f, uint32_t n, void *pages)
+{
+	struct page_template t = { calloc(n + 1, PAGE_BYTES), n };
+
+	for (uint32_t i = 0; i < n; i++)
+		fill_page(t.pages + (size_t)i * PAGE_BYTES, i);
+	if (pages)
+		memcpy(pages, t.pages, (size_t)n * PAGE_BYTES);
+	CHECK_OK(sealed_create(f->g, f->keys, &f->id, 3, &t, &f->e), &f->e);
+	free(t.pages);
+}
+
+static inline struct sealed *
+must_open(struct fixture *f, enum sealed_mode mode)
+{
+	struct sealed *s = sealed_open(f->g, f->keys, &f->id, mode, &f->e);
+
+	if (!s)
+		fail_msg("%s", f->e.text);
+	return s;
+}
+
+static inline void
+commit_random(struct fixture *f, struct sealed *s, uint32_t number)
+{
+	uint8_t page[PAGE_BYTES];
+
+	random_bytes(page, sizeof(page));
+	CHECK_OK(sealed_put_page(s, number, page, &f->e), &f->e);
+	CHECK_OK(sealed_commit(s, &f->e), &f->e);
+}

@@ -1,12 +1,10 @@
 /* test_homes.c - the gate: one-home rests on what is checked here. */
-#include "check.h"
+#include "clock.h"
 
-#include "base/host.h"
 #include "vault/homes.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #define LINGER_MS 60
 
@@ -235,29 +233,6 @@ changes_are_durable_and_reads_of_a_fenced_home_wait_after_a_restart(void **state
 
 #define LEASE_MS 3600000
 
-static _Atomic uint64_t passed_ms; /* by hand */
-
-static uint64_t
-mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec + passed_ms * 1000000;
-}
-
-static uint64_t
-wall_ms(void)
-{
-	return (uint64_t)time(NULL) * 1000;
-}
-
-static void
-random_bytes(void *out, size_t n)
-{
-	CHECK(getentropy(out, n) == 0);
-}
-
 static void
 who_is_inside_has_a_while_after_the_move(void **state)
 {
@@ -303,21 +278,20 @@ nobody_inside_outlasts_a_removal(void **state)
 static void
 the_read_lease_ends(void **state)
 {
-	const struct host_ops ops = { wall_ms, mono_ns, random_bytes };
 	struct place p;
 	struct home h;
 
 	(void)state;
-	host_replace(&ops);
+	host_replace(&clock_ahead);
 	place_open(&p);
 	reopen(&p, 5000, LEASE_MS);
 	h = make_here(&p);
 	CHECK(fence(&p, &h, 100) == 0);
-	passed_ms += 2 * LEASE_MS;
+	clock_ahead_ms += 2 * LEASE_MS;
 	CHECK(ask(&p, &h, ENTER_READ) == ENTER_GO); /* not sealed: no lease runs */
 	homes_seal(p.homes, &h.account, 1);
 	CHECK(ask(&p, &h, ENTER_READ) == ENTER_GO);
-	passed_ms += LEASE_MS;
+	clock_ahead_ms += LEASE_MS;
 	CHECK(ask(&p, &h, ENTER_READ) == ENTER_WAIT);
 	place_close(&p);
 	host_replace(NULL);
