@@ -199,11 +199,13 @@ def test_what_is_left_over_goes(regions, accounts):
 def test_a_pass_outlives_the_command_and_the_node(regions, accounts):
     bj = regions[0]
     words = [DOMICILE, "region", "scrub", "--now", "--json", "--rate", "2MiB", "--config", bj.config]
+    slowly = [*words[:5], "--rate", "64KiB", "--config", bj.config]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
         wait_until(lambda: scrub(bj)[1]["accounts"] >= 1)
+        slow = subprocess.Popen(slowly, stdout=subprocess.PIPE, text=True)      # it does not end meanwhile
         watching.send_signal(signal.SIGINT)
     assert scrub(bj)[1]["is_asked"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
+    with slow as watching:
         assert json.loads(watching.stdout.readline())["is_asked"]
         bj.stop(signal.SIGKILL)
         bj.start()
@@ -213,8 +215,7 @@ def test_a_pass_outlives_the_command_and_the_node(regions, accounts):
         last = json.loads(watching.communicate(timeout=120)[0].splitlines()[-1])
     assert last["was_through"] and last["accounts"] == 3 and watching.returncode == 0
 
-    with subprocess.Popen([*words[:5], "--rate", "64KiB", "--config", bj.config], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True) as watching:
+    with subprocess.Popen(slowly, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as watching:
         wait_until(lambda: scrub(bj)[1]["is_asked"])
         bj.command("region", "scrub", "--stop")
         assert watching.wait(60) == 17      # cancelled
