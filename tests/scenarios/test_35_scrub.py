@@ -201,7 +201,7 @@ def test_a_pass_outlives_the_command_and_the_node(regions, accounts):
     words = [DOMICILE, "region", "scrub", "--now", "--json", "--rate", "2MiB", "--config", bj.config]
     slowly = [*words[:5], "--rate", "64KiB", "--config", bj.config]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
-        wait_until(lambda: scrub(bj)[1]["accounts"] >= 1)
+        wait_until(lambda: (status := scrub(bj)[1])["is_asked"] and status["accounts"] >= 1)
         slow = subprocess.Popen(slowly, stdout=subprocess.PIPE, text=True)      # it does not end meanwhile
         watching.send_signal(signal.SIGINT)
     assert scrub(bj)[1]["is_asked"]
