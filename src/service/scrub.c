@@ -461,6 +461,7 @@ scrub_measure(struct scrub *s)
 int
 scrub_status(struct scrub *s, json_t **out, struct err *e)
 {
+	struct pass asked = { .is_running = false };
 	const struct pass *p;
 	const char *state;
 	double seconds = 0;
@@ -468,7 +469,8 @@ scrub_status(struct scrub *s, json_t **out, struct err *e)
 	if (findings_count(s, false, e) < 0)
 		return -1;
 	pthread_mutex_lock(&s->lock);
-	p = s->now ? s->now : s->was_aside ? &s->aside : &s->pass;
+	asked.rate = s->ask.rate;
+	p = s->ask.is_there ? &asked : s->now ? s->now : s->was_aside ? &s->aside : &s->pass;
 	state = s->now ? (s->is_waiting ? "waiting" : "running") : s->c.every_ms ? "idle" : "off";
 	if (s->now)
 		seconds = (double)(host_mono_ns() - s->began_ns) / 1e9;
@@ -479,7 +481,7 @@ scrub_status(struct scrub *s, json_t **out, struct err *e)
 	    "accounts", (json_int_t)p->accounts, "accounts_total", (json_int_t)p->total, "bytes",
 	    (json_int_t)p->bytes, "chunks", (json_int_t)p->chunks, "skipped",
 	    (json_int_t)p->skipped, "seconds", seconds, "seconds_bytes",
-	    (json_int_t)(s->now ? p->bytes - s->began_bytes : 0), "rate",
+	    (json_int_t)(p == s->now ? p->bytes - s->began_bytes : 0), "rate",
 	    (json_int_t)(p->rate ? p->rate : s->c.rate), "damaged", (json_int_t)s->damaged,
 	    "damaged_accounts", (json_int_t)s->damaged_accounts, "mended", mended_json(p), "last",
 	    last_json(&s->last), "every_ms", (json_int_t)s->c.every_ms, "started_ms",
