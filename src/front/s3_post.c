@@ -442,6 +442,7 @@ read_again(void *arg, uint64_t at, void *p, size_t n, struct err *e)
 {
 	struct s3_call *c = arg;
 	struct span before = form_before(c->form);
+
 	if (at < before.len)
 		return from_span(before, at, p, n);
 	at -= before.len;

@@ -87,6 +87,23 @@ region_close(struct region *r)
 	store_close(&r->store);
 }
 
+/* A region is a test's *STATE. */
+static inline int
+region_setup(void **state)
+{
+	*state = calloc(1, sizeof(struct region));
+	region_open(*state, false);
+	return 0;
+}
+
+static inline int
+region_teardown(void **state)
+{
+	region_close(*state);
+	free(*state);
+	return 0;
+}
+
 /* An account with SERVICES, as a request of it would see it. */
 static inline struct files
 region_account(struct region *r, unsigned services, struct account_credentials *c)

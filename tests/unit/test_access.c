@@ -3,24 +3,6 @@
 
 #include "base/crypto.h"
 
-static int
-setup(void **state)
-{
-	struct region *r = calloc(1, sizeof(*r));
-
-	region_open(r, false);
-	*state = r;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	region_close(*state);
-	free(*state);
-	return 0;
-}
-
 /* --- access --- */
 
 static void
@@ -205,7 +187,7 @@ a_wrong_policy_changes_nothing(void **state)
 		CHECK_OK(policy_allows(r->node.policy, "IN", "in-mum", &e), &e);
 	}
 }
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, region_setup, region_teardown)
 
 int
 main(void)

@@ -1,24 +1,6 @@
 /* Objects of one account: what was put is what comes back, and nothing else stays. */
 #include "service_fixture.h"
 
-static int
-setup(void **state)
-{
-	struct region *r = calloc(1, sizeof(*r));
-
-	region_open(r, false);
-	*state = r;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	region_close(*state);
-	free(*state);
-	return 0;
-}
-
 static struct files
 new_account(void **state)
 {
@@ -573,7 +555,7 @@ an_object_that_was_just_read_is_never_an_old_one(void **state)
 	object_close(o);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, region_setup, region_teardown)
 
 int
 main(void)

@@ -3,24 +3,6 @@
 
 #define MIB ((size_t)1 << 20)
 
-static int
-setup(void **state)
-{
-	struct region *r = calloc(1, sizeof(*r));
-
-	region_open(r, false);
-	*state = r;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	region_close(*state);
-	free(*state);
-	return 0;
-}
-
 static struct files
 new_account(void **state)
 {
@@ -549,7 +531,7 @@ only_the_last_completed_uploads_are_remembered(void **state)
 	CHECK(e.kind == ERR_MISSING);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, region_setup, region_teardown)
 
 int
 main(void)

@@ -8,20 +8,8 @@
 static int
 setup(void **state)
 {
-	struct region *r = calloc(1, sizeof(*r));
-
 	clock_ahead_ms = 0;
-	region_open(r, false);
-	*state = r;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	region_close(*state);
-	free(*state);
-	return 0;
+	return region_setup(state);
 }
 
 /* A call; takes over what is put into IN besides the account. */
@@ -337,7 +325,7 @@ what_can_not_be_a_key_is_refused(void **state)
 	CHECK(has_expected(r, &c.account, 1));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, region_teardown)
 
 int
 main(void)

@@ -300,6 +300,16 @@ home_of(const struct files *account)
 }
 
 static void
+begin_move(struct home *home)
+{
+	struct err e = { 0 };
+
+	home->state = HOME_FENCED;
+	snprintf(home->peer, sizeof(home->peer), "sg");
+	CHECK_OK(homes_fence(r.node.homes, home, 1, NULL, 1000, &e), &e);
+}
+
+static void
 an_account_that_is_moving_is_skipped_and_not_reported(void **state)
 {
 	struct home home = home_of(&f[0]);
@@ -307,9 +317,7 @@ an_account_that_is_moving_is_skipped_and_not_reported(void **state)
 
 	(void)state;
 	flip_chunk(&f[0]);
-	home.state = HOME_FENCED;
-	snprintf(home.peer, sizeof(home.peer), "sg");
-	CHECK_OK(homes_fence(r.node.homes, &home, 1, NULL, 1000, &e), &e);
+	begin_move(&home);
 	pass(NULL);
 	CHECK(count_findings() == 0 && status("skipped") == 1 && status("accounts") == 2);
 
@@ -327,9 +335,7 @@ what_has_moved_away_is_not_counted(void **state)
 	struct err e = { 0 };
 
 	(void)state;
-	home.state = HOME_FENCED;
-	snprintf(home.peer, sizeof(home.peer), "sg");
-	CHECK_OK(homes_fence(r.node.homes, &home, 1, NULL, 1000, &e), &e);
+	begin_move(&home);
 	home.state = HOME_MOVED;
 	CHECK_OK(homes_set(r.node.homes, &home, 1, NULL, &e), &e);
 	pass(NULL);
@@ -343,9 +349,7 @@ an_account_that_comes_back_meanwhile_is_read(void **state)
 	struct err e = { 0 };
 
 	(void)state;
-	home.state = HOME_FENCED;
-	snprintf(home.peer, sizeof(home.peer), "sg");
-	CHECK_OK(homes_fence(r.node.homes, &home, 1, NULL, 1000, &e), &e);
+	begin_move(&home);
 	CHECK_OK(scrub_ask(s, NULL, 0, &e), &e);
 	CHECK(becomes("accounts", 2));
 	home.state = HOME_HERE;
